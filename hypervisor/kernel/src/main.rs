@@ -1,0 +1,2 @@
+//! The Cofferdam hypervisor.
+fn main() {}

@@ -1,0 +1,3 @@
+//! Ranked locks, byte rings and pending-interrupt descriptors: all sharing between CPUs.
+
+#![no_std]

@@ -1,0 +1,2 @@
+//! guests.
+fn main() {}
