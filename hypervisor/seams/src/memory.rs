@@ -1,0 +1,134 @@
+//! The one way to a guest's memory: copies in, copies out, atomics; never a reference.
+//!
+//! A guest can change its memory at any moment, so a value is read once and then used from the copy.
+
+use base::Gpa;
+use core::fmt;
+
+/// Why an access to guest memory did not happen. Each carries the first address that refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryError {
+    /// The guest's map has nothing there.
+    Unmapped(Gpa),
+    /// The guest's map forbids writing there.
+    ReadOnly(Gpa),
+    /// A device answers there.
+    Device(Gpa),
+    /// The page is the guest's alone (encrypted or donated).
+    Private(Gpa),
+    /// The page is not here yet: try again as a task.
+    NotPresent(Gpa),
+}
+
+impl MemoryError {
+    /// The first address that refused.
+    pub const fn address(self) -> Gpa {
+        match self {
+            Self::Unmapped(gpa)
+            | Self::ReadOnly(gpa)
+            | Self::Device(gpa)
+            | Self::Private(gpa)
+            | Self::NotPresent(gpa) => gpa,
+        }
+    }
+}
+
+impl fmt::Display for MemoryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (gpa, why) = match self {
+            Self::Unmapped(gpa) => (gpa, "is not memory"),
+            Self::ReadOnly(gpa) => (gpa, "is read-only"),
+            Self::Device(gpa) => (gpa, "belongs to a device"),
+            Self::Private(gpa) => (gpa, "is private to the guest"),
+            Self::NotPresent(gpa) => (gpa, "is not present yet"),
+        };
+        write!(f, "guest-physical {gpa} {why}")
+    }
+}
+
+impl core::error::Error for MemoryError {}
+
+/// Copies to and from one guest's physical memory.
+///
+/// An access that fails may have copied a part: the error names where it stopped.
+pub trait GuestMemory {
+    /// Fills `buffer` from `gpa` on.
+    ///
+    /// # Errors
+    /// The first address that refused, and why.
+    fn read(&self, gpa: Gpa, buffer: &mut [u8]) -> Result<(), MemoryError>;
+
+    /// Copies `bytes` to `gpa` on.
+    ///
+    /// # Errors
+    /// The first address that refused, and why.
+    fn write(&self, gpa: Gpa, bytes: &[u8]) -> Result<(), MemoryError>;
+
+    /// Sets `len_bytes` from `gpa` on to `value`.
+    ///
+    /// # Errors
+    /// The first address that refused, and why.
+    fn fill(&self, gpa: Gpa, len_bytes: u64, value: u8) -> Result<(), MemoryError>;
+
+    /// Replaces the naturally aligned `len_bytes` (1, 2, 4 or 8) at `gpa` by `new` if they equal `current`, atomically;
+    /// returns what was there.
+    ///
+    /// # Errors
+    /// The address when it refused; [`MemoryError::Unmapped`] also when it is not aligned or the length is another.
+    fn compare_exchange(&self, gpa: Gpa, len_bytes: u8, current: u64, new: u64) -> Result<u64, MemoryError>;
+
+    /// Reads one byte.
+    ///
+    /// # Errors
+    /// As [`GuestMemory::read`].
+    fn read_u8(&self, gpa: Gpa) -> Result<u8, MemoryError> {
+        let mut bytes = [0; 1];
+        self.read(gpa, &mut bytes).map(|()| u8::from_le_bytes(bytes))
+    }
+
+    /// Reads two bytes, little endian.
+    ///
+    /// # Errors
+    /// As [`GuestMemory::read`].
+    fn read_u16(&self, gpa: Gpa) -> Result<u16, MemoryError> {
+        let mut bytes = [0; 2];
+        self.read(gpa, &mut bytes).map(|()| u16::from_le_bytes(bytes))
+    }
+
+    /// Reads four bytes, little endian.
+    ///
+    /// # Errors
+    /// As [`GuestMemory::read`].
+    fn read_u32(&self, gpa: Gpa) -> Result<u32, MemoryError> {
+        let mut bytes = [0; 4];
+        self.read(gpa, &mut bytes).map(|()| u32::from_le_bytes(bytes))
+    }
+
+    /// Reads eight bytes, little endian; one load where they are aligned.
+    ///
+    /// # Errors
+    /// As [`GuestMemory::read`].
+    fn read_u64(&self, gpa: Gpa) -> Result<u64, MemoryError> {
+        let mut bytes = [0; 8];
+        self.read(gpa, &mut bytes).map(|()| u64::from_le_bytes(bytes))
+    }
+}
+
+/// Shared access is access: a `GuestMemory` works through any reference to it.
+impl<M: GuestMemory> GuestMemory for &M {
+    fn read(&self, gpa: Gpa, buffer: &mut [u8]) -> Result<(), MemoryError> {
+        (**self).read(gpa, buffer)
+    }
+
+    fn write(&self, gpa: Gpa, bytes: &[u8]) -> Result<(), MemoryError> {
+        (**self).write(gpa, bytes)
+    }
+
+    fn fill(&self, gpa: Gpa, len_bytes: u64, value: u8) -> Result<(), MemoryError> {
+        (**self).fill(gpa, len_bytes, value)
+    }
+
+    fn compare_exchange(&self, gpa: Gpa, len_bytes: u8, current: u64, new: u64) -> Result<u64, MemoryError> {
+        (**self).compare_exchange(gpa, len_bytes, current, new)
+    }
+}

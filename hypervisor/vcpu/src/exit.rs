@@ -1,0 +1,195 @@
+//! Why a vCPU stopped running guest code: the same words for both vendors.
+
+use crate::Exception;
+use base::{Gpa, Port};
+
+/// Which way data moves, seen from the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// The guest reads.
+    In,
+    /// The guest writes.
+    Out,
+}
+
+/// What a guest tried to do with memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// A load.
+    Read,
+    /// A store.
+    Write,
+    /// An instruction fetch.
+    Execute,
+}
+
+/// An access that the nested page tables did not allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NestedFault {
+    /// Where.
+    pub gpa: Gpa,
+    /// What.
+    pub access: Access,
+    /// Whether the processor was walking the guest's own page tables: no instruction named this address.
+    pub in_guest_walk: bool,
+    /// Whether a translation existed and only its permissions refused.
+    pub present: bool,
+}
+
+/// The extra of INS and OUTS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StringIo {
+    /// With a REP prefix.
+    pub repeated: bool,
+    /// The address size in bytes: 2, 4 or 8.
+    pub address_bytes: u8,
+}
+
+/// An access to an I/O port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IoExit {
+    /// The first port.
+    pub port: Port,
+    /// 1, 2 or 4.
+    pub size_bytes: u8,
+    /// IN or OUT.
+    pub direction: Direction,
+    /// INS or OUTS.
+    pub string: Option<StringIo>,
+    /// The RIP after the instruction, which both vendors report for port accesses.
+    pub next_rip: u64,
+}
+
+/// A control register whose writing exits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum ControlRegister {
+    Cr0,
+    Cr4,
+}
+
+/// Instructions that always leave the guest and that `vmm` refuses or turns into something harmless.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Privileged {
+    /// An instruction of the virtualization extension itself (VMRUN, VMLOAD, STGI, VMXON, ...): `#UD`.
+    Virtualization,
+    /// INVD, WBINVD or WBNOINVD.
+    CacheFlush,
+    /// MONITOR(X) or MWAIT(X).
+    MonitorWait,
+    /// RDPMC.
+    ReadPerformanceCounter,
+    /// RSM outside system management mode: `#UD`.
+    ResumeFromSmm,
+    /// XSETBV.
+    SetXcr,
+}
+
+/// Why the processor refused to run the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryFailure {
+    /// The vendor's exit code or VM-instruction error.
+    pub code: u64,
+    /// The check that failed, where it could be told, with the manual's section.
+    pub reason: &'static str,
+}
+
+/// Why guest code stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// A host interrupt waits; the CPU's loop takes it.
+    HostInterrupt,
+    /// A host NMI was taken or waits.
+    HostNmi,
+    /// The guest can take an interrupt now, as had been asked for.
+    InterruptWindow,
+    /// The guest can take an NMI now, as had been asked for.
+    NmiWindow,
+    /// CPUID.
+    Cpuid,
+    /// HLT.
+    Hlt,
+    /// PAUSE, often enough to look like a spin loop.
+    Pause,
+    /// RDMSR of a register that is not passed through.
+    ReadMsr,
+    /// WRMSR to a register that is not passed through.
+    WriteMsr,
+    /// VMMCALL or VMCALL.
+    Hypercall,
+    /// IN, OUT, INS or OUTS.
+    Io(IoExit),
+    /// An access that the nested tables refuse.
+    NestedFault(NestedFault),
+    /// A write to a control register that is intercepted; the instruction has not executed.
+    WriteControlRegister(ControlRegister),
+    /// An intercepted exception; it has not been delivered.
+    Exception(Exception),
+    /// An instruction that never runs in a guest.
+    Privileged(Privileged),
+    /// A task switch through a gate or descriptor.
+    TaskSwitch,
+    /// The guest shut down: a triple fault.
+    TripleFault,
+    /// The processor refused the guest's state.
+    EntryFailure(EntryFailure),
+    /// An exit that should be impossible with the intercepts in use: the vendor's code.
+    Unexpected(u64),
+}
+
+impl Exit {
+    /// The number of kinds, for counters indexed by [`Exit::kind`].
+    pub const KINDS: usize = 19;
+
+    /// A dense number of the kind, below [`Exit::KINDS`].
+    #[inline]
+    pub const fn kind(&self) -> usize {
+        match self {
+            Self::HostInterrupt => 0,
+            Self::HostNmi => 1,
+            Self::InterruptWindow => 2,
+            Self::NmiWindow => 3,
+            Self::Cpuid => 4,
+            Self::Hlt => 5,
+            Self::Pause => 6,
+            Self::ReadMsr => 7,
+            Self::WriteMsr => 8,
+            Self::Hypercall => 9,
+            Self::Io(_) => 10,
+            Self::NestedFault(_) => 11,
+            Self::WriteControlRegister(_) => 12,
+            Self::Exception(_) => 13,
+            Self::Privileged(_) => 14,
+            Self::TaskSwitch => 15,
+            Self::TripleFault => 16,
+            Self::EntryFailure(_) => 17,
+            Self::Unexpected(_) => 18,
+        }
+    }
+
+    /// The name of kind `kind` for tables and logs.
+    pub fn kind_name(kind: usize) -> &'static str {
+        const NAMES: [&str; Exit::KINDS] = [
+            "host interrupt",
+            "host NMI",
+            "interrupt window",
+            "NMI window",
+            "CPUID",
+            "HLT",
+            "PAUSE",
+            "RDMSR",
+            "WRMSR",
+            "hypercall",
+            "port I/O",
+            "nested page fault",
+            "control register",
+            "exception",
+            "privileged",
+            "task switch",
+            "triple fault",
+            "entry failure",
+            "unexpected",
+        ];
+        NAMES.get(kind).copied().unwrap_or("unknown")
+    }
+}
