@@ -1,0 +1,28 @@
+//! I8042.
+
+use crate::cx::Cx;
+use crate::device::{Access, Device};
+use base::Port;
+
+/// The device.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct I8042 {}
+
+impl I8042 {
+    /// The device after power-on.
+    pub fn new() -> Self {
+        Self {}
+    }
+}
+
+impl Device for I8042 {
+    type Address = Port;
+
+    fn read(&mut self, _cx: &mut impl Cx, _access: Access<Port>) -> u32 {
+        u32::MAX
+    }
+
+    fn write(&mut self, _cx: &mut impl Cx, _access: Access<Port>, _value: u32) {}
+
+    fn reset(&mut self, _cx: &mut impl Cx) {}
+}
