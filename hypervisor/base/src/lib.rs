@@ -19,9 +19,11 @@ pub mod addr;
 pub mod id;
 pub mod state;
 pub mod time;
+pub mod tsc;
 pub mod units;
 
 pub use addr::{AddressError, Gpa, Hpa, PhysRange};
 pub use id::{ApicId, CpuId, Gsi, InvalidVmName, Port, Vector, VmId, VmName};
 pub use time::{Instant, Nanoseconds};
+pub use tsc::{InvalidFrequency, TscLine, TscScale};
 pub use units::{ByteSize, GIB, KIB, MIB, PAGE_BYTES};

@@ -14,10 +14,16 @@
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+pub mod control;
+pub mod cpuid;
+pub mod decode;
 pub mod engine;
 pub mod event;
 pub mod exit;
+pub mod kvmclock;
+pub mod permission;
 pub mod state;
+pub mod walk;
 
 pub use engine::{InterruptState, Vcpu, Wanted};
 pub use event::{Event, Exception};

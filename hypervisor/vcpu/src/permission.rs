@@ -1,0 +1,246 @@
+//! What a guest may touch of the model-specific registers and the I/O ports: one table each, closed by default.
+//!
+//! The vendor halves build their bitmaps from these tables, and `vmm` emulates just what they name. A register is
+//! passed through only when the hardware (or entry code) switches it with the guest; a register that Linux reads or
+//! writes without expecting a fault is emulated; everything else faults as an absent register does.
+//!
+//! Sources: Intel SDM, volume 4, chapter 2; AMD APM 24593, volume 2, appendix A; KVM's `Documentation/virt/kvm/x86/msr.rst`.
+
+/// What happens when a guest accesses a register or port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permission {
+    /// The access reaches the hardware without an exit.
+    Pass,
+    /// The access exits, and `vmm` answers it.
+    Emulate,
+    /// The access faults, as on a processor without that register.
+    GeneralProtection,
+}
+
+/// A rule for a range of model-specific registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MsrRule {
+    /// The first index.
+    pub first: u32,
+    /// The last index.
+    pub last: u32,
+    /// What RDMSR does.
+    pub read: Permission,
+    /// What WRMSR does.
+    pub write: Permission,
+    /// Why.
+    pub reason: &'static str,
+}
+
+impl MsrRule {
+    /// Whether the rule speaks about register `index`.
+    pub const fn covers(&self, index: u32) -> bool {
+        self.first <= index && index <= self.last
+    }
+}
+
+/// A rule for a range of I/O ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortRule {
+    /// The first port.
+    pub first: u16,
+    /// The last port.
+    pub last: u16,
+    /// What IN, OUT, INS and OUTS do; a port never faults by itself, so this is `Pass` or `Emulate`.
+    pub access: Permission,
+    /// Why.
+    pub reason: &'static str,
+}
+
+/// The rule for every register that [`MSRS`] does not name.
+pub const DENIED: MsrRule = MsrRule {
+    first: 0,
+    last: u32::MAX,
+    read: Permission::GeneralProtection,
+    write: Permission::GeneralProtection,
+    reason: "not named: absent on the virtual processor",
+};
+
+const fn pass(first: u32, last: u32, reason: &'static str) -> MsrRule {
+    MsrRule { first, last, read: Permission::Pass, write: Permission::Pass, reason }
+}
+
+const fn emulate(first: u32, last: u32, reason: &'static str) -> MsrRule {
+    MsrRule { first, last, read: Permission::Emulate, write: Permission::Emulate, reason }
+}
+
+const fn read_only(first: u32, last: u32, reason: &'static str) -> MsrRule {
+    MsrRule { first, last, read: Permission::Emulate, write: Permission::GeneralProtection, reason }
+}
+
+/// The policy for model-specific registers: ascending, without overlap (checked when this is compiled).
+pub const MSRS: &[MsrRule] = &[
+    emulate(msr::TSC, msr::TSC, "the guest's own counter: a write moves the offset"),
+    read_only(msr::PLATFORM_ID, msr::PLATFORM_ID, "Linux's microcode driver reads it unchecked"),
+    emulate(msr::APIC_BASE, msr::APIC_BASE, "the mode of the virtual local APIC"),
+    emulate(msr::BIOS_SIGN_ID, msr::BIOS_SIGN_ID, "microcode revision: read after a write of zero"),
+    read_only(msr::MTRR_CAP, msr::MTRR_CAP, "virtual MTRRs"),
+    pass(msr::SYSENTER_CS, msr::SYSENTER_EIP, "switched with the guest"),
+    read_only(msr::MCG_CAP, msr::MCG_CAP, "machine-check architecture with no banks"),
+    emulate(msr::MCG_STATUS, msr::MCG_STATUS, "machine-check architecture with no banks"),
+    emulate(msr::MISC_ENABLE, msr::MISC_ENABLE, "Linux reads it unchecked; fast strings on"),
+    emulate(msr::DEBUG_CONTROL, msr::DEBUG_CONTROL, "reads as zero; branch tracing is not offered"),
+    emulate(msr::MTRR_PHYS_FIRST, msr::MTRR_PHYS_LAST, "virtual MTRRs: kept, without effect"),
+    emulate(msr::MTRR_FIX_64K, msr::MTRR_FIX_64K, "virtual MTRRs: kept, without effect"),
+    emulate(msr::MTRR_FIX_16K_FIRST, msr::MTRR_FIX_16K_LAST, "virtual MTRRs: kept, without effect"),
+    emulate(msr::MTRR_FIX_4K_FIRST, msr::MTRR_FIX_4K_LAST, "virtual MTRRs: kept, without effect"),
+    pass(msr::PAT, msr::PAT, "switched with the guest"),
+    emulate(msr::MTRR_DEF_TYPE, msr::MTRR_DEF_TYPE, "virtual MTRRs: kept, without effect"),
+    emulate(msr::TSC_DEADLINE, msr::TSC_DEADLINE, "the virtual local APIC's timer"),
+    emulate(msr::X2APIC_FIRST, msr::X2APIC_LAST, "the virtual local APIC's registers"),
+    emulate(msr::KVM_WALL_CLOCK, msr::KVM_SYSTEM_TIME, "kvmclock: where the guest wants its clock written"),
+    emulate(msr::EFER, msr::EFER, "modes change by rule"),
+    pass(msr::STAR, msr::SFMASK, "SYSCALL state, switched with the guest"),
+    pass(msr::FS_BASE, msr::KERNEL_GS_BASE, "switched with the guest"),
+    emulate(msr::SYSCFG, msr::SYSCFG, "Linux's MTRR code reads it unchecked on AMD family 0Fh and up"),
+    emulate(msr::HWCR, msr::HWCR, "Linux reads TscFreqSel and sets errata bits unchecked on AMD"),
+    emulate(msr::NB_CFG, msr::NB_CFG, "Linux switches extended PCI access on unchecked on AMD"),
+    emulate(msr::INT_PENDING, msr::INT_PENDING, "Linux looks for C1E unchecked on AMD family 0Fh and 10h"),
+    read_only(msr::VM_CR, msr::VM_CR, "says that SVM is disabled"),
+    emulate(msr::DC_CFG, msr::TW_CFG, "AMD errata bits that kernels set"),
+    emulate(msr::DE_CFG, msr::BU_CFG2, "AMD: LFENCE serializes, and errata bits that kernels set"),
+];
+
+/// The policy for I/O ports.
+pub const PORTS: &[PortRule] = &[PortRule {
+    first: 0,
+    last: u16::MAX,
+    access: Permission::Emulate,
+    reason: "no port of the machine is a guest's; ports without a device read as ones",
+}];
+
+/// The rule for register `index`. Meant for building bitmaps and for registers that are seldom used: it searches.
+pub fn msr_rule(index: u32) -> &'static MsrRule {
+    let after = MSRS.partition_point(|rule| rule.first <= index);
+    let candidate = after.checked_sub(1).and_then(|i| MSRS.get(i));
+    candidate.filter(|rule| rule.covers(index)).unwrap_or(&DENIED)
+}
+
+/// The indices of the registers that [`MSRS`] names.
+pub mod msr {
+    #![allow(missing_docs)] // the names are the manuals'
+
+    pub const TSC: u32 = 0x10;
+    pub const PLATFORM_ID: u32 = 0x17;
+    pub const APIC_BASE: u32 = 0x1b;
+    pub const BIOS_SIGN_ID: u32 = 0x8b;
+    pub const MTRR_CAP: u32 = 0xfe;
+    pub const SYSENTER_CS: u32 = 0x174;
+    pub const SYSENTER_ESP: u32 = 0x175;
+    pub const SYSENTER_EIP: u32 = 0x176;
+    pub const MCG_CAP: u32 = 0x179;
+    pub const MCG_STATUS: u32 = 0x17a;
+    pub const MISC_ENABLE: u32 = 0x1a0;
+    pub const DEBUG_CONTROL: u32 = 0x1d9;
+    /// The base of variable range 0; base and mask alternate.
+    pub const MTRR_PHYS_FIRST: u32 = 0x200;
+    /// The mask of variable range 7.
+    pub const MTRR_PHYS_LAST: u32 = 0x20f;
+    pub const MTRR_FIX_64K: u32 = 0x250;
+    pub const MTRR_FIX_16K_FIRST: u32 = 0x258;
+    pub const MTRR_FIX_16K_LAST: u32 = 0x259;
+    pub const MTRR_FIX_4K_FIRST: u32 = 0x268;
+    pub const MTRR_FIX_4K_LAST: u32 = 0x26f;
+    pub const PAT: u32 = 0x277;
+    pub const MTRR_DEF_TYPE: u32 = 0x2ff;
+    pub const TSC_DEADLINE: u32 = 0x6e0;
+    pub const X2APIC_FIRST: u32 = 0x800;
+    pub const X2APIC_LAST: u32 = 0x8ff;
+    pub const KVM_WALL_CLOCK: u32 = 0x4b56_4d00;
+    pub const KVM_SYSTEM_TIME: u32 = 0x4b56_4d01;
+    pub const EFER: u32 = 0xc000_0080;
+    pub const STAR: u32 = 0xc000_0081;
+    pub const LSTAR: u32 = 0xc000_0082;
+    pub const CSTAR: u32 = 0xc000_0083;
+    pub const SFMASK: u32 = 0xc000_0084;
+    pub const FS_BASE: u32 = 0xc000_0100;
+    pub const GS_BASE: u32 = 0xc000_0101;
+    pub const KERNEL_GS_BASE: u32 = 0xc000_0102;
+    pub const SYSCFG: u32 = 0xc001_0010;
+    pub const HWCR: u32 = 0xc001_0015;
+    pub const NB_CFG: u32 = 0xc001_001f;
+    pub const INT_PENDING: u32 = 0xc001_0055;
+    pub const VM_CR: u32 = 0xc001_0114;
+    pub const DC_CFG: u32 = 0xc001_1022;
+    pub const TW_CFG: u32 = 0xc001_1023;
+    pub const DE_CFG: u32 = 0xc001_1029;
+    pub const BU_CFG2: u32 = 0xc001_102a;
+}
+
+/// Whether the rules ascend without overlap, as the search needs.
+const fn ascends(rules: &[MsrRule]) -> bool {
+    let mut rest = rules;
+    while let [rule, tail @ ..] = rest {
+        if rule.first > rule.last {
+            return false;
+        }
+        if let [next, ..] = tail
+            && rule.last >= next.first
+        {
+            return false;
+        }
+        rest = tail;
+    }
+    true
+}
+
+const _: () = assert!(ascends(MSRS));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_is_not_named_faults() {
+        for index in [0, 0x3a, 0x48, 0x49, 0x10a, 0x480, 0x1000, 0xc000_0103, 0xc001_0117, u32::MAX] {
+            assert_eq!(msr_rule(index), &DENIED, "{index:#x}");
+        }
+    }
+
+    #[test]
+    fn what_the_hardware_switches_passes_both_ways() {
+        for index in
+            [msr::FS_BASE, msr::GS_BASE, msr::KERNEL_GS_BASE, msr::LSTAR, msr::SYSENTER_ESP, msr::PAT]
+        {
+            let rule = msr_rule(index);
+            assert_eq!((rule.read, rule.write), (Permission::Pass, Permission::Pass), "{index:#x}");
+        }
+    }
+
+    #[test]
+    fn a_register_passes_only_if_reading_and_writing_both_pass() {
+        for rule in MSRS {
+            assert_eq!(rule.read == Permission::Pass, rule.write == Permission::Pass, "{rule:?}");
+        }
+    }
+
+    #[test]
+    fn every_port_has_just_one_rule_and_none_passes() {
+        let mut next = 0;
+        for rule in PORTS {
+            assert_eq!(u32::from(rule.first), next);
+            assert_eq!(rule.access, Permission::Emulate);
+            next = u32::from(rule.last) + 1;
+        }
+        assert_eq!(next, 0x1_0000);
+    }
+
+    #[test]
+    fn every_rule_says_why() {
+        assert!(MSRS.iter().all(|rule| !rule.reason.is_empty()));
+    }
+
+    proptest! {
+        #[test]
+        fn the_search_finds_what_a_scan_finds(index in prop_oneof![any::<u32>(), 0_u32..0x1000, 0xc000_0000_u32..0xc002_0000]) {
+            let scanned = MSRS.iter().find(|rule| rule.covers(index)).unwrap_or(&DENIED);
+            prop_assert_eq!(msr_rule(index), scanned);
+        }
+    }
+}
