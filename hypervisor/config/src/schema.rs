@@ -1,0 +1,264 @@
+//! The schema: what each table may hold, and the rules that span several of them.
+
+use crate::error::{ConfigError, Problem, Subject};
+use crate::model::{Config, Console, Host, LogLevel, Module, OnReset, Vm, WhenIdle};
+use crate::path::RelativePath;
+use crate::position::{Lines, Located, Position};
+use crate::reader::{Table, excerpt, integer_value};
+use crate::{MAX_CMDLINE_BYTES, MAX_MEMORY_BYTES, MAX_MODULES, MAX_VMS, MIN_MEMORY_BYTES, size};
+use alloc::{string::String, vec::Vec};
+use base::{ByteSize, PAGE_BYTES, Port, VmName};
+use toml::de::{DeTable, DeValue};
+
+const TOP_KEYS: [&str; 2] = ["host", "vm"];
+const HOST_KEYS: [&str; 4] = ["console", "log", "when_idle", "attach"];
+const VM_KEYS: [&str; 10] = [
+    "name",
+    "vcpus",
+    "memory",
+    "kernel",
+    "initrd",
+    "modules",
+    "cmdline",
+    "autostart",
+    "on_reset",
+    "debug_exit",
+];
+
+const CONSOLES: [(&str, Console); 5] = [
+    ("com1", Console::Com1),
+    ("com2", Console::Com2),
+    ("com3", Console::Com3),
+    ("com4", Console::Com4),
+    ("spcr", Console::Spcr),
+];
+const LOG_LEVELS: [(&str, LogLevel); 5] = [
+    ("error", LogLevel::Error),
+    ("warn", LogLevel::Warn),
+    ("info", LogLevel::Info),
+    ("debug", LogLevel::Debug),
+    ("trace", LogLevel::Trace),
+];
+const WHEN_IDLE: [(&str, WhenIdle); 2] = [("shell", WhenIdle::Shell), ("poweroff", WhenIdle::PowerOff)];
+const ON_RESET: [(&str, OnReset); 2] = [("restart", OnReset::Restart), ("end", OnReset::End)];
+
+/// The last port at which a 16550, which has eight, can begin.
+const LAST_UART_PORT: i64 = 0xFFF8;
+
+/// Reads the whole document.
+pub(crate) fn read<'a>(entries: &'a DeTable<'a>, lines: &'a Lines<'a>) -> Result<Config, ConfigError> {
+    let top = Table { entries, subject: Subject::File, position: Position::START, lines };
+    top.refuse_unknown_keys(&TOP_KEYS)?;
+    let (host, attach) = read_host(&top)?;
+    let vms = read_vms(&top)?;
+    let config = Config { host, vms };
+    check_attach(&config, attach)?;
+    check_paths_on_fat(&config)?;
+    Ok(config)
+}
+
+/// The `[host]` table, and where it names the VM to attach.
+fn read_host(top: &Table<'_>) -> Result<(Host, Position), ConfigError> {
+    let Some(value) = top.get("host") else {
+        return Ok((Host::default(), Position::START));
+    };
+    let DeValue::Table(entries) = value.value else {
+        return Err(top.wrong_type("host", &value, "a table: [host]"));
+    };
+    let table = Table { entries, subject: Subject::Host, position: value.position, lines: top.lines };
+    table.refuse_unknown_keys(&HOST_KEYS)?;
+    let default = Host::default();
+    let attach = table.string("attach", "a VM's name in quotes")?;
+    let attach_position = attach.as_ref().map_or(value.position, |name| name.position);
+    let host = Host {
+        console: read_console(&table)?.unwrap_or(default.console),
+        log: table.word(
+            "log",
+            &LOG_LEVELS,
+            "\"error\", \"warn\", \"info\", \"debug\" or \"trace\"",
+            default.log,
+        )?,
+        when_idle: table.word("when_idle", &WHEN_IDLE, "\"shell\" or \"poweroff\"", default.when_idle)?,
+        attach: attach.map(|name| vm_name(&table, "attach", &name)).transpose()?,
+    };
+    Ok((host, attach_position))
+}
+
+fn read_console(table: &Table<'_>) -> Result<Option<Console>, ConfigError> {
+    const EXPECTED: &str = "\"com1\" to \"com4\", \"spcr\" or a port number such as 0x3F8";
+    let Some(value) = table.get("console") else {
+        return Ok(None);
+    };
+    if let DeValue::Integer(integer) = value.value {
+        let port = integer_value(integer).filter(|port| (1..=LAST_UART_PORT).contains(port));
+        let port = port.and_then(|port| u16::try_from(port).ok());
+        let port = port.ok_or_else(|| table.error("console", value.position, Problem::BadPort))?;
+        return Ok(Some(Console::Port(Port(port))));
+    }
+    table.as_string("console", &value, EXPECTED)?;
+    table.word("console", &CONSOLES, EXPECTED, Console::Com1).map(Some)
+}
+
+/// The `[[vm]]` tables.
+fn read_vms(top: &Table<'_>) -> Result<Vec<Vm>, ConfigError> {
+    const EXPECTED: &str = "[[vm]], with two brackets, before each VM";
+    let Some(value) = top.get("vm") else {
+        return Ok(Vec::new());
+    };
+    let DeValue::Array(tables) = value.value else {
+        return Err(top.wrong_type("vm", &value, EXPECTED));
+    };
+    let mut vms: Vec<Vm> = Vec::new();
+    for (index, element) in tables.iter().enumerate() {
+        let element = top.locate(element);
+        let DeValue::Table(entries) = element.value else {
+            return Err(top.wrong_type("vm", &element, EXPECTED));
+        };
+        if index >= MAX_VMS {
+            return Err(top.error("vm", element.position, Problem::TooManyVms));
+        }
+        let subject = Subject::UnnamedVm(index + 1);
+        let table = Table { entries, subject, position: element.position, lines: top.lines };
+        vms.push(read_vm(table, &vms)?);
+    }
+    Ok(vms)
+}
+
+/// One `[[vm]]` table, after the VMs `earlier` in the text.
+fn read_vm(mut table: Table<'_>, earlier: &[Vm]) -> Result<Vm, ConfigError> {
+    let name_text = table.required_string("name", "a name in quotes")?;
+    let name = vm_name(&table, "name", &name_text)?;
+    table.subject = Subject::Vm(name);
+    table.refuse_unknown_keys(&VM_KEYS)?;
+    if let Some(other) = earlier.iter().find(|vm| vm.name == name) {
+        return Err(table.error("name", name_text.position, Problem::DuplicateVm { first: other.position }));
+    }
+    let kernel = table.required_string("kernel", "a file's path in quotes")?;
+    let initrd = table.string("initrd", "a file's path in quotes")?;
+    Ok(Vm {
+        name,
+        position: table.position,
+        vcpus: read_vcpus(&table)?,
+        memory: read_memory(&table)?,
+        kernel: path(&table, "kernel", &kernel)?,
+        initrd: initrd.map(|text| path(&table, "initrd", &text)).transpose()?,
+        modules: read_modules(&table)?,
+        cmdline: read_cmdline(&table)?,
+        autostart: table.boolean("autostart", true)?,
+        on_reset: table.word("on_reset", &ON_RESET, "\"restart\" or \"end\"", OnReset::Restart)?,
+        debug_exit: table.boolean("debug_exit", false)?,
+    })
+}
+
+fn read_vcpus(table: &Table<'_>) -> Result<u32, ConfigError> {
+    let Some(value) = table.get("vcpus") else {
+        return Ok(1);
+    };
+    let DeValue::Integer(integer) = value.value else {
+        return Err(table.wrong_type("vcpus", &value, "a whole number: vcpus = 1"));
+    };
+    match integer_value(integer) {
+        Some(1) => Ok(1),
+        _ => Err(table.error("vcpus", value.position, Problem::NotOneVcpu)),
+    }
+}
+
+fn read_memory(table: &Table<'_>) -> Result<ByteSize, ConfigError> {
+    let text = table.required_string("memory", "a size in quotes such as \"256M\"")?;
+    let size = size::parse(text.value).map_err(|problem| {
+        table.error("memory", text.position, Problem::BadSize { text: excerpt(text.value), problem })
+    })?;
+    let in_range = (MIN_MEMORY_BYTES..=MAX_MEMORY_BYTES).contains(&size.0);
+    if !in_range || !size.0.is_multiple_of(PAGE_BYTES) {
+        return Err(table.error("memory", text.position, Problem::BadMemory(size)));
+    }
+    Ok(size)
+}
+
+fn read_modules(table: &Table<'_>) -> Result<Vec<Module>, ConfigError> {
+    const EXPECTED: &str = "an array of texts: [\"file arguments\"]";
+    let Some(value) = table.get("modules") else {
+        return Ok(Vec::new());
+    };
+    let DeValue::Array(elements) = value.value else {
+        return Err(table.wrong_type("modules", &value, EXPECTED));
+    };
+    if elements.len() > MAX_MODULES {
+        return Err(table.error("modules", value.position, Problem::TooManyModules));
+    }
+    elements.iter().map(|element| read_module(table, &table.locate(element), EXPECTED)).collect()
+}
+
+fn read_module<'a>(
+    table: &Table<'a>,
+    value: &Located<&'a DeValue<'a>>,
+    expected: &'static str,
+) -> Result<Module, ConfigError> {
+    let text = table.as_string("modules", value, expected)?;
+    let (file, arguments) = text.value.split_once(' ').unwrap_or((text.value, ""));
+    let file = Located { value: file, position: text.position };
+    let arguments = Located { value: arguments, position: text.position };
+    Ok(Module { path: path(table, "modules", &file)?, arguments: free_text(table, "modules", &arguments)? })
+}
+
+fn read_cmdline(table: &Table<'_>) -> Result<String, ConfigError> {
+    match table.string("cmdline", "a text in quotes")? {
+        Some(text) => free_text(table, "cmdline", &text),
+        None => Ok(String::new()),
+    }
+}
+
+/// Text that a guest gets as a NUL-terminated string.
+fn free_text(table: &Table<'_>, key: &'static str, text: &Located<&str>) -> Result<String, ConfigError> {
+    let len_bytes = text.value.len();
+    if len_bytes > MAX_CMDLINE_BYTES {
+        return Err(table.error(key, text.position, Problem::TooLong { len_bytes }));
+    }
+    if text.value.contains('\0') {
+        return Err(table.error(key, text.position, Problem::HoldsNul));
+    }
+    Ok(text.value.into())
+}
+
+fn vm_name(table: &Table<'_>, key: &'static str, text: &Located<&str>) -> Result<VmName, ConfigError> {
+    VmName::new(text.value).map_err(|_| table.error(key, text.position, Problem::BadVmName))
+}
+
+fn path(
+    table: &Table<'_>,
+    key: &'static str,
+    text: &Located<&str>,
+) -> Result<Located<RelativePath>, ConfigError> {
+    match RelativePath::new(text.value) {
+        Ok(value) => Ok(Located { value, position: text.position }),
+        Err(problem) => {
+            Err(table.error(key, text.position, Problem::BadPath { text: excerpt(text.value), problem }))
+        }
+    }
+}
+
+fn check_attach(config: &Config, position: Position) -> Result<(), ConfigError> {
+    match config.host.attach {
+        Some(name) if config.vm(&name).is_none() => {
+            let problem = Problem::NoSuchVm(name);
+            Err(ConfigError { position, subject: Subject::Host, key: Some("attach"), problem })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses two paths that are different files on the operator's disk and one on the ESP.
+fn check_paths_on_fat(config: &Config) -> Result<(), ConfigError> {
+    let mut seen: Vec<(&RelativePath, Position)> = Vec::new();
+    for (path, position) in config.files() {
+        match seen.iter().find(|(other, _)| other.is_same_on_fat(path)) {
+            None => seen.push((path, position)),
+            Some((other, _)) if *other == path => {}
+            Some(&(_, first)) => {
+                let problem = Problem::SameOnFat { text: excerpt(path.as_str()), first };
+                return Err(ConfigError::file(position, problem));
+            }
+        }
+    }
+    Ok(())
+}
