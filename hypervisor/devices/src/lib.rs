@@ -27,6 +27,8 @@ pub mod message;
 pub mod platform;
 pub mod reset;
 pub mod rtc_cmos;
+#[cfg(test)]
+mod testing;
 pub mod uart16550;
 
 pub use acpi_pm::AcpiPm;
