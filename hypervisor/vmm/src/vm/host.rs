@@ -1,0 +1,16 @@
+//! What a VM needs of the host while it is served.
+
+use base::Instant;
+
+/// The CPU that serves a VM.
+pub trait Host {
+    /// The time now.
+    fn now(&self) -> Instant;
+
+    /// The CPU's time-stamp counter now; it runs at the frequency of [`crate::Settings::tsc`].
+    fn tsc(&self) -> u64;
+
+    /// Asks for a host interrupt at `deadline`, so that the VM is served again then; replaces the deadline asked for
+    /// before, and `None` takes it back.
+    fn set_guest_timer(&mut self, deadline: Option<Instant>);
+}

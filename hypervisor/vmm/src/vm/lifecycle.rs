@@ -1,0 +1,42 @@
+//! The states of a VM.
+//!
+//! ```text
+//!             start              HLT
+//!   Created -------> Running <=========> Halted
+//!      ^                |    interrupt      |
+//!      |  reset         |                   |
+//!      +----------------+                   |
+//!                       +----> Ended <------+
+//! ```
+
+use crate::vm::Ending;
+use base::Instant;
+
+/// The state of a VM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifecycle {
+    /// Nothing is loaded: the VM is new, or its guest reset it.
+    Created,
+    /// The vCPU executes, or would if it had the CPU.
+    Running,
+    /// The vCPU waits for an interrupt.
+    Halted,
+    /// It is over.
+    Ended(Ending),
+}
+
+/// Why a VM gave the CPU up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Served {
+    /// A host interrupt or NMI waits: take it, then serve whom the scheduler chooses.
+    HostInterrupt,
+    /// The vCPU waits for an interrupt.
+    Halted {
+        /// When one of the VM's timers is due; `None` when only input from outside can wake it.
+        wake: Option<Instant>,
+    },
+    /// Nothing is loaded: call [`crate::Vm::start`], for the first time or because the guest reset its machine.
+    LoadRequested,
+    /// It is over.
+    Ended(Ending),
+}
