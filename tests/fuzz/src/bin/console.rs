@@ -1,0 +1,39 @@
+//! The operator's terminal: any keys are taken, and never panic.
+
+#![no_main]
+
+use base::{ByteSize, Nanoseconds, VmName};
+use console::{Operator, Terminal, VmLine};
+use core::fmt::{self, Write};
+use libfuzzer_sys::fuzz_target;
+
+/// A host with one VM, which takes every key.
+struct Host(VmName);
+
+impl Operator for Host {
+    fn vms(&self) -> impl Iterator<Item = VmLine> {
+        let state = String::from("running");
+        core::iter::once(VmLine { name: self.0, state, memory: ByteSize(1 << 28), served: Nanoseconds(0) })
+    }
+
+    fn type_into(&mut self, _: VmName, _: u8) {}
+
+    fn log(&self, out: &mut dyn Write) -> fmt::Result {
+        out.write_str("a line\n")
+    }
+
+    fn host(&self, out: &mut dyn Write) -> fmt::Result {
+        out.write_str("a host\n")
+    }
+
+    fn power_off(&mut self) {}
+}
+
+fuzz_target!(|data: &[u8]| {
+    let Ok(name) = VmName::new("demo") else { return };
+    let (mut terminal, mut host) = (Terminal::new(None), Host(name));
+    for &byte in data {
+        terminal.input(byte, &mut host);
+        while terminal.take().is_some() {}
+    }
+});
