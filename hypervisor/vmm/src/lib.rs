@@ -23,6 +23,8 @@ pub mod layout;
 pub mod loader;
 mod platform;
 pub mod stats;
+#[cfg(test)]
+mod testing;
 pub mod vm;
 
 pub use layout::RamLayout;

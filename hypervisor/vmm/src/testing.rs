@@ -1,0 +1,271 @@
+//! Fakes for tests: guest memory in a vector, a vCPU that plays a script of exits, a host with a clock to be set.
+
+extern crate std;
+
+use crate::vm::Host;
+use base::{Gpa, Instant, TscScale};
+use core::cell::RefCell;
+use seams::{GuestMemory, MemoryError};
+use std::{collections::VecDeque, vec, vec::Vec};
+use vcpu::{
+    CpuMode, Event, Exit, Gprs, InterruptState, Segment, SegmentName, Vcpu, VcpuState, Wanted, control::efer,
+};
+
+/// RAM from 0 on.
+pub struct FakeMemory(RefCell<Vec<u8>>);
+
+impl FakeMemory {
+    pub fn new(len_bytes: u64) -> Self {
+        Self(RefCell::new(vec![0; len_bytes as usize]))
+    }
+
+    pub fn bytes(&self, at: u64, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        self.read(Gpa::new(at).unwrap(), &mut bytes).unwrap();
+        bytes
+    }
+
+    pub fn put(&self, at: u64, bytes: &[u8]) {
+        self.write(Gpa::new(at).unwrap(), bytes).unwrap();
+    }
+
+    fn with<T>(&self, gpa: Gpa, len: usize, use_it: impl FnOnce(&mut [u8]) -> T) -> Result<T, MemoryError> {
+        let mut ram = self.0.borrow_mut();
+        let start = gpa.as_u64() as usize;
+        match start.checked_add(len).filter(|&end| end <= ram.len()) {
+            Some(end) => Ok(use_it(&mut ram[start..end])),
+            None => Err(MemoryError::Unmapped(gpa)),
+        }
+    }
+}
+
+impl GuestMemory for FakeMemory {
+    fn read(&self, gpa: Gpa, buffer: &mut [u8]) -> Result<(), MemoryError> {
+        self.with(gpa, buffer.len(), |ram| buffer.copy_from_slice(ram))
+    }
+
+    fn write(&self, gpa: Gpa, bytes: &[u8]) -> Result<(), MemoryError> {
+        self.with(gpa, bytes.len(), |ram| ram.copy_from_slice(bytes))
+    }
+
+    fn fill(&self, gpa: Gpa, len_bytes: u64, value: u8) -> Result<(), MemoryError> {
+        self.with(gpa, len_bytes as usize, |ram| ram.fill(value))
+    }
+
+    fn compare_exchange(&self, gpa: Gpa, len_bytes: u8, current: u64, new: u64) -> Result<u64, MemoryError> {
+        let len = usize::from(len_bytes);
+        self.with(gpa, len, |ram| {
+            let mut value = [0; 8];
+            value[..len].copy_from_slice(ram);
+            let old = u64::from_le_bytes(value);
+            if old == current {
+                ram.copy_from_slice(&new.to_le_bytes()[..len]);
+            }
+            old
+        })
+    }
+}
+
+type Step = std::boxed::Box<dyn FnOnce(&mut FakeVcpu) -> Exit>;
+
+/// A vCPU whose guest is a script: each entry runs the next step, which says how it exits.
+pub struct FakeVcpu {
+    pub state: VcpuState,
+    pub shadowed: bool,
+    pub queued: Option<Event>,
+    /// Every event that was delivered by an entry.
+    pub delivered: Vec<Event>,
+    pub window_wanted: Wanted,
+    pub nmi_window_wanted: Wanted,
+    pub tsc_offset: u64,
+    pub tlb_flushes: u32,
+    pub length: Option<u8>,
+    script: VecDeque<Step>,
+}
+
+impl FakeVcpu {
+    pub fn new() -> Self {
+        Self {
+            state: VcpuState::reset(),
+            shadowed: false,
+            queued: None,
+            delivered: Vec::new(),
+            window_wanted: Wanted::No,
+            nmi_window_wanted: Wanted::No,
+            tsc_offset: 0,
+            tlb_flushes: 0,
+            length: Some(2),
+            script: VecDeque::new(),
+        }
+    }
+
+    /// Adds a step that changes registers and exits.
+    pub fn then(&mut self, step: impl FnOnce(&mut FakeVcpu) -> Exit + 'static) -> &mut Self {
+        self.script.push_back(std::boxed::Box::new(step));
+        self
+    }
+
+    /// Adds a step that only exits.
+    pub fn exits(&mut self, exit: Exit) -> &mut Self {
+        self.then(move |_| exit)
+    }
+}
+
+impl Vcpu for FakeVcpu {
+    /// At the end of the script the host is wanted, so that `serve` returns.
+    fn enter(&mut self) -> Exit {
+        self.delivered.extend(self.queued.take());
+        match self.script.pop_front() {
+            Some(step) => step(self),
+            None => Exit::HostInterrupt,
+        }
+    }
+
+    fn gprs(&self) -> &Gprs {
+        &self.state.gprs
+    }
+    fn gprs_mut(&mut self) -> &mut Gprs {
+        &mut self.state.gprs
+    }
+    fn rip(&self) -> u64 {
+        self.state.rip
+    }
+    fn set_rip(&mut self, rip: u64) {
+        self.state.rip = rip;
+        self.shadowed = false;
+    }
+    fn rflags(&self) -> u64 {
+        self.state.rflags
+    }
+    fn set_rflags(&mut self, value: u64) {
+        self.state.rflags = value;
+    }
+    fn segment(&self, name: SegmentName) -> Segment {
+        let s = &self.state;
+        match name {
+            SegmentName::Es => s.es,
+            SegmentName::Cs => s.cs,
+            SegmentName::Ss => s.ss,
+            SegmentName::Ds => s.ds,
+            SegmentName::Fs => s.fs,
+            SegmentName::Gs => s.gs,
+            SegmentName::Ldtr => s.ldtr,
+            SegmentName::Tr => s.tr,
+        }
+    }
+    fn cr0(&self) -> u64 {
+        self.state.cr0
+    }
+    fn set_cr0(&mut self, value: u64) {
+        self.state.cr0 = value;
+    }
+    fn set_cr2(&mut self, value: u64) {
+        self.state.cr2 = value;
+    }
+    fn cr3(&self) -> u64 {
+        self.state.cr3
+    }
+    fn cr4(&self) -> u64 {
+        self.state.cr4
+    }
+    fn set_cr4(&mut self, value: u64) {
+        self.state.cr4 = value;
+    }
+    fn efer(&self) -> u64 {
+        self.state.efer
+    }
+    fn set_efer(&mut self, value: u64) {
+        self.state.efer = value;
+    }
+    fn set_xcr0(&mut self, value: u64) {
+        self.state.xcr0 = value;
+    }
+    fn xcr0(&self) -> u64 {
+        self.state.xcr0
+    }
+    fn task_priority(&self) -> u8 {
+        self.state.cr8 as u8
+    }
+    fn set_task_priority(&mut self, priority: u8) {
+        self.state.cr8 = priority.into();
+    }
+    fn cpl(&self) -> u8 {
+        self.state.ss.dpl()
+    }
+    fn mode(&self) -> CpuMode {
+        match (self.state.efer & efer::LMA, self.state.cs.attributes) {
+            (0, _) if self.state.cr0 & 1 == 0 => CpuMode::Real,
+            (lma, attributes) if lma != 0 && attributes & Segment::LONG != 0 => CpuMode::Long64,
+            (_, attributes) if attributes & Segment::DEFAULT_BIG != 0 => CpuMode::Protected32,
+            _ => CpuMode::Protected16,
+        }
+    }
+    fn instruction_length(&self) -> Option<u8> {
+        self.length
+    }
+    fn instruction_bytes(&self) -> &[u8] {
+        &[]
+    }
+    fn interrupt_state(&self) -> InterruptState {
+        InterruptState {
+            enabled: self.state.rflags & 0x200 != 0,
+            shadowed: self.shadowed,
+            nmi_masked: false,
+            event_queued: self.queued.is_some(),
+        }
+    }
+    fn inject(&mut self, event: Event) {
+        self.queued = Some(event);
+    }
+    fn queued_event(&self) -> Option<Event> {
+        self.queued
+    }
+    fn want_interrupt_window(&mut self, wanted: Wanted) {
+        self.window_wanted = wanted;
+    }
+    fn want_nmi_window(&mut self, wanted: Wanted) {
+        self.nmi_window_wanted = wanted;
+    }
+    fn tsc_offset(&self) -> u64 {
+        self.tsc_offset
+    }
+    fn set_tsc_offset(&mut self, offset: u64) {
+        self.tsc_offset = offset;
+    }
+    fn flush_tlb(&mut self) {
+        self.tlb_flushes += 1;
+    }
+    fn load(&mut self, state: &VcpuState) {
+        self.state = *state;
+        self.queued = None;
+        self.shadowed = false;
+    }
+    fn save(&self) -> VcpuState {
+        self.state
+    }
+}
+
+/// The TSC frequency of the fakes: a tick is a nanosecond.
+pub const TSC: TscScale = match TscScale::new(1_000_000_000) {
+    Ok(scale) => scale,
+    Err(_) => panic!("1 GHz is a frequency"),
+};
+
+/// A host whose clock stands still until it is set.
+#[derive(Default)]
+pub struct FakeHost {
+    pub now: Instant,
+    pub timer: Option<Instant>,
+}
+
+impl Host for FakeHost {
+    fn now(&self) -> Instant {
+        self.now
+    }
+    fn tsc(&self) -> u64 {
+        self.now.0
+    }
+    fn set_guest_timer(&mut self, deadline: Option<Instant>) {
+        self.timer = deadline;
+    }
+}
