@@ -130,13 +130,13 @@ pub struct Effect {
 const GP: Exception = Exception::GENERAL_PROTECTION;
 
 /// Whether `value` has a bit of `mask`.
-const fn any(value: u64, mask: u64) -> bool {
+const fn has(value: u64, mask: u64) -> bool {
     value & mask != 0
 }
 
 /// Whether these registers mean PAE paging, which caches its four directory pointers in registers.
 const fn pae_paging(cr0: u64, cr4: u64, efer: u64) -> bool {
-    any(cr0, cr0::PG) && any(cr4, cr4::PAE) && !any(efer, efer::LMA)
+    has(cr0, cr0::PG) && has(cr4, cr4::PAE) && !has(efer, efer::LMA)
 }
 
 /// Judges a write of `new` to CR0.
@@ -149,34 +149,34 @@ pub fn check_cr0(new: u64, current: &Current) -> Result<Effect, Exception> {
         return Err(GP);
     }
     let value = (new & cr0::ALL) | cr0::ET;
-    let impossible = any(value, cr0::PG) && !any(value, cr0::PE)
-        || any(value, cr0::NW) && !any(value, cr0::CD)
-        || !any(value, cr0::WP) && any(current.cr4, cr4::CET);
+    let impossible = has(value, cr0::PG) && !has(value, cr0::PE)
+        || has(value, cr0::NW) && !has(value, cr0::CD)
+        || !has(value, cr0::WP) && has(current.cr4, cr4::CET);
     if impossible {
         return Err(GP);
     }
     let changed = value ^ current.cr0;
-    let efer = match (any(changed, cr0::PG), any(value, cr0::PG)) {
+    let efer = match (has(changed, cr0::PG), has(value, cr0::PG)) {
         (false, _) => current.efer,
         (true, true) => paging_on(current)?,
         (true, false) => paging_off(current)?,
     };
     // A change of CD or NW reloads nothing by itself, but PAE's pointers are reloaded by it (SDM 4.4.1).
-    let reloads = any(changed, cr0::PG | cr0::CD | cr0::NW);
+    let reloads = has(changed, cr0::PG | cr0::CD | cr0::NW);
     Ok(Effect {
         value,
         efer,
-        flush_tlb: any(changed, cr0::PG | cr0::WP),
+        flush_tlb: has(changed, cr0::PG | cr0::WP),
         reload_pdptes: reloads && pae_paging(value, current.cr4, efer),
     })
 }
 
 /// EFER after paging was switched on (SDM 10.8.5; APM 14.6.1).
 fn paging_on(current: &Current) -> Result<u64, Exception> {
-    if !any(current.efer, efer::LME) {
+    if !has(current.efer, efer::LME) {
         return Ok(current.efer);
     }
-    if !any(current.cr4, cr4::PAE) || current.cs_long {
+    if !has(current.cr4, cr4::PAE) || current.cs_long {
         return Err(GP);
     }
     Ok(current.efer | efer::LMA)
@@ -184,8 +184,8 @@ fn paging_on(current: &Current) -> Result<u64, Exception> {
 
 /// EFER after paging was switched off (SDM 2.5, CR0.PG, and 4.10.1).
 fn paging_off(current: &Current) -> Result<u64, Exception> {
-    let in_64_bit_code = any(current.efer, efer::LMA) && current.cs_long;
-    if in_64_bit_code || any(current.cr4, cr4::PCIDE) {
+    let in_64_bit_code = has(current.efer, efer::LMA) && current.cs_long;
+    if in_64_bit_code || has(current.cr4, cr4::PCIDE) {
         return Err(GP);
     }
     Ok(current.efer & !efer::LMA)
@@ -196,18 +196,18 @@ fn paging_off(current: &Current) -> Result<u64, Exception> {
 /// # Errors
 /// The exception that the write raises; nothing changes then.
 pub fn check_cr4(new: u64, current: &Current, allowed: &Allowed) -> Result<Effect, Exception> {
-    if any(new, !allowed.cr4) {
+    if has(new, !allowed.cr4) {
         return Err(GP);
     }
     let changed = new ^ current.cr4;
-    if any(current.efer, efer::LMA) && (!any(new, cr4::PAE) || any(changed, cr4::LA57)) {
+    if has(current.efer, efer::LMA) && (!has(new, cr4::PAE) || has(changed, cr4::LA57)) {
         return Err(GP);
     }
     // PCIDE goes on only in long mode and with PCID 0 in use (SDM 4.10.1).
-    if any(changed & new, cr4::PCIDE) && (!any(current.efer, efer::LMA) || current.cr3 & 0xfff != 0) {
+    if has(changed & new, cr4::PCIDE) && (!has(current.efer, efer::LMA) || current.cr3 & 0xfff != 0) {
         return Err(GP);
     }
-    if any(new, cr4::CET) && !any(current.cr0, cr0::WP) {
+    if has(new, cr4::CET) && !has(current.cr0, cr0::WP) {
         return Err(GP);
     }
     // SMEP: only 0 to 1 has to flush (SDM 4.10.4.1); flushing at each change costs nothing that is counted.
@@ -216,8 +216,8 @@ pub fn check_cr4(new: u64, current: &Current, allowed: &Allowed) -> Result<Effec
     Ok(Effect {
         value: new,
         efer: current.efer,
-        flush_tlb: any(changed, paging),
-        reload_pdptes: any(changed, reloads) && pae_paging(current.cr0, new, current.efer),
+        flush_tlb: has(changed, paging),
+        reload_pdptes: has(changed, reloads) && pae_paging(current.cr0, new, current.efer),
     })
 }
 
@@ -228,35 +228,29 @@ pub fn check_cr4(new: u64, current: &Current, allowed: &Allowed) -> Result<Effec
 pub fn check_efer(new: u64, current: &Current, allowed: &Allowed) -> Result<Effect, Exception> {
     // LMA is the processor's: a write to it is ignored (SDM 2.2.1), as most kernels write back what they read.
     let value = (new & !efer::LMA) | (current.efer & efer::LMA);
-    if any(value, !(allowed.efer | efer::LMA)) {
+    if has(value, !(allowed.efer | efer::LMA)) {
         return Err(GP);
     }
     let changed = value ^ current.efer;
-    if any(changed, efer::LME) && any(current.cr0, cr0::PG) {
+    if has(changed, efer::LME) && has(current.cr0, cr0::PG) {
         return Err(GP);
     }
-    Ok(Effect { value, efer: value, flush_tlb: any(changed, efer::NXE), reload_pdptes: false })
+    Ok(Effect { value, efer: value, flush_tlb: has(changed, efer::NXE), reload_pdptes: false })
 }
 
 /// Judges XSETBV: register `index`, value `new`, at privilege level `cpl`. The new XCR0.
 ///
 /// # Errors
 /// The exception that the instruction raises; nothing changes then.
-pub fn check_xcr0(
-    index: u32,
-    new: u64,
-    cpl: u8,
-    cr4: u64,
-    allowed: &Allowed,
-) -> Result<u64, Exception> {
-    if !any(cr4, cr4::OSXSAVE) {
+pub fn check_xcr0(index: u32, new: u64, cpl: u8, cr4: u64, allowed: &Allowed) -> Result<u64, Exception> {
+    if !has(cr4, cr4::OSXSAVE) {
         return Err(Exception::INVALID_OPCODE);
     }
-    let refused = cpl != 0 || index != 0 || any(new, !allowed.xcr0) || !any(new, xcr0::X87);
+    let refused = cpl != 0 || index != 0 || has(new, !allowed.xcr0) || !has(new, xcr0::X87);
     // Each state needs the one it extends; AVX-512 is three that go together (SDM volume 1, 13.3).
-    let avx_without_sse = any(new, xcr0::AVX) && !any(new, xcr0::SSE);
+    let avx_without_sse = has(new, xcr0::AVX) && !has(new, xcr0::SSE);
     let avx512 = new & xcr0::AVX512;
-    let avx512_in_parts = avx512 != 0 && (avx512 != xcr0::AVX512 || !any(new, xcr0::AVX));
+    let avx512_in_parts = avx512 != 0 && (avx512 != xcr0::AVX512 || !has(new, xcr0::AVX));
     if refused || avx_without_sse || avx512_in_parts {
         return Err(GP);
     }

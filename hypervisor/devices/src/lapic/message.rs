@@ -1,5 +1,6 @@
 //! Interrupt messages between local APICs, and from IOAPICs and MSIs to them.
 
+use super::Mode;
 use crate::message::{DeliveryMode, Destination, InterruptMessage, Trigger};
 use base::{ApicId, Vector};
 
@@ -64,5 +65,41 @@ impl From<InterruptMessage> for Message {
             DeliveryMode::ExtInt => Delivery::ExtInt,
         };
         Self { recipients, delivery, trigger: message.trigger }
+    }
+}
+
+impl Message {
+    /// The message that a write of `low` and `high` to the interrupt command register sends from an APIC in xAPIC mode
+    /// (8-bit ids, in bits 31:24 of `high`) or x2APIC mode; `None` when it sends none (SDM 11.6.1 and 11.12.9).
+    pub(super) fn from_command(low: u32, high: u32, mode: Mode) -> Option<Self> {
+        const LOGICAL: u32 = 1 << 11;
+        const ASSERT: u32 = 1 << 14;
+        const LEVEL: u32 = 1 << 15;
+        let vector = Vector(low as u8);
+        let delivery = match low >> 8 & 7 {
+            0 => Delivery::Fixed(vector),
+            1 => Delivery::LowestPriority(vector),
+            2 => Delivery::Smi,
+            4 => Delivery::Nmi,
+            // The level de-assert of INIT does nothing since the Pentium 4.
+            5 if low & (LEVEL | ASSERT) == LEVEL => return None,
+            5 => Delivery::Init,
+            6 => Delivery::StartUp(vector),
+            _ => return None,
+        };
+        let (id, broadcast) = match mode {
+            Mode::X2Apic => (high, u32::MAX),
+            _ => (high >> 24, 0xff),
+        };
+        let recipients = match low >> 18 & 3 {
+            1 => Recipients::Sender,
+            2 => Recipients::All,
+            3 => Recipients::Others,
+            _ if low & LOGICAL != 0 => Recipients::Logical(id),
+            _ if id == broadcast => Recipients::All,
+            _ => Recipients::Physical(ApicId(id)),
+        };
+        // Interrupts between processors are edge-triggered whatever the bit says (SDM 11.6.1, trigger mode).
+        Some(Self { recipients, delivery, trigger: Trigger::Edge })
     }
 }

@@ -1,9 +1,32 @@
-//! One virtual CPU's local APIC, in xAPIC and x2APIC mode (Intel SDM, volume 3, chapter 11).
+//! One virtual CPU's local APIC, in xAPIC and x2APIC mode (Intel SDM, volume 3, chapter 11; sections are its).
+//!
+//! ```text
+//!   Disabled --EN--> XApic --EXTD--> X2Apic        set_apic_base; every other change but to Disabled faults
+//!      ^---------------+---------------+
+//!
+//!   accept, timer, pins --> IRR --acknowledge--> ISR --EOI--> gone   (level: the IOAPICs are told)
+//! ```
+//! An interrupt is pending when its priority class is above the processor priority's: the higher of TPR's and the
+//! highest ISR vector's (11.8.3.1).
+//!
+//! Unlike other devices it belongs to one vCPU and answers on the hot path, so it takes no [`crate::Cx`]: the time is a
+//! parameter, and what others must do is returned.
 
-pub mod message;
+mod message;
+mod register;
+mod saved;
+mod timer;
+mod vectors;
+
 pub use message::{Delivery, Message, Recipients};
+pub use saved::LocalApicImage;
+pub use timer::{BUS_HZ, MIN_PERIOD};
 
-use base::{ApicId, Instant, TscLine, Vector};
+use crate::message::Trigger;
+use base::{ApicId, Gpa, Instant, TscLine, Vector};
+use register::{LVT_MASKED, SVR_ENABLED, error, writable_bits};
+use timer::{Timer, TimerMode};
+use vectors::{FIRST_LEGAL_VECTOR, VectorSet};
 
 /// Whether the processor starts the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +37,7 @@ pub enum Role {
     Application,
 }
 
-/// The modes of a local APIC (SDM 11.12.1).
+/// The modes of a local APIC (11.12.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Off: CPUID says that there is none.
@@ -34,24 +57,24 @@ pub struct GeneralProtection;
 pub enum Effect {
     /// Nothing.
     None,
-    /// Deliver this message.
+    /// Deliver this message: to each APIC for which [`LocalApic::is_addressed_by`] holds, the sender's not excepted.
     Send(Message),
     /// Tell the IOAPICs that the level-triggered interrupt with this vector has ended.
     EndOfInterrupt(Vector),
 }
 
-/// What the processor must do with a message that addressed its APIC.
+/// What the processor must do with a message or pin that addressed its APIC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accepted {
-    /// Nothing: the message was refused, or it was there already.
+    /// Nothing: it was refused.
     Ignored,
     /// Look at [`LocalApic::highest_pending`].
     Queued,
     /// Take an NMI.
     Nmi,
-    /// Reset to the wait-for-SIPI state.
+    /// Reset to the wait-for-SIPI state, and call [`LocalApic::init`].
     Init,
-    /// Start at this page number, if waiting for SIPI.
+    /// Start at this 4 KiB page, if waiting for SIPI.
     StartUp(Vector),
     /// Take an interrupt from the 8259A pair.
     ExtInt,
@@ -66,108 +89,537 @@ pub enum Pin {
     Lint1,
 }
 
+/// Bits of IA32_APIC_BASE (11.4.4, 11.12.1).
+mod apic_base {
+    pub const BOOTSTRAP: u64 = 1 << 8;
+    pub const X2APIC: u64 = 1 << 10;
+    pub const ENABLED: u64 = 1 << 11;
+    /// Where the xAPIC page is; kept by the guest as it likes within 52 bits.
+    pub const PAGE: u64 = 0x000f_ffff_ffff_f000;
+    pub const PAGE_RESET: u64 = 0xfee0_0000;
+}
+
+/// The version register: an integrated APIC with six LVT entries and no suppression of EOI broadcasts (11.4.8).
+const VERSION: u32 = 0x0005_0014;
+const LVT_ENTRIES: usize = (register::LVT_LAST - register::LVT_FIRST + 1) as usize;
+const DFR_FLAT: u32 = 0xf000_0000;
+
 /// A local APIC.
-#[derive(Clone, Debug)]
+///
+/// Invariants: IRR, ISR and TMR hold no vector below 16; writable registers hold no bit outside
+/// [`writable_bits`]; while software-disabled every LVT entry is masked; `timer.mode` is what its LVT entry selects.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalApic {
     id: ApicId,
+    role: Role,
+    mode: Mode,
+    page: u64,
+    task_priority: u32,
+    /// In xAPIC mode; x2APIC mode derives it from the id.
+    logical_destination: u32,
+    destination_format: u32,
+    spurious: u32,
+    lvt: [u32; LVT_ENTRIES],
+    command: [u32; 2],
+    errors_shown: u32,
+    errors_since: u32,
+    irr: VectorSet,
+    isr: VectorSet,
+    tmr: VectorSet,
+    timer: Timer,
 }
 
 impl LocalApic {
     /// The APIC after power-on: in xAPIC mode, software-disabled.
-    pub fn new(id: ApicId, _role: Role) -> Self {
-        Self { id }
+    pub fn new(id: ApicId, role: Role) -> Self {
+        Self {
+            id,
+            role,
+            mode: Mode::XApic,
+            page: apic_base::PAGE_RESET,
+            task_priority: 0,
+            logical_destination: 0,
+            destination_format: DFR_FLAT,
+            spurious: 0xff,
+            lvt: [LVT_MASKED; LVT_ENTRIES],
+            command: [0; 2],
+            errors_shown: 0,
+            errors_since: 0,
+            irr: VectorSet::default(),
+            isr: VectorSet::default(),
+            tmr: VectorSet::default(),
+            timer: Timer::RESET,
+        }
     }
+
+    /// The state after INIT: id, mode and page stay (11.4.7.3).
+    pub fn init(&mut self) {
+        *self = Self { mode: self.mode, page: self.page, ..Self::new(self.id, self.role) };
+    }
+
+    /// What PC firmware leaves to an operating system: virtual wire mode, in which the 8259A pair interrupts through
+    /// LINT0 and NMIs come through LINT1 (MultiProcessor Specification 1.4, section 3.6.2.2).
+    pub fn enter_virtual_wire_mode(&mut self) {
+        const NMI: u32 = 4 << 8;
+        const EXT_INT: u32 = 7 << 8;
+        self.spurious |= SVR_ENABLED;
+        self.set_lvt(register::LVT_LINT0, EXT_INT);
+        self.set_lvt(register::LVT_LINT1, NMI);
+    }
+
     /// The hardware id.
-    pub fn id(&self) -> ApicId {
+    pub const fn id(&self) -> ApicId {
         self.id
     }
-    /// As after INIT: id and mode stay (SDM 11.4.7.3).
-    pub fn init(&mut self) {
-        todo!()
-    }
+
     /// The mode.
-    pub fn mode(&self) -> Mode {
-        todo!()
+    pub const fn mode(&self) -> Mode {
+        self.mode
     }
+
     /// IA32_APIC_BASE.
     pub fn apic_base(&self) -> u64 {
-        todo!()
+        let mode = match self.mode {
+            Mode::Disabled => 0,
+            Mode::XApic => apic_base::ENABLED,
+            Mode::X2Apic => apic_base::ENABLED | apic_base::X2APIC,
+        };
+        let role = if self.role == Role::Bootstrap { apic_base::BOOTSTRAP } else { 0 };
+        self.page | mode | role
     }
-    /// Writes IA32_APIC_BASE.
+
+    /// The page where the registers are, in xAPIC mode.
+    pub fn page(&self) -> Option<Gpa> {
+        (self.mode == Mode::XApic).then(|| Gpa::from_low_bits(self.page))
+    }
+
+    /// Writes IA32_APIC_BASE. The bootstrap flag is the processor's and stays.
     ///
     /// # Errors
-    /// Reserved bits or a forbidden transition.
-    pub fn set_apic_base(&mut self, _value: u64) -> Result<(), GeneralProtection> {
-        todo!()
+    /// Reserved bits, or a change that figure 11-27 of section 11.12.5 does not have.
+    pub fn set_apic_base(&mut self, value: u64) -> Result<(), GeneralProtection> {
+        let known = apic_base::PAGE | apic_base::ENABLED | apic_base::X2APIC | apic_base::BOOTSTRAP;
+        if value & !known != 0 {
+            return Err(GeneralProtection);
+        }
+        let wanted = match (value & apic_base::ENABLED != 0, value & apic_base::X2APIC != 0) {
+            (false, false) => Mode::Disabled,
+            (true, false) => Mode::XApic,
+            (true, true) => Mode::X2Apic,
+            (false, true) => return Err(GeneralProtection),
+        };
+        match (self.mode, wanted) {
+            (Mode::X2Apic, Mode::XApic) | (Mode::Disabled, Mode::X2Apic) => return Err(GeneralProtection),
+            // Disabling loses all state (11.4.3).
+            (Mode::XApic | Mode::X2Apic, Mode::Disabled) => *self = Self::new(self.id, self.role),
+            // The high half of the command register is undefined afterwards: cleared (11.12.5.1).
+            (Mode::XApic, Mode::X2Apic) => self.command = [0; 2],
+            _ => {}
+        }
+        (self.mode, self.page) = (wanted, value & apic_base::PAGE);
+        Ok(())
     }
-    /// Reads the aligned 32-bit register at `offset` of the page.
-    pub fn read_mmio(&mut self, _offset: u32, _now: Instant) -> u32 {
-        todo!()
+
+    /// Reads the 32-bit register at `offset` of the page, in xAPIC mode. What is no register reads as zero.
+    pub fn read_mmio(&mut self, offset: u32, now: Instant) -> u32 {
+        if self.mode != Mode::XApic || !offset.is_multiple_of(16) {
+            return 0;
+        }
+        match offset / 16 {
+            register::ID => self.id.0 << 24,
+            register::EOI => 0,
+            register::LDR => self.logical_destination,
+            register::DFR => self.destination_format | !DFR_FLAT,
+            register::ICR_HIGH => self.command[1],
+            register => match self.read_common(register, now) {
+                Some(value) => value,
+                None => {
+                    self.report(error::ILLEGAL_REGISTER);
+                    0
+                }
+            },
+        }
     }
-    /// Writes the aligned 32-bit register at `offset` of the page.
-    pub fn write_mmio(&mut self, _offset: u32, _value: u32, _now: Instant) -> Effect {
-        todo!()
+
+    /// Writes the 32-bit register at `offset` of the page, in xAPIC mode. Reserved bits are dropped.
+    pub fn write_mmio(&mut self, offset: u32, value: u32, now: Instant) -> Effect {
+        if self.mode != Mode::XApic || !offset.is_multiple_of(16) {
+            return Effect::None;
+        }
+        let register = offset / 16;
+        let bits = value & writable_bits(register);
+        match register {
+            register::EOI => return self.end_of_interrupt(),
+            register::ICR => return self.send(bits, self.command[1]),
+            register::ICR_HIGH => self.command[1] = bits,
+            register::LDR => self.logical_destination = bits,
+            register::DFR => self.destination_format = bits,
+            // The id is the processor's; writing it is ignored, as on processors that say so by model.
+            register::ID => {}
+            register::ESR => self.latch_errors(),
+            register if self.write_common(register, bits, now) => {}
+            _ => self.report(error::ILLEGAL_REGISTER),
+        }
+        Effect::None
     }
+
     /// Reads MSR `index` of 0x800-0x8FF.
     ///
     /// # Errors
-    /// Not in x2APIC mode, no such register, or write-only.
-    pub fn read_msr(&mut self, _index: u32, _now: Instant) -> Result<u64, GeneralProtection> {
-        todo!()
+    /// Not in x2APIC mode, no such register, or write-only (table 11-6).
+    pub fn read_msr(&mut self, index: u32, now: Instant) -> Result<u64, GeneralProtection> {
+        if self.mode != Mode::X2Apic {
+            return Err(GeneralProtection);
+        }
+        match index.wrapping_sub(0x800) {
+            register::ID => Ok(self.id.0.into()),
+            register::LDR => Ok(self.x2apic_logical_id().into()),
+            register::ICR => Ok(u64::from(self.command[1]) << 32 | u64::from(self.command[0])),
+            register => self.read_common(register, now).map(u64::from).ok_or(GeneralProtection),
+        }
     }
+
     /// Writes MSR `index` of 0x800-0x8FF.
     ///
     /// # Errors
-    /// Not in x2APIC mode, no such register, read-only, or reserved bits.
-    pub fn write_msr(&mut self, _index: u32, _value: u64, _now: Instant) -> Result<Effect, GeneralProtection> {
-        todo!()
+    /// Not in x2APIC mode, no such register, read-only, or reserved bits (11.12.1.3).
+    pub fn write_msr(&mut self, index: u32, value: u64, now: Instant) -> Result<Effect, GeneralProtection> {
+        if self.mode != Mode::X2Apic {
+            return Err(GeneralProtection);
+        }
+        let register = index.wrapping_sub(0x800);
+        let (low, high) = (value as u32, (value >> 32) as u32);
+        if low & !writable_bits(register) != 0 || high != 0 && register != register::ICR {
+            return Err(GeneralProtection);
+        }
+        match register {
+            register::EOI => return Ok(self.end_of_interrupt()),
+            register::ICR => return Ok(self.send(low, high)),
+            register::SELF_IPI => return Ok(self.send_to_self(Vector(low as u8))),
+            register::ESR => self.latch_errors(),
+            register if self.write_common(register, low, now) => {}
+            _ => return Err(GeneralProtection),
+        }
+        Ok(Effect::None)
     }
-    /// IA32_TSC_DEADLINE.
-    pub fn tsc_deadline(&self) -> u64 {
-        todo!()
+
+    /// Reads a register that both modes have alike; `None` when `register` is none of them.
+    fn read_common(&mut self, register: u32, now: Instant) -> Option<u32> {
+        Some(match register {
+            register::VERSION => VERSION,
+            register::TPR => self.task_priority,
+            register::PPR => self.processor_priority(),
+            register::SVR => self.spurious,
+            register::ISR_FIRST..=register::ISR_LAST => self.isr.register(register - register::ISR_FIRST),
+            register::TMR_FIRST..=register::TMR_LAST => self.tmr.register(register - register::TMR_FIRST),
+            register::IRR_FIRST..=register::IRR_LAST => {
+                self.advance(now);
+                self.irr.register(register - register::IRR_FIRST)
+            }
+            register::ESR => self.errors_shown,
+            register::ICR => self.command[0],
+            register::LVT_FIRST..=register::LVT_LAST => self.lvt_entry(register),
+            register::INITIAL_COUNT => self.timer.initial_count,
+            register::CURRENT_COUNT => {
+                self.advance(now);
+                self.timer.current_count(now)
+            }
+            register::DIVIDE => self.timer.divide,
+            _ => return None,
+        })
     }
-    /// Writes IA32_TSC_DEADLINE; `tsc` is the guest's counter.
-    pub fn set_tsc_deadline(&mut self, _value: u64, _now: Instant, _tsc: &TscLine) {
-        todo!()
+
+    /// Writes a register that both modes have alike, reserved bits removed; false when `register` is none of them.
+    fn write_common(&mut self, register: u32, bits: u32, now: Instant) -> bool {
+        match register {
+            register::TPR => self.task_priority = bits,
+            register::SVR => self.set_spurious(bits, now),
+            register::LVT_FIRST..=register::LVT_LAST => {
+                // What came due under the old entry is delivered by it.
+                self.advance(now);
+                self.set_lvt(register, bits);
+            }
+            register::INITIAL_COUNT => {
+                self.advance(now);
+                self.timer.start(bits, now);
+            }
+            register::DIVIDE => {
+                self.advance(now);
+                self.timer.set_divide(bits, now);
+            }
+            _ => return false,
+        }
+        true
     }
-    /// The guest's counter was moved: an armed TSC deadline comes at another time.
-    pub fn move_tsc(&mut self, _tsc: &TscLine) {
-        todo!()
+
+    /// IA32_TSC_DEADLINE: zero once it has passed.
+    pub fn tsc_deadline(&mut self, now: Instant) -> u64 {
+        self.advance(now);
+        self.timer.deadline_tsc
     }
-    /// CR8: bits 7:4 of TPR.
-    pub fn task_priority(&self) -> u8 {
-        todo!()
+
+    /// Writes IA32_TSC_DEADLINE; `tsc` is the guest's counter. Ignored when the timer is in another mode.
+    pub fn set_tsc_deadline(&mut self, value: u64, now: Instant, tsc: &TscLine) {
+        self.advance(now);
+        self.timer.set_deadline(value, tsc);
+        self.advance(now);
     }
-    /// Writes CR8.
-    pub fn set_task_priority(&mut self, _priority: u8) {
-        todo!()
+
+    /// The guest's counter has moved to `tsc`: an armed TSC deadline comes at another time.
+    pub fn move_tsc(&mut self, tsc: &TscLine) {
+        if self.timer.deadline_tsc != 0 {
+            self.timer.set_deadline(self.timer.deadline_tsc, tsc);
+        }
     }
-    /// Whether `message`, sent by `sender`'s APIC (or by none), addresses this one.
-    pub fn is_addressed_by(&self, _message: &Message, _sender: Option<ApicId>) -> bool {
-        todo!()
+
+    /// CR8: bits 7:4 of TPR (11.8.6).
+    pub const fn task_priority(&self) -> u8 {
+        (self.task_priority >> 4 & 0xf) as u8
     }
+
+    /// Writes CR8; bits 3:0 of TPR become zero.
+    pub fn set_task_priority(&mut self, priority: u8) {
+        self.task_priority = u32::from(priority & 0xf) << 4;
+    }
+
+    /// Whether `message`, sent by the APIC with id `sender` or by none, addresses this one (11.6.2, 11.12.10).
+    pub fn is_addressed_by(&self, message: &Message, sender: Option<ApicId>) -> bool {
+        let is_sender = sender == Some(self.id);
+        match message.recipients {
+            Recipients::Physical(id) => id == self.id,
+            Recipients::Logical(destination) => self.matches_logical(destination),
+            Recipients::All => true,
+            Recipients::Others => !is_sender,
+            Recipients::Sender => is_sender,
+        }
+    }
+
+    fn matches_logical(&self, destination: u32) -> bool {
+        let own = match self.mode {
+            Mode::Disabled => return false,
+            Mode::X2Apic if destination == u32::MAX => return true,
+            Mode::X2Apic => {
+                let own = self.x2apic_logical_id();
+                return own >> 16 == destination >> 16 && own & destination & 0xffff != 0;
+            }
+            Mode::XApic => self.logical_destination >> 24,
+        };
+        if destination > 0xff {
+            return false;
+        }
+        match self.destination_format == DFR_FLAT {
+            true => own & destination != 0,
+            false => {
+                let same_cluster = destination >> 4 == 0xf || destination >> 4 == own >> 4;
+                same_cluster && own & destination & 0xf != 0
+            }
+        }
+    }
+
+    /// The logical id in x2APIC mode: cluster in the high half, a bit in the low one (11.12.10.2).
+    const fn x2apic_logical_id(&self) -> u32 {
+        let ApicId(id) = self.id;
+        (id >> 4) << 16 | 1 << (id & 0xf)
+    }
+
     /// Takes a message that addresses this APIC.
-    pub fn accept(&mut self, _message: &Message) -> Accepted {
-        todo!()
+    pub fn accept(&mut self, message: &Message) -> Accepted {
+        match message.delivery {
+            // A disabled APIC still answers these (11.4.7.2).
+            Delivery::Nmi => Accepted::Nmi,
+            Delivery::Init => Accepted::Init,
+            Delivery::StartUp(page) => Accepted::StartUp(page),
+            Delivery::Smi => Accepted::Ignored,
+            Delivery::ExtInt if self.mode == Mode::Disabled => Accepted::Ignored,
+            Delivery::ExtInt => Accepted::ExtInt,
+            Delivery::Fixed(vector) | Delivery::LowestPriority(vector) => {
+                self.accept_vector(vector, message.trigger)
+            }
+        }
     }
+
+    #[inline]
+    fn accept_vector(&mut self, vector: Vector, trigger: Trigger) -> Accepted {
+        if !self.software_enabled() {
+            return Accepted::Ignored;
+        }
+        if vector.0 < FIRST_LEGAL_VECTOR {
+            self.report(error::RECEIVE_ILLEGAL_VECTOR);
+            return Accepted::Ignored;
+        }
+        match trigger {
+            Trigger::Level => self.tmr.insert(vector),
+            Trigger::Edge => self.tmr.remove(vector),
+        }
+        self.irr.insert(vector);
+        Accepted::Queued
+    }
+
     /// What an asserted pin does now.
-    pub fn pin(&mut self, _pin: Pin) -> Accepted {
-        todo!()
+    pub fn pin(&mut self, pin: Pin) -> Accepted {
+        if self.mode == Mode::Disabled {
+            // The pins are INTR and NMI of the processor then (11.4.3).
+            return match pin {
+                Pin::Lint0 => Accepted::ExtInt,
+                Pin::Lint1 => Accepted::Nmi,
+            };
+        }
+        let entry = self.lvt_entry(match pin {
+            Pin::Lint0 => register::LVT_LINT0,
+            Pin::Lint1 => register::LVT_LINT1,
+        });
+        if entry & LVT_MASKED != 0 {
+            return Accepted::Ignored;
+        }
+        match entry >> 8 & 7 {
+            0 => self.accept_vector(Vector(entry as u8), Trigger::Edge),
+            4 => Accepted::Nmi,
+            5 => Accepted::Init,
+            7 => Accepted::ExtInt,
+            _ => Accepted::Ignored,
+        }
     }
+
+    /// Whether the 8259A pair's output reaches the processor now: what [`LocalApic::pin`] would say of LINT0.
+    pub fn passes_ext_int(&self) -> bool {
+        let entry = self.lvt_entry(register::LVT_LINT0);
+        self.mode == Mode::Disabled || entry & LVT_MASKED == 0 && entry >> 8 & 7 == 7
+    }
+
     /// The vector that the processor would take now, if it took interrupts.
+    #[inline]
     pub fn highest_pending(&self) -> Option<Vector> {
-        todo!()
+        let vector = self.irr.highest()?;
+        (u32::from(vector.0 >> 4) > self.processor_priority() >> 4).then_some(vector)
     }
-    /// The processor takes [`LocalApic::highest_pending`]: IRR to ISR.
+
+    /// The highest vector that waits, whether or not the processor priority holds it back: what a hypervisor compares
+    /// with the task priority to know when it must look again.
+    #[inline]
+    pub fn highest_requested(&self) -> Option<Vector> {
+        self.irr.highest()
+    }
+
+    /// The processor takes [`LocalApic::highest_pending`]: it moves from IRR to ISR (11.8.4).
+    #[inline]
     pub fn acknowledge(&mut self) -> Option<Vector> {
-        todo!()
+        let vector = self.highest_pending()?;
+        self.irr.remove(vector);
+        self.isr.insert(vector);
+        Some(vector)
     }
-    /// When [`LocalApic::advance`] must be called next.
+
+    /// When [`LocalApic::advance`] must be called next; `None` when the timer is stopped or masked.
+    #[inline]
     pub fn next_deadline(&self) -> Option<Instant> {
-        todo!()
+        let masked = self.lvt_entry(register::LVT_TIMER) & LVT_MASKED != 0;
+        self.timer.due.filter(|_| !masked)
     }
+
     /// Fires the timer if it is due.
-    pub fn advance(&mut self, _now: Instant) {
-        todo!()
+    #[inline]
+    pub fn advance(&mut self, now: Instant) {
+        if !self.timer.expire(now) {
+            return;
+        }
+        let entry = self.lvt_entry(register::LVT_TIMER);
+        if entry & LVT_MASKED == 0 {
+            self.accept_vector(Vector(entry as u8), Trigger::Edge);
+        }
+    }
+
+    const fn software_enabled(&self) -> bool {
+        self.spurious & SVR_ENABLED != 0 && !matches!(self.mode, Mode::Disabled)
+    }
+
+    /// The higher of TPR and the highest ISR vector's class (11.8.3.1).
+    #[inline]
+    fn processor_priority(&self) -> u32 {
+        let in_service = self.isr.highest().map_or(0, |vector| u32::from(vector.0));
+        match self.task_priority >> 4 >= in_service >> 4 {
+            true => self.task_priority,
+            false => in_service & 0xf0,
+        }
+    }
+
+    fn lvt_entry(&self, register: u32) -> u32 {
+        let entry = self.lvt.get(register.wrapping_sub(register::LVT_FIRST) as usize);
+        entry.copied().unwrap_or(LVT_MASKED)
+    }
+
+    /// Writes an LVT entry; it stays masked while the APIC is software-disabled (11.4.7.2).
+    fn set_lvt(&mut self, register: u32, bits: u32) {
+        let forced = if self.software_enabled() { 0 } else { LVT_MASKED };
+        if let Some(entry) = self.lvt.get_mut(register.wrapping_sub(register::LVT_FIRST) as usize) {
+            *entry = bits | forced;
+        }
+        if register == register::LVT_TIMER {
+            self.timer.set_mode(TimerMode::of(bits));
+        }
+    }
+
+    fn set_spurious(&mut self, bits: u32, now: Instant) {
+        self.advance(now);
+        self.spurious = bits;
+        if !self.software_enabled() {
+            self.lvt.iter_mut().for_each(|entry| *entry |= LVT_MASKED);
+        }
+    }
+
+    #[inline]
+    fn end_of_interrupt(&mut self) -> Effect {
+        let Some(vector) = self.isr.highest() else { return Effect::None };
+        self.isr.remove(vector);
+        match self.tmr.contains(vector) {
+            true => Effect::EndOfInterrupt(vector),
+            false => Effect::None,
+        }
+    }
+
+    /// Writes the interrupt command register, which sends.
+    #[inline]
+    fn send(&mut self, low: u32, high: u32) -> Effect {
+        self.command = [low, high];
+        let Some(message) = Message::from_command(low, high, self.mode) else { return Effect::None };
+        match (message.delivery, message.recipients) {
+            (Delivery::Fixed(vector), Recipients::Sender) => self.send_to_self(vector),
+            (Delivery::Fixed(vector) | Delivery::LowestPriority(vector), _)
+                if vector.0 < FIRST_LEGAL_VECTOR =>
+            {
+                self.report(error::SEND_ILLEGAL_VECTOR);
+                Effect::None
+            }
+            _ => Effect::Send(message),
+        }
+    }
+
+    #[inline]
+    fn send_to_self(&mut self, vector: Vector) -> Effect {
+        if vector.0 < FIRST_LEGAL_VECTOR {
+            self.report(error::SEND_ILLEGAL_VECTOR);
+        } else {
+            self.accept_vector(vector, Trigger::Edge);
+        }
+        Effect::None
+    }
+
+    /// Notes an error; a new one raises the error interrupt (11.5.3).
+    fn report(&mut self, error: u32) {
+        let is_new = self.errors_since & error == 0;
+        self.errors_since |= error;
+        let entry = self.lvt_entry(register::LVT_ERROR);
+        let vector = Vector(entry as u8);
+        // An illegal vector here is itself an error, but must not report itself for ever.
+        if is_new && entry & LVT_MASKED == 0 && vector.0 >= FIRST_LEGAL_VECTOR {
+            self.accept_vector(vector, Trigger::Edge);
+        }
+    }
+
+    /// A write to ESR shows what happened since the last one (11.5.3).
+    fn latch_errors(&mut self) {
+        self.errors_shown = core::mem::take(&mut self.errors_since);
     }
 }
+
+#[cfg(test)]
+mod tests;
