@@ -1,0 +1,175 @@
+//! Why VMRUN refuses a VMCB: the processor's checks, in the manual's order (APM 24593, volume 2, section 15.5.1, and
+//! 15.20 for injection, 15.25.3 for nested paging).
+//!
+//! The processor says only that something is wrong. This runs after the fact, on the way to ending the VM.
+
+use super::capabilities::Capabilities;
+use super::intercepts::Intercepts2;
+use super::vmcb::{SaveArea, Vmcb};
+use vcpu::Segment;
+use vcpu::control::{cr0, cr4, efer};
+
+/// The CR4 bits that some processor has; the rest must be zero.
+const CR4_DEFINED: u64 = cr4::VME
+    | cr4::PVI
+    | cr4::TSD
+    | cr4::DE
+    | cr4::PSE
+    | cr4::PAE
+    | cr4::MCE
+    | cr4::PGE
+    | cr4::PCE
+    | cr4::OSFXSR
+    | cr4::OSXMMEXCPT
+    | cr4::UMIP
+    | cr4::LA57
+    | cr4::FSGSBASE
+    | cr4::PCIDE
+    | cr4::OSXSAVE
+    | cr4::SMEP
+    | cr4::SMAP
+    | cr4::PKE
+    | cr4::CET;
+
+/// SCE, LME, LMA, NXE, SVME, LMSLE, FFXSR, TCE, MCOMMIT, INTWB, UAIE, AIBRSE.
+const EFER_DEFINED: u64 = 0x36_fd01;
+
+/// What a refusal is put down to when no check fails.
+const UNKNOWN: &str = "VMRUN refused the VMCB for a reason that none of the documented checks explains";
+
+/// The first check that `vmcb` fails, with its place in the manual.
+pub fn explain(vmcb: &Vmcb, capabilities: &Capabilities) -> &'static str {
+    registers(&vmcb.save, capabilities)
+        .or_else(|| control(vmcb, capabilities))
+        .or_else(|| injection(vmcb.control.event_injection))
+        .unwrap_or(UNKNOWN)
+}
+
+/// A check: whether it fails, and what it says then.
+type Check = (bool, &'static str);
+
+fn first_failure(checks: &[Check]) -> Option<&'static str> {
+    checks.iter().find(|(fails, _)| *fails).map(|(_, reason)| *reason)
+}
+
+fn registers(save: &SaveArea, capabilities: &Capabilities) -> Option<&'static str> {
+    let long_mode_paging = save.efer & efer::LME != 0 && save.cr0 & cr0::PG != 0;
+    let long = save.cs.attributes() & Segment::LONG != 0;
+    let big = save.cs.attributes() & Segment::DEFAULT_BIG != 0;
+    first_failure(&[
+        (save.efer & efer::SVME == 0, "EFER.SVME is clear (APM 15.5.1)"),
+        (
+            save.cr0 & cr0::CD == 0 && save.cr0 & cr0::NW != 0,
+            "CR0.NW is set while CR0.CD is clear (APM 15.5.1)",
+        ),
+        (save.cr0 >> 32 != 0, "CR0 bits 63:32 are not zero (APM 15.5.1)"),
+        (
+            long_mode_paging && save.cr3 >> capabilities.physical_bits.min(52) != 0,
+            "CR3 has a reserved bit set (APM 15.5.1)",
+        ),
+        (save.cr4 & !CR4_DEFINED != 0, "CR4 has a reserved bit set (APM 15.5.1)"),
+        (save.dr6 >> 32 != 0, "DR6 bits 63:32 are not zero (APM 15.5.1)"),
+        (save.dr7 >> 32 != 0, "DR7 bits 63:32 are not zero (APM 15.5.1)"),
+        (save.efer & !EFER_DEFINED != 0, "EFER has a reserved bit set (APM 15.5.1)"),
+        (
+            long_mode_paging && save.cr4 & cr4::PAE == 0,
+            "EFER.LME and CR0.PG are set while CR4.PAE is clear (APM 15.5.1)",
+        ),
+        (
+            long_mode_paging && save.cr0 & cr0::PE == 0,
+            "EFER.LME and CR0.PG are set while CR0.PE is clear (APM 15.5.1)",
+        ),
+        (long_mode_paging && long && big, "CS.L and CS.D are both set in long mode (APM 15.5.1)"),
+        (
+            save.cr4 & cr4::CET != 0 && save.cr0 & cr0::WP == 0,
+            "CR4.CET is set while CR0.WP is clear (APM 15.5.1)",
+        ),
+    ])
+}
+
+fn control(vmcb: &Vmcb, capabilities: &Capabilities) -> Option<&'static str> {
+    let control = &vmcb.control;
+    let reach = 1_u64 << capabilities.physical_bits.clamp(32, 52);
+    let past_end = |base: u64, frames: u64| base >= reach || reach - base < frames * base::PAGE_BYTES;
+    first_failure(&[
+        (control.intercepts2 & Intercepts2::VMRUN.bits() == 0, "VMRUN is not intercepted (APM 15.5.1)"),
+        (past_end(control.msrpm_base, 2), "the MSR permission map lies past physical memory (APM 15.5.1)"),
+        (past_end(control.iopm_base, 3), "the I/O permission map lies past physical memory (APM 15.5.1)"),
+        (control.asid == 0, "the ASID is zero (APM 15.5.1)"),
+        (control.asid >= capabilities.asids, "the ASID is one that this CPU does not have (APM 15.5.1)"),
+        (
+            past_end(control.nested_cr3, 1),
+            "the nested page tables' root has a reserved bit set (APM 15.25.3)",
+        ),
+        (!valid_pat(vmcb.save.g_pat), "G_PAT has a type that does not exist (APM 15.25.3)"),
+    ])
+}
+
+/// Whether each of the eight fields is UC, WC, WT, WP, WB or UC- (APM, volume 2, table 7-9).
+fn valid_pat(pat: u64) -> bool {
+    pat.to_le_bytes().iter().all(|field| matches!(field, 0 | 1 | 4..=7))
+}
+
+/// APM, volume 2, section 15.20: the combinations that are illegal to inject.
+fn injection(field: u64) -> Option<&'static str> {
+    const TYPE_EXCEPTION: u64 = 3;
+    if !super::event::is_valid(field) {
+        return None;
+    }
+    let kind = field >> 8 & 7;
+    let vector = field & 0xff;
+    first_failure(&[
+        (!matches!(kind, 0 | 2 | 3 | 4), "EVENTINJ has a reserved type (APM 15.20)"),
+        (
+            kind == TYPE_EXCEPTION && vector == 2,
+            "EVENTINJ names vector 2, the NMI, as an exception (APM 15.20)",
+        ),
+        (
+            kind == TYPE_EXCEPTION && vector >= 32,
+            "EVENTINJ names an exception that does not exist (APM 15.20)",
+        ),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::amd::vcpu::Vcpu;
+    use crate::amd::vcpu::tests::vcpu;
+
+    const LIMITS: Capabilities = Capabilities::from_cpuid(16, 1, 40);
+
+    fn reason_after(spoil: impl FnOnce(&mut Vmcb)) -> &'static str {
+        let mut vcpu: Vcpu = vcpu();
+        spoil(vcpu.vmcb_mut());
+        explain(vcpu.vmcb(), &LIMITS)
+    }
+
+    #[test]
+    fn a_vcpu_after_reset_passes_every_check() {
+        assert_eq!(reason_after(|_| ()), UNKNOWN);
+    }
+
+    #[test]
+    fn each_spoilt_field_is_named() {
+        type Spoil = fn(&mut Vmcb);
+        let cases: [(Spoil, &str); 12] = [
+            (|v| v.save.efer = 0, "EFER.SVME"),
+            (|v| v.save.cr0 = cr0::NW, "CR0.NW"),
+            (|v| v.save.cr0 |= 1 << 32, "CR0 bits"),
+            (|v| v.save.cr4 = 1 << 31, "CR4"),
+            (|v| v.save.dr7 = 1 << 32, "DR7"),
+            (|v| v.save.efer |= 1 << 1, "EFER has"),
+            (|v| (v.save.efer, v.save.cr0) = (v.save.efer | efer::LME, cr0::PG | cr0::PE), "CR4.PAE"),
+            (|v| v.control.intercepts2 = 0, "VMRUN"),
+            (|v| v.control.asid = 0, "ASID is zero"),
+            (|v| v.control.msrpm_base = (1 << 40) - 4096, "MSR permission map"),
+            (|v| v.save.g_pat = 2, "G_PAT"),
+            (|v| v.control.event_injection = 1 << 31 | 3 << 8 | 2, "vector 2"),
+        ];
+        for (spoil, named) in cases {
+            let reason = reason_after(spoil);
+            assert!(reason.contains(named), "{reason} does not name {named}");
+        }
+    }
+}

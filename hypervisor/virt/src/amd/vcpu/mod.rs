@@ -1,0 +1,462 @@
+//! A vCPU over its VMCB.
+//!
+//! Between exit and entry the VMCB and [`Gprs`] hold the guest's state; FPU, XCR0 and DR0-DR3 are in hardware from
+//! [`Vcpu::load_on_cpu`] to [`Vcpu::unload`]. RAX and RSP are in both `gprs` and the VMCB: `gprs` counts.
+//!
+//! Invariants: every setter of a cached VMCB field takes its clean bit back; [`NmiMask`] and the intercepts of IRET and
+//! `#DB` change together.
+//!
+//! Why unsafe: the VMCB is a frame seen through a pointer, and entering runs the world switch.
+
+mod events;
+mod state;
+#[cfg(test)]
+pub mod tests;
+
+use super::bring_up::Engine;
+use super::capabilities::{Capabilities, Features};
+use super::event;
+use super::exit::{self, code};
+use super::intercepts::{ALWAYS1, ALWAYS2, CR_WRITES, Intercepts1, MACHINE_CHECK};
+use super::nmi::NmiMask;
+use super::permission_maps::PermissionMaps;
+use super::vmcb::{CleanBits, InterruptControl, NESTED_PAGING, SaveArea, TlbControl, Vmcb};
+use super::{consistency, switch};
+use crate::debug_registers;
+use crate::fpu::Fpu;
+use crate::frames::{FrameSource, Frames, OutOfFrames};
+use crate::tags::{Assigned, Tag};
+use crate::xsave::Method;
+use base::Hpa;
+use vcpu::control::{cr0, efer};
+use vcpu::{
+    CpuMode, EntryFailure, Event, Exit, Gpr, Gprs, InterruptState, Segment, SegmentName, VcpuState, Wanted,
+};
+
+/// How many PAUSEs in a row look like a spin loop, and how many cycles apart they still are in a row.
+const PAUSE_FILTER_COUNT: u16 = 3000;
+const PAUSE_FILTER_THRESHOLD_CYCLES: u16 = 128;
+
+/// The longest instruction, in bytes.
+const INSTRUCTION_MAX_BYTES: u64 = 15;
+
+/// Bit 0 of the VMCB's interrupt shadow field.
+const INTERRUPT_SHADOW: u64 = 1;
+
+/// Bits of RFLAGS.
+mod rflags {
+    pub const FIXED: u64 = 1 << 1;
+    pub const TF: u64 = 1 << 8;
+    pub const IF: u64 = 1 << 9;
+    pub const RF: u64 = 1 << 16;
+    pub const VM: u64 = 1 << 17;
+}
+
+/// A virtual CPU on AMD-V.
+#[derive(Debug)]
+pub struct Vcpu {
+    gprs: Gprs,
+    vmcb: Frames,
+    /// The own state of the CPU that the vCPU is loaded on, for VMLOAD; none while it is not loaded.
+    host: Option<Hpa>,
+    /// What the processor may take from its own copy, as long as no setter changes it.
+    clean_after_exit: CleanBits,
+    nmi_mask: NmiMask,
+    nmi_window: Wanted,
+    capabilities: Capabilities,
+    tag: Tag,
+    fpu: Fpu,
+    /// DR0-DR3 while the vCPU is not loaded.
+    breakpoints: [u64; 4],
+}
+
+/// The VMCB in `frames`, to change. Apart from `self`, so that other fields can be used beside it.
+#[inline(always)]
+fn block_mut(frames: &mut Frames) -> &mut Vmcb {
+    // SAFETY: the frame is the vCPU's alone, page-aligned, began zeroed, and every bit pattern is a `Vmcb`; the
+    // processor writes to it only inside `switch::run`, while no reference exists.
+    unsafe { frames.pointer().cast::<Vmcb>().as_mut() }
+}
+
+impl Vcpu {
+    /// A vCPU after reset for CPUs like `engine`'s, whose memory the tables at `nested_root` translate.
+    ///
+    /// # Errors
+    /// [`OutOfFrames`] when there is no memory for its structures.
+    pub fn new(
+        engine: &Engine,
+        nested_root: Hpa,
+        frames: &mut impl FrameSource,
+    ) -> Result<Self, OutOfFrames> {
+        Self::build(engine.capabilities, engine.maps, engine.fpu_method, nested_root, frames)
+    }
+
+    fn build(
+        capabilities: Capabilities,
+        maps: PermissionMaps,
+        fpu_method: Method,
+        nested_root: Hpa,
+        frames: &mut impl FrameSource,
+    ) -> Result<Self, OutOfFrames> {
+        let fpu = Fpu::new(fpu_method, frames)?;
+        let vmcb = match frames.take(1) {
+            Ok(vmcb) => vmcb,
+            Err(error) => {
+                fpu.release(frames);
+                return Err(error);
+            }
+        };
+        let has_clean_bits = capabilities.features.contains(Features::CLEAN_BITS);
+        let mut vcpu = Self {
+            gprs: Gprs::default(),
+            vmcb,
+            host: None,
+            clean_after_exit: if has_clean_bits { CleanBits::all() } else { CleanBits::empty() },
+            nmi_mask: NmiMask::Open,
+            nmi_window: Wanted::No,
+            capabilities,
+            tag: Tag::default(),
+            fpu,
+            breakpoints: [0; 4],
+        };
+        vcpu.prepare(maps, nested_root);
+        vcpu.load_state(&VcpuState::reset());
+        Ok(vcpu)
+    }
+
+    /// Fills in what stays the same for the vCPU's life.
+    fn prepare(&mut self, maps: PermissionMaps, nested_root: Hpa) {
+        let features = self.capabilities.features;
+        let control = &mut self.vmcb_mut().control;
+        let mut intercepts1 = ALWAYS1;
+        if features.contains(Features::PAUSE_FILTER) {
+            // Without the filter every PAUSE would exit; then a spin loop lasts until the host's timer ends its turn.
+            intercepts1 |= Intercepts1::PAUSE;
+            control.pause_filter_count = PAUSE_FILTER_COUNT;
+        }
+        if features.contains(Features::PAUSE_FILTER_THRESHOLD) {
+            control.pause_filter_threshold = PAUSE_FILTER_THRESHOLD_CYCLES;
+        }
+        control.intercepts1 = intercepts1.bits();
+        control.intercepts2 = ALWAYS2.bits();
+        control.intercept_cr = CR_WRITES;
+        control.intercept_exceptions = MACHINE_CHECK;
+        control.msrpm_base = maps.msrs.as_u64();
+        control.iopm_base = maps.ports.as_u64();
+        control.interrupt_control = InterruptControl::MASKING.bits();
+        control.nested_control = NESTED_PAGING;
+        control.nested_cr3 = nested_root.as_u64();
+    }
+
+    /// Brings the vCPU's FPU and debug registers into `engine`'s CPU and gives it an ASID there.
+    pub fn load_on_cpu(&mut self, engine: &mut Engine) {
+        let assigned = engine.tags.assign(&mut self.tag);
+        self.assign_tag(assigned);
+        self.host = Some(engine.host.hpa());
+        self.fpu.restore();
+        debug_registers::write(&self.breakpoints);
+    }
+
+    fn assign_tag(&mut self, assigned: Assigned) {
+        let asid = self.tag.number();
+        let control = &mut self.vmcb_mut().control;
+        control.asid = asid;
+        // Another CPU may hold another vCPU's copy under this VMCB's address, or an older one of this.
+        control.clean = CleanBits::empty().bits();
+        if assigned == Assigned::FlushAll {
+            control.tlb_control = TlbControl::FlushAll as u32;
+        }
+    }
+
+    /// Takes the vCPU's FPU and debug registers out of this CPU, if they are there.
+    pub fn unload(&mut self) {
+        if self.host.take().is_some() {
+            self.fpu.save();
+            self.breakpoints = debug_registers::read();
+        }
+    }
+
+    /// Ends the vCPU and gives its frames back.
+    pub fn release(self, frames: &mut impl FrameSource) {
+        self.fpu.release(frames);
+        frames.give_back(self.vmcb);
+    }
+
+    /// The VMCB.
+    #[inline(always)]
+    pub fn vmcb(&self) -> &Vmcb {
+        // SAFETY: as for `block_mut`, with shared access to `self`.
+        unsafe { self.vmcb.pointer().cast::<Vmcb>().as_ref() }
+    }
+
+    /// The VMCB, to change.
+    #[inline(always)]
+    pub fn vmcb_mut(&mut self) -> &mut Vmcb {
+        block_mut(&mut self.vmcb)
+    }
+
+    /// The save area to change, after taking back the clean bits `changed`.
+    #[inline(always)]
+    fn save_mut(&mut self, changed: CleanBits) -> &mut SaveArea {
+        let vmcb = self.vmcb_mut();
+        vmcb.control.clean &= !changed.bits();
+        &mut vmcb.save
+    }
+
+    /// Settles what an exit left behind. The exit, unless it was of the hypervisor's own making.
+    #[inline]
+    fn settle(&mut self) -> Option<Exit> {
+        let vmcb = block_mut(&mut self.vmcb);
+        self.gprs.set(Gpr::Rax, vmcb.save.rax);
+        self.gprs.set(Gpr::Rsp, vmcb.save.rsp);
+        let control = &mut vmcb.control;
+        if exit::is_refusal(control.exit_code) {
+            let reason = consistency::explain(vmcb, &self.capabilities);
+            return Some(Exit::EntryFailure(EntryFailure { code: code::INVALID, reason }));
+        }
+        control.tlb_control = TlbControl::Keep as u32;
+        control.clean = self.clean_after_exit.bits();
+        control.event_injection = match event::is_valid(control.exit_int_info) {
+            false => 0,
+            // A task switch is what the event led to.
+            true if control.exit_code == code::TASK_SWITCH => 0,
+            true => event::requeue(control.exit_int_info),
+        };
+        match control.exit_code {
+            code::VINTR => self.set_interrupt_window(Wanted::No),
+            code::IRET => return self.before_iret(),
+            code::EXCEPTION_DB => return self.after_step(),
+            _ => {}
+        }
+        Some(exit::decode(&self.vmcb().control))
+    }
+}
+
+impl vcpu::Vcpu for Vcpu {
+    #[inline]
+    fn enter(&mut self) -> Exit {
+        let Some(host) = self.host else {
+            return Exit::EntryFailure(EntryFailure { code: 0, reason: "the vCPU is loaded on no CPU" });
+        };
+        loop {
+            let vmcb = block_mut(&mut self.vmcb);
+            vmcb.save.rax = self.gprs.get(Gpr::Rax);
+            vmcb.save.rsp = self.gprs.get(Gpr::Rsp);
+            // SAFETY: a vCPU is loaded only by an `Engine`, so this CPU has been brought up and `host` is its state;
+            // `prepare` closed the VMCB but for the permission maps and the nested tables that `new` was given; and
+            // the trait's callers keep interrupts masked.
+            unsafe { switch::run(&mut self.gprs, self.vmcb.hpa(), host) };
+            if let Some(exit) = self.settle() {
+                return exit;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn gprs(&self) -> &Gprs {
+        &self.gprs
+    }
+
+    #[inline(always)]
+    fn gprs_mut(&mut self) -> &mut Gprs {
+        &mut self.gprs
+    }
+
+    #[inline(always)]
+    fn rip(&self) -> u64 {
+        self.vmcb().save.rip
+    }
+
+    #[inline]
+    fn set_rip(&mut self, rip: u64) {
+        let vmcb = self.vmcb_mut();
+        vmcb.save.rip = rip;
+        // An instruction has completed: it lifts the shadow and the resume flag.
+        vmcb.save.rflags &= !rflags::RF;
+        vmcb.control.interrupt_shadow = 0;
+    }
+
+    #[inline]
+    fn rflags(&self) -> u64 {
+        self.guest_rflags()
+    }
+
+    #[inline]
+    fn set_rflags(&mut self, value: u64) {
+        self.set_guest_rflags(value | rflags::FIXED);
+    }
+
+    fn segment(&self, name: SegmentName) -> Segment {
+        let save = &self.vmcb().save;
+        Segment::from(match name {
+            SegmentName::Es => save.es,
+            SegmentName::Cs => save.cs,
+            SegmentName::Ss => save.ss,
+            SegmentName::Ds => save.ds,
+            SegmentName::Fs => save.fs,
+            SegmentName::Gs => save.gs,
+            SegmentName::Ldtr => save.ldtr,
+            SegmentName::Tr => save.tr,
+        })
+    }
+
+    #[inline]
+    fn cr0(&self) -> u64 {
+        self.vmcb().save.cr0
+    }
+
+    fn set_cr0(&mut self, value: u64) {
+        self.save_mut(CleanBits::CONTROL_REGISTERS).cr0 = value;
+    }
+
+    fn set_cr2(&mut self, value: u64) {
+        self.save_mut(CleanBits::CR2).cr2 = value;
+    }
+
+    #[inline]
+    fn cr3(&self) -> u64 {
+        self.vmcb().save.cr3
+    }
+
+    #[inline]
+    fn cr4(&self) -> u64 {
+        self.vmcb().save.cr4
+    }
+
+    fn set_cr4(&mut self, value: u64) {
+        self.save_mut(CleanBits::CONTROL_REGISTERS).cr4 = value;
+    }
+
+    #[inline]
+    fn efer(&self) -> u64 {
+        self.vmcb().save.efer & !efer::SVME
+    }
+
+    fn set_efer(&mut self, value: u64) {
+        // VMRUN refuses a guest without SVME; the guest does not see it.
+        self.save_mut(CleanBits::CONTROL_REGISTERS).efer = value | efer::SVME;
+    }
+
+    fn set_xcr0(&mut self, value: u64) {
+        self.fpu.set_xcr0(value);
+        if self.host.is_some() {
+            self.fpu.load_xcr0();
+        }
+    }
+
+    fn xcr0(&self) -> u64 {
+        self.fpu.xcr0()
+    }
+
+    #[inline]
+    fn task_priority(&self) -> u8 {
+        (self.vmcb().control.interrupt_control & InterruptControl::TASK_PRIORITY.bits()) as u8
+    }
+
+    #[inline]
+    fn set_task_priority(&mut self, priority: u8) {
+        let control = &mut self.vmcb_mut().control;
+        let mask = InterruptControl::TASK_PRIORITY.bits();
+        control.interrupt_control = control.interrupt_control & !mask | u64::from(priority) & mask;
+        control.clean &= !CleanBits::INTERRUPTS.bits();
+    }
+
+    #[inline]
+    fn cpl(&self) -> u8 {
+        self.vmcb().save.cpl & 3
+    }
+
+    #[inline]
+    fn mode(&self) -> CpuMode {
+        let save = &self.vmcb().save;
+        let code = save.cs.attributes();
+        if save.cr0 & cr0::PE == 0 {
+            return CpuMode::Real;
+        }
+        if save.rflags & rflags::VM != 0 {
+            return CpuMode::Virtual8086;
+        }
+        if save.efer & efer::LMA != 0 && code & Segment::LONG != 0 {
+            return CpuMode::Long64;
+        }
+        if code & Segment::DEFAULT_BIG != 0 { CpuMode::Protected32 } else { CpuMode::Protected16 }
+    }
+
+    /// With NRIPS the VMCB names the next instruction for most intercepted instructions, else it holds 0.
+    #[inline]
+    fn instruction_length(&self) -> Option<u8> {
+        let vmcb = self.vmcb();
+        let length = vmcb.control.next_rip.wrapping_sub(vmcb.save.rip);
+        (1..=INSTRUCTION_MAX_BYTES).contains(&length).then_some(length as u8)
+    }
+
+    /// With decode assists the VMCB holds the bytes at a fault, else none.
+    fn instruction_bytes(&self) -> &[u8] {
+        let control = &self.vmcb().control;
+        let count = usize::from(control.instruction_bytes_count & 0xf);
+        control.instruction_bytes.get(..count).unwrap_or_default()
+    }
+
+    #[inline]
+    fn interrupt_state(&self) -> InterruptState {
+        let Vmcb { control, save, .. } = self.vmcb();
+        InterruptState {
+            enabled: save.rflags & rflags::IF != 0,
+            shadowed: control.interrupt_shadow & INTERRUPT_SHADOW != 0,
+            nmi_masked: self.nmi_mask.masks_at(save.rip),
+            event_queued: event::is_valid(control.event_injection),
+        }
+    }
+
+    #[inline]
+    fn inject(&mut self, event: Event) {
+        self.queue(event);
+    }
+
+    #[inline]
+    fn queued_event(&self) -> Option<Event> {
+        event::decode(self.vmcb().control.event_injection)
+    }
+
+    /// The wish is fulfilled once: the exit takes it back.
+    #[inline]
+    fn want_interrupt_window(&mut self, wanted: Wanted) {
+        self.set_interrupt_window(wanted);
+    }
+
+    /// The wish is fulfilled once. While just an event or an interrupt shadow is in the way, no exit comes of it: ask
+    /// again after the next one.
+    fn want_nmi_window(&mut self, wanted: Wanted) {
+        self.set_nmi_window(wanted);
+    }
+
+    #[inline]
+    fn tsc_offset(&self) -> u64 {
+        self.vmcb().control.tsc_offset
+    }
+
+    fn set_tsc_offset(&mut self, offset: u64) {
+        let control = &mut self.vmcb_mut().control;
+        control.tsc_offset = offset;
+        control.clean &= !CleanBits::INTERCEPTS.bits();
+    }
+
+    fn flush_tlb(&mut self) {
+        let by_asid = self.capabilities.features.contains(Features::FLUSH_BY_ASID);
+        let control = &mut self.vmcb_mut().control;
+        // A flush of all that is due already stays due.
+        if by_asid && control.tlb_control != TlbControl::FlushAll as u32 {
+            control.tlb_control = TlbControl::FlushGuest as u32;
+        } else {
+            control.tlb_control = TlbControl::FlushAll as u32;
+        }
+    }
+
+    fn load(&mut self, state: &VcpuState) {
+        self.load_state(state);
+    }
+
+    fn save(&self) -> VcpuState {
+        self.save_state()
+    }
+}
