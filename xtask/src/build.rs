@@ -1,0 +1,100 @@
+//! Builds what runs on bare machines: the hypervisor, the boot loader, the tiny guests.
+//!
+//! Flags of the bare target are in `.cargo/config.toml`, so that a plain `cargo build --target` builds the same.
+//! One build folder serves both targets: the compiler and linker are the same for all.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::setup::{self, Need};
+use crate::toolchain::{BARE, Toolchain, UEFI};
+use crate::{paths, process};
+
+/// Build folder of the bare targets.
+pub const LANE: &str = "bare";
+
+/// The two programs that make up Cofferdam.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hypervisor {
+    /// The hypervisor's ELF file, with symbols.
+    pub kernel: PathBuf,
+    /// The boot loader, a UEFI application.
+    pub boot: PathBuf,
+}
+
+impl Hypervisor {
+    /// Where [`hypervisor`] leaves them.
+    #[must_use]
+    pub fn built() -> Self {
+        Self { kernel: program(BARE, "cofferdam"), boot: program(UEFI, "boot.efi") }
+    }
+}
+
+/// Builds the hypervisor and its boot loader.
+///
+/// # Errors
+/// What the compiler said.
+pub fn hypervisor() -> Result<Hypervisor> {
+    cargo("building the hypervisor", "kernel", BARE)?;
+    cargo("building the boot loader", "boot", UEFI)?;
+    let hypervisor = Hypervisor::built();
+    for file in [&hypervisor.kernel, &hypervisor.boot] {
+        ensure!(file.is_file(), "the build left no {}", file.display());
+    }
+    Ok(hypervisor)
+}
+
+/// Builds the tiny guests of the scenarios.
+///
+/// # Errors
+/// What the compiler said.
+pub fn guests() -> Result<()> {
+    cargo("building the tiny guests", "guests", BARE)
+}
+
+/// Where [`guests`] leaves the guest of this name.
+#[must_use]
+pub fn guest(name: &str) -> PathBuf {
+    program(BARE, name)
+}
+
+fn program(target: &str, name: &str) -> PathBuf {
+    paths::lane(LANE).join(target).join("release").join(name)
+}
+
+fn cargo(what: &str, package: &str, target: &str) -> Result<()> {
+    setup::ensure(&[Need::Toolchain])?;
+    let mut command = Toolchain::choose()?.cargo("build", target);
+    command.args(["--release", "--package", package, "--target-dir"]).arg(paths::lane(LANE));
+    if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
+        command.arg("--color=always");
+    }
+    // Only what reads the variable is built anew when it changes.
+    command.env("COFFERDAM_BUILD_ID", build_id());
+    process::quiet(what, &mut command)
+}
+
+/// What the hypervisor calls its build: the commit, and `-dirty` if files differ from it.
+#[must_use]
+pub fn build_id() -> String {
+    let describe = || -> Result<String> {
+        let mut git = Command::new("git");
+        git.current_dir(paths::workspace()).args(["describe", "--always", "--dirty", "--abbrev=12"]);
+        let output = git.output().context("git")?;
+        ensure!(output.status.success());
+        Ok(String::from_utf8(output.stdout)?.trim().to_string())
+    };
+    // A source archive without git's history still builds.
+    describe().unwrap_or_else(|_| "unknown".into())
+}
+
+/// The size of a file's loadable part, in bytes: what goes on the image.
+///
+/// # Errors
+/// When it cannot be read or is no ELF file.
+pub fn stripped_len_bytes(elf: &Path) -> Result<usize> {
+    let file = paths::read(elf)?;
+    Ok(crate::image::without_sections(&file).with_context(|| elf.display().to_string())?.len())
+}

@@ -1,0 +1,191 @@
+//! An emulated computer with UEFI firmware, one disk and one serial line.
+//!
+//! A [`Machine`] says what the computer is made of; [`Machine::start`] powers it on and gives an [`Emulator`]:
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use xtask::emulator::{Ending, Machine};
+//!
+//! let mut emulator = Machine::new("disk.img").memory_mib(1024).start()?;
+//! emulator.expect("demo:~# ", Duration::from_secs(120))?;
+//! emulator.send("poweroff -f\n")?;
+//! assert_eq!(emulator.wait_exit(Duration::from_secs(30))?, Ending::PoweredOff);
+//! # Ok::<(), xtask::emulator::Error>(())
+//! ```
+//!
+//! Invariants: the disk image is never written (the emulator keeps changes in a scratch file), so several
+//! emulators may share one image; everything a run leaves behind lives in one temporary folder that goes
+//! with the [`Emulator`]; dropping an [`Emulator`] ends its process.
+
+mod accel;
+mod error;
+mod firmware;
+mod machine;
+mod qmp;
+mod transcript;
+
+use std::io::Write;
+use std::process::Child;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+pub use accel::Accel;
+pub use error::Error;
+pub use firmware::Firmware;
+pub use machine::{Debugger, Disk, Machine, OnReset, Time, Vendor};
+use transcript::Transcript;
+
+/// The program that emulates the computer; found through `PATH`.
+pub const QEMU: &str = "qemu-system-x86_64";
+
+/// How often a wait looks whether the process has ended.
+const POLL: Duration = Duration::from_millis(20);
+
+/// How the emulated computer came to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Its software switched the power off.
+    PoweredOff,
+    /// Its software asked for a reset, or its processor shut down after a triple fault
+    /// (seen only with [`OnReset::End`]).
+    Reset,
+    /// The emulator process ended for a reason of its own.
+    Failed {
+        /// What the emulator said: its exit status and, if any, its last words.
+        what: String,
+    },
+}
+
+/// Where to write what the operator types.
+pub type Input = Arc<Mutex<dyn Write + Send>>;
+
+/// A running computer.
+pub struct Emulator {
+    child: Child,
+    input: Input,
+    transcript: Arc<Transcript>,
+    monitor: qmp::Monitor,
+    /// End of the last match of [`Self::expect`], in bytes of the transcript.
+    seen: usize,
+    ending: Option<Ending>,
+    /// Firmware variables and sockets of this run; removed on drop.
+    _scratch: tempfile::TempDir,
+}
+
+impl Emulator {
+    /// Waits until `text` appears on the serial line after the last match, and returns what stood before it.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`] after `timeout`; [`Error::Ended`] at once when the computer ended without it.
+    pub fn expect(&mut self, text: &str, timeout: Duration) -> Result<String, Error> {
+        self.expect_any(&[text], timeout).map(|(_, before)| before)
+    }
+
+    /// Like [`Self::expect`] for the earliest of several texts; says also which one by its index.
+    ///
+    /// # Errors
+    /// As for [`Self::expect`].
+    pub fn expect_any(&mut self, texts: &[&str], timeout: Duration) -> Result<(usize, String), Error> {
+        let deadline = Instant::now() + timeout;
+        let waiting_for = || texts.join("\" or \"");
+        loop {
+            let closed = self.transcript.is_closed();
+            if let Some(found) = self.transcript.find(texts, self.seen) {
+                let before = self.transcript.text(self.seen..found.start);
+                self.seen = found.end;
+                return Ok((found.which, before));
+            }
+            if closed {
+                let ending = self.wait_exit(Duration::from_secs(5))?;
+                return Err(Error::Ended { waiting_for: waiting_for(), ending, tail: self.tail() });
+            }
+            if Instant::now() >= deadline {
+                return Err(Error::TimedOut { waiting_for: waiting_for(), timeout, tail: self.tail() });
+            }
+            self.transcript.wait_for_more(deadline);
+        }
+    }
+
+    /// Types `text` on the serial line. A line ends in `\n`.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when the computer has ended.
+    pub fn send(&mut self, text: &str) -> Result<(), Error> {
+        let mut input = self.input.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        input
+            .write_all(text.as_bytes())
+            .and_then(|()| input.flush())
+            .map_err(|source| Error::Input { source })
+    }
+
+    /// A second handle to the serial line's input, for a thread that passes on what a person types.
+    #[must_use]
+    pub fn input(&self) -> Input {
+        Arc::clone(&self.input)
+    }
+
+    /// All that was written to the serial line so far (bytes that are no UTF-8 replaced).
+    #[must_use]
+    pub fn serial_log(&self) -> String {
+        self.transcript.text(0..usize::MAX)
+    }
+
+    /// The last lines of the serial line, for a message.
+    #[must_use]
+    pub fn tail(&self) -> String {
+        self.transcript.tail()
+    }
+
+    /// How it ended, if it has; does not wait.
+    ///
+    /// # Errors
+    /// [`Error::Process`] when the operating system cannot say.
+    pub fn ending(&mut self) -> Result<Option<Ending>, Error> {
+        if self.ending.is_some() {
+            return Ok(self.ending.clone());
+        }
+        let Some(status) = self.child.try_wait().map_err(|source| Error::Process { source })? else {
+            return Ok(None);
+        };
+        self.transcript.wait_until_closed(Duration::from_secs(2));
+        let ending = match self.monitor.shutdown_reason(Duration::from_secs(2)).as_deref() {
+            Some("guest-shutdown") => Ending::PoweredOff,
+            Some("guest-reset") => Ending::Reset,
+            reason => {
+                let reason = reason.map(|r| format!(", reason {r}")).unwrap_or_default();
+                let words = self.transcript.stderr();
+                Ending::Failed {
+                    what: format!("{QEMU} ended with {status}{reason}\n{words}").trim().to_string(),
+                }
+            }
+        };
+        self.ending = Some(ending.clone());
+        Ok(Some(ending))
+    }
+
+    /// Waits until the computer has ended and says how.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`] after `timeout`; the computer then runs on.
+    pub fn wait_exit(&mut self, timeout: Duration) -> Result<Ending, Error> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            if let Some(ending) = self.ending()? {
+                return Ok(ending);
+            }
+            if Instant::now() >= deadline {
+                let waiting_for = "the end of the machine".to_string();
+                return Err(Error::TimedOut { waiting_for, timeout, tail: self.tail() });
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        // Already ended is the usual case, and not an error worth a word.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,22 @@
+#!/bin/busybox sh
+# The first process of the demo's guest. See initramfs.rs.
+/bin/busybox mount -t proc proc /proc
+/bin/busybox mount -t sysfs sysfs /sys
+/bin/busybox mount -t devtmpfs devtmpfs /dev
+/bin/busybox --install -s
+
+export PATH=/bin:/sbin:/usr/bin:/usr/sbin HOME=/root TERM=vt100 PS1='\h:\w# '
+[ "$(hostname)" = "(none)" ] && hostname demo
+# Only warnings and worse may write into the shell's lines.
+echo 4 >/proc/sys/kernel/printk
+cd /root || exit
+
+if [ -n "$run" ]; then
+    sh -c "$run"
+else
+    echo
+    echo "Linux $(uname -r) in a virtual machine of Cofferdam. \"poweroff -f\" or \"exit\" ends it."
+    # A session of its own with the console as controlling terminal: job control, and Ctrl-C ends a command.
+    setsid cttyhack sh
+fi
+poweroff -f

@@ -1,0 +1,182 @@
+//! `cargo xtask run`: a machine with the hypervisor, in front of a person or of a script.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::build::Hypervisor;
+use crate::emulator::{Accel, Debugger, Disk, Emulator, Ending, Machine, OnReset, Time, Vendor};
+use crate::image::{self, Kernels, Request, Table};
+use crate::setup::{self, Need};
+use crate::{build, demo, paths, terminal};
+
+/// How often the run's end, its deadline and signals are looked at.
+const POLL: Duration = Duration::from_millis(50);
+
+/// What to run and how.
+#[derive(clap::Args, Debug)]
+pub struct Options {
+    /// Configuration to boot [default: a demo with one Debian guest]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// For scripts: the serial line on stdout, input from stdin; status 0 only if the host powered itself off
+    #[arg(long)]
+    headless: bool,
+    /// Give up after so many seconds, with status 1
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<u64>,
+    /// Whose processors the machine has
+    #[arg(long, value_enum, default_value = "amd")]
+    cpu: Vendor,
+    /// Number of processors
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    smp: u32,
+    /// Memory of the machine, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 1024)]
+    memory: u32,
+    /// What its disk is attached to
+    #[arg(long, value_enum, default_value = "virtio")]
+    disk: Disk,
+    /// Who executes its instructions [default: nested KVM where there is one, else tcg]
+    #[arg(long, value_enum)]
+    accel: Option<Accel>,
+    /// More arguments for QEMU, separated by blanks
+    #[arg(long, value_name = "ARGS", allow_hyphen_values = true, default_value = "")]
+    qemu_args: String,
+    /// Wait for gdb before the first instruction, and say how to attach
+    #[arg(long)]
+    debug: bool,
+    /// Let time be executed instructions, so that a run repeats exactly (slower)
+    #[arg(long)]
+    icount: bool,
+    /// Store a bzImage as it is, instead of the kernel that it carries
+    #[arg(long)]
+    keep_bzimage: bool,
+}
+
+/// Builds, boots, and stays until the end.
+///
+/// # Errors
+/// When something cannot be built or started, or the time is over.
+pub fn command(options: &Options) -> Result<ExitCode> {
+    // Before minutes of building.
+    options.machine(PathBuf::new()).check()?;
+    let interrupted = catch_signals()?;
+    setup::ensure(&[Need::Toolchain, Need::Emulator])?;
+    let hypervisor = build::hypervisor()?;
+    let config = match &options.config {
+        Some(config) => config.clone(),
+        None => demo::prepare()?,
+    };
+    let kernels = if options.keep_bzimage { Kernels::Keep } else { Kernels::Unpack };
+    let scratch = tempfile::Builder::new().prefix("cofferdam-run-").tempdir()?;
+    let out = scratch.path().join("disk.img");
+    image::make(&Request { config, out: out.clone(), table: Table::Gpt, kernels }, &hypervisor)?;
+
+    if options.debug {
+        explain_debugger(&hypervisor);
+    }
+    let machine = options.machine(out).copy_serial_to(std::io::stdout());
+    if options.headless {
+        let mut emulator = machine.start()?;
+        terminal::forward_stdin(emulator.input());
+        return judge(options.watch(&mut emulator, &interrupted)?);
+    }
+    explain_keys();
+    let raw = terminal::Raw::enter()?;
+    let mut emulator = machine.on_reset(OnReset::Restart).start()?;
+    let quit = Arc::clone(&interrupted);
+    terminal::forward_keys(emulator.input(), move || quit.store(true, Ordering::Relaxed));
+    let ending = options.watch(&mut emulator, &interrupted);
+    drop(raw);
+    println!();
+    judge(ending?)
+}
+
+impl Options {
+    fn machine(&self, disk_image: PathBuf) -> Machine {
+        let time = if self.icount { Time::Instructions } else { Time::Host };
+        // What needs the translator gets it, unless the person says otherwise.
+        let best = || if self.icount { Accel::Tcg } else { Accel::best() };
+        Machine::new(disk_image)
+            .vendor(self.cpu)
+            .cpus(self.smp)
+            .memory_mib(self.memory)
+            .disk(self.disk)
+            .accel(self.accel.unwrap_or_else(best))
+            .time(time)
+            .debugger(if self.debug { Debugger::Wait } else { Debugger::None })
+            .qemu_args(self.qemu_args.split_whitespace())
+    }
+
+    /// Waits for the machine's end, the deadline or a signal.
+    fn watch(&self, emulator: &mut Emulator, interrupted: &AtomicBool) -> Result<Ending> {
+        let begin = Instant::now();
+        loop {
+            if let Some(ending) = emulator.ending()? {
+                return Ok(ending);
+            }
+            if interrupted.load(Ordering::Relaxed) {
+                bail!("interrupted");
+            }
+            if let Some(timeout) =
+                self.timeout.filter(|timeout| begin.elapsed() >= Duration::from_secs(*timeout))
+            {
+                bail!("not over after {timeout} s; the serial line ends:\n{}", emulator.tail());
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+}
+
+/// The exit status, with a word about an ending that is not a power-off.
+fn judge(ending: Ending) -> Result<ExitCode> {
+    match ending {
+        Ending::PoweredOff => Ok(ExitCode::SUCCESS),
+        Ending::Reset => bail!("the machine was reset instead of powered off"),
+        Ending::Failed { what } => bail!("{what}"),
+    }
+}
+
+/// A flag that the usual signals set, so that what is open is closed before the end.
+fn catch_signals() -> Result<Arc<AtomicBool>> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [SIGHUP, SIGINT, SIGTERM] {
+        // The second one ends us at once: a build does not look at the flag.
+        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&interrupted))?;
+        signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
+    }
+    Ok(interrupted)
+}
+
+fn explain_keys() {
+    println!("Keys: Ctrl-]    to the hypervisor's prompt and back (help, vm list, poweroff, ...)");
+    println!("      Ctrl-A X  ends the emulator at once; Ctrl-A A is Ctrl-A");
+}
+
+fn explain_debugger(hypervisor: &Hypervisor) {
+    let kernel = hypervisor.kernel.display();
+    let boot = paths::lane(build::LANE);
+    eprintln!("The machine waits for gdb. In another terminal:");
+    eprintln!("  gdb -ex 'target remote :1234' -ex continue");
+    eprintln!("The hypervisor's log says where it was loaded; with that address in gdb:");
+    eprintln!("  add-symbol-file {kernel} -o ADDRESS");
+    eprintln!("Build folder: {}", boot.display());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_power_off_is_success() {
+        assert!(judge(Ending::PoweredOff).is_ok());
+        assert!(judge(Ending::Reset).is_err());
+        assert!(judge(Ending::Failed { what: "x".into() }).is_err());
+    }
+}

@@ -1,0 +1,273 @@
+//! Scenarios: an image in an emulator, driven over its serial line. The list of them is `tests/system`.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use xtask::scenario::{Lab, Scenario, Speed};
+//!
+//! const SCENARIOS: &[Scenario] =
+//!     &[Scenario { name: "hlt_wakes_by_timer", speed: Speed::Quick, run: hlt_wakes_by_timer }];
+//!
+//! fn hlt_wakes_by_timer(lab: &Lab) -> anyhow::Result<()> {
+//!     let mut contents = lab.contents("[[vm]]\nname = \"a\"\nmemory = \"16M\"\nkernel = \"guest\"\n")?;
+//!     contents.add("guest", lab.guest("hlt")?);
+//!     let mut emulator = lab.start(lab.machine(&lab.image(&contents)?))?;
+//!     emulator.expect("woke up", Duration::from_secs(60))?;
+//!     Ok(())
+//! }
+//!
+//! fn main() -> std::process::ExitCode {
+//!     xtask::scenario::main(SCENARIOS)
+//! }
+//! ```
+//!
+//! [`main`] takes the arguments `[FILTER] [--long] [--list]` and prints one line per scenario,
+//! `scenario TAB passed|failed TAB seconds TAB name`, which `cargo xtask test` reads; the reason of a failure
+//! stands on lines before it. At most two emulators run at once. The serial log of each run is kept in the
+//! build folder below `scenarios/`. Everything that must be built is built before: [`prepare`].
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::build::{self, Hypervisor};
+use crate::emulator::{Emulator, Machine};
+use crate::guest::{self, Kernel};
+use crate::image::{self, Contents, Table};
+use crate::setup::{self, Need};
+use crate::{paths, progress};
+
+/// A test of the whole.
+#[derive(Clone, Copy)]
+pub struct Scenario {
+    /// Its name: a sentence in snake case, unique.
+    pub name: &'static str,
+    /// Whether it runs every time.
+    pub speed: Speed,
+    /// The test; an error fails it.
+    pub run: fn(&Lab) -> Result<()>,
+}
+
+/// How long a scenario takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speed {
+    /// Part of every run.
+    Quick,
+    /// Only with `--long`.
+    Long,
+}
+
+/// What a scenario works with.
+pub struct Lab {
+    hypervisor: Hypervisor,
+    scratch: tempfile::TempDir,
+    log: PathBuf,
+    /// Numbers the images of this scenario.
+    images: AtomicU32,
+}
+
+impl Lab {
+    fn new(name: &str) -> Result<Self> {
+        let logs = paths::lane("scenarios");
+        paths::make_folder(&logs)?;
+        let log = logs.join(format!("{name}.log"));
+        // A log of an earlier run would mislead.
+        File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        let scratch = tempfile::Builder::new().prefix("cofferdam-lab-").tempdir()?;
+        Ok(Self { hypervisor: Hypervisor::built(), scratch, log, images: AtomicU32::new(0) })
+    }
+
+    /// The hypervisor under test.
+    #[must_use]
+    pub fn hypervisor(&self) -> &Hypervisor {
+        &self.hypervisor
+    }
+
+    /// A folder for this scenario's files, gone at its end.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// The boot loader, the hypervisor and a configuration, valid or not; add files with [`Contents::add`].
+    ///
+    /// # Errors
+    /// When the hypervisor is not built.
+    pub fn contents(&self, config: &str) -> Result<Contents> {
+        Contents::with_hypervisor(&self.hypervisor, config.as_bytes().to_vec())
+    }
+
+    /// A Debian kernel as its bzImage.
+    ///
+    /// # Errors
+    /// When it cannot be fetched.
+    pub fn bzimage(&self, kernel: Kernel) -> Result<Vec<u8>> {
+        paths::read(&guest::debian_kernel(kernel)?)
+    }
+
+    /// A Debian kernel as the ELF inside its bzImage.
+    ///
+    /// # Errors
+    /// When it cannot be fetched or unpacked.
+    pub fn vmlinux(&self, kernel: Kernel) -> Result<Vec<u8>> {
+        guest::vmlinux(kernel)
+    }
+
+    /// The initial RAM disk with a shell; see [`guest::initramfs`] for what it does.
+    ///
+    /// # Errors
+    /// When busybox cannot be fetched.
+    pub fn initramfs(&self) -> Result<Vec<u8>> {
+        guest::initramfs()
+    }
+
+    /// One of the tiny guests, an ELF file.
+    ///
+    /// # Errors
+    /// When there is none of this name.
+    pub fn guest(&self, name: &str) -> Result<Vec<u8>> {
+        paths::read(&build::guest(name))
+    }
+
+    /// Makes a GPT disk image.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn image(&self, contents: &Contents) -> Result<PathBuf> {
+        let number = self.images.fetch_add(1, Ordering::Relaxed);
+        let out = self.folder().join(format!("disk{number}.img"));
+        image::write(contents, Table::Gpt, &out)?;
+        Ok(out)
+    }
+
+    /// The usual computer with `image` as its disk: one AMD processor, 1 GiB, translated.
+    #[must_use]
+    pub fn machine(&self, image: &Path) -> Machine {
+        Machine::new(image)
+    }
+
+    /// Powers a computer on and keeps its serial log.
+    ///
+    /// # Errors
+    /// When the emulator does not start.
+    pub fn start(&self, machine: Machine) -> Result<Emulator> {
+        let log = File::options().append(true).open(&self.log)?;
+        Ok(machine.copy_serial_to(log).start()?)
+    }
+}
+
+/// Builds and fetches all that scenarios use.
+///
+/// # Errors
+/// What could not be built or fetched.
+pub fn prepare() -> Result<()> {
+    setup::ensure(&Need::ALL)?;
+    build::hypervisor()?;
+    build::guests()?;
+    for kernel in Kernel::ALL {
+        guest::vmlinux(kernel)?;
+    }
+    Ok(())
+}
+
+/// How many emulators run at once. More do not finish earlier on small machines, and make time-outs likely.
+const AT_ONCE: usize = 2;
+
+/// The `main` of a program of scenarios.
+#[must_use]
+pub fn main(scenarios: &[Scenario]) -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let has = |flag: &str| args.iter().any(|arg| arg == flag);
+    let filter = args.iter().find(|arg| !arg.starts_with("--")).map_or("", String::as_str);
+    let chosen: Vec<Scenario> = scenarios
+        .iter()
+        .filter(|scenario| scenario.name.contains(filter))
+        .filter(|scenario| scenario.speed == Speed::Quick || has("--long") || has("--list"))
+        .copied()
+        .collect();
+    if has("--list") {
+        for scenario in &chosen {
+            println!("{}{}", scenario.name, if scenario.speed == Speed::Long { " (--long)" } else { "" });
+        }
+        return ExitCode::SUCCESS;
+    }
+    if run_all(&chosen) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs scenarios and prints a line for each; returns how many failed.
+fn run_all(scenarios: &[Scenario]) -> usize {
+    let next = AtomicUsize::new(0);
+    let failed = AtomicUsize::new(0);
+    let output = Mutex::new(std::io::stdout());
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE.min(scenarios.len()) {
+            scope.spawn(|| {
+                while let Some(scenario) = scenarios.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let (result, took) = run(scenario);
+                    if result.is_err() {
+                        failed.fetch_add(1, Ordering::Relaxed);
+                    }
+                    let report = report(scenario.name, &result, took);
+                    let mut output = output.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                    // Nobody reads any more: the exit status still tells.
+                    let _ = output.write_all(report.as_bytes()).and_then(|()| output.flush());
+                }
+            });
+        }
+    });
+    failed.into_inner()
+}
+
+/// Runs one; a panic in it is a failure like any other.
+fn run(scenario: &Scenario) -> (Result<()>, Duration) {
+    let _step = progress::Step::start(scenario.name);
+    let begin = Instant::now();
+    let body = || (scenario.run)(&Lab::new(scenario.name)?);
+    let result = std::panic::catch_unwind(body)
+        .unwrap_or_else(|panic| Err(anyhow::anyhow!("the scenario panicked: {}", panic_text(&*panic))));
+    (result, begin.elapsed())
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no text)")
+}
+
+fn report(name: &str, result: &Result<()>, took: Duration) -> String {
+    let seconds = took.as_secs_f32();
+    match result {
+        Ok(()) => format!("scenario\tpassed\t{seconds:.1}\t{name}\n"),
+        Err(error) => {
+            let log = paths::lane("scenarios").join(format!("{name}.log"));
+            let log = log.display();
+            format!(
+                "--- {name} failed: {error:#}\n    serial log: {log}\nscenario\tfailed\t{seconds:.1}\t{name}\n"
+            )
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_reported_with_its_chain_of_reasons() {
+        let error = anyhow::anyhow!("inner").context("outer");
+        let text = report("name", &Err(error), Duration::from_millis(1500));
+        assert!(text.starts_with("--- name failed: outer: inner\n"), "{text}");
+        assert!(text.ends_with("scenario\tfailed\t1.5\tname\n"), "{text}");
+    }
+
+    #[test]
+    fn a_panic_fails_only_its_scenario() {
+        let bad = Scenario { name: "xtask_test_panics", speed: Speed::Quick, run: |_| panic!("boom") };
+        let (result, _) = run(&bad);
+        assert!(result.unwrap_err().to_string().contains("boom"));
+    }
+}

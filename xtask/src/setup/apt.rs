@@ -1,0 +1,195 @@
+//! Debian's package tools, with a configuration of our own: the computer's own sources plus backports, and
+//! lists and downloads in our cache. Nothing below `/etc/apt` is changed, and only installing needs root.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::distribution::Distribution;
+use crate::{paths, process};
+
+/// apt with our configuration.
+pub struct Apt {
+    /// Folder of the configuration, the lists and the downloads.
+    dir: PathBuf,
+}
+
+/// One version of a package, as the index describes it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Package {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Checksum of the `.deb`, in hexadecimal.
+    pub sha256: String,
+    /// The packages that it needs, as the index spells them.
+    pub depends: String,
+}
+
+impl Apt {
+    /// Writes the configuration and fetches the lists. `remedy` is what to do where this cannot work.
+    pub fn prepare(dir: PathBuf, remedy: &str) -> Result<Self> {
+        let release = Distribution::of_this_computer().release(remedy)?;
+        let apt = Self { dir };
+        apt.write_configuration(release)?;
+        let update = apt.command("apt-get", &["update"]);
+        if let Err(error) = process::quiet("fetching the lists of packages", &mut { update }) {
+            // One source among many may be unreachable; whether it matters shows when a package is missing.
+            eprintln!("warning: {error:#}");
+        }
+        Ok(apt)
+    }
+
+    fn write_configuration(&self, release: &str) -> Result<()> {
+        for dir in ["lists/partial", "cache/archives/partial"] {
+            paths::make_folder(&self.dir.join(dir))?;
+        }
+        let own = std::fs::read_to_string("/etc/apt/sources.list").unwrap_or_default();
+        let backports = backports_source(release)?;
+        paths::write(&self.dir.join("sources.list"), format!("{own}\n{backports}\n").as_bytes())?;
+        // qemu's packages depend on each other in one exact version.
+        let preferences = "Package: src:qemu\nPin: release n=*-backports\nPin-Priority: 900\n";
+        paths::write(&self.dir.join("preferences"), preferences.as_bytes())?;
+        paths::write(&self.configuration(), configuration(&self.dir).as_bytes())
+    }
+
+    fn configuration(&self) -> PathBuf {
+        self.dir.join("apt.conf")
+    }
+
+    /// `program` (apt-get or apt-cache) with our configuration.
+    fn command(&self, program: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command.arg("-c").arg(self.configuration()).args(args);
+        command.env("DEBIAN_FRONTEND", "noninteractive").env("LC_ALL", "C.UTF-8");
+        command
+    }
+
+    /// Installs packages; without root, says what to type.
+    pub fn install(&self, packages: &[&str]) -> Result<()> {
+        let args = [&["install", "--yes", "--no-install-recommends"], packages].concat();
+        let mut command = self.command("apt-get", &args);
+        if !rustix::process::geteuid().is_root() {
+            bail!("installing needs root. Type:\n  sudo {}", process::words(&command));
+        }
+        process::quiet(&format!("installing {}", packages.join(", ")), &mut command)
+    }
+
+    /// All versions of a package in the index, the newest first.
+    pub fn versions(&self, name: &str) -> Result<Vec<Package>> {
+        let mut show = self.command("apt-cache", &["show", "--all-versions", name]);
+        let text = process::output("looking up a package", &mut show)?;
+        Ok(text.split("\n\n").filter_map(Package::parse).collect())
+    }
+
+    /// Downloads one version of a package, and compares it with the index's checksum.
+    pub fn download(&self, package: &Package) -> Result<PathBuf> {
+        let folder = self.dir.join("downloads");
+        paths::make_folder(&folder)?;
+        let scratch = tempfile::tempdir_in(&folder)?;
+        let wanted = format!("{}={}", package.name, package.version);
+        let mut download = self.command("apt-get", &["download", &wanted]);
+        process::quiet(&format!("downloading {wanted}"), download.current_dir(scratch.path()))?;
+        let file = only_file_in(scratch.path())?;
+        let sha256 = sha256(&paths::read(&file)?);
+        ensure!(
+            sha256 == package.sha256,
+            "{wanted}: the download has SHA-256 {sha256}, the index says {}: try again",
+            package.sha256
+        );
+        let kept = folder.join(format!("{}.deb", package.name));
+        std::fs::rename(&file, &kept).with_context(|| format!("cannot move to {}", kept.display()))?;
+        Ok(kept)
+    }
+}
+
+impl Package {
+    /// Reads one stanza of the index (deb-control(5)).
+    fn parse(stanza: &str) -> Option<Self> {
+        let value = |key: &str| {
+            let line = stanza.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(": "))?;
+            Some(line.trim().to_string())
+        };
+        Some(Self {
+            name: value("Package")?,
+            version: value("Version")?,
+            sha256: value("SHA256")?,
+            depends: value("Depends").unwrap_or_default(),
+        })
+    }
+}
+
+/// The private configuration (apt.conf(5)).
+fn configuration(dir: &Path) -> String {
+    let dir = dir.display();
+    format!(
+        "Dir::Etc::sourcelist \"{dir}/sources.list\";\n\
+         Dir::Etc::preferences \"{dir}/preferences\";\n\
+         Dir::State::lists \"{dir}/lists\";\n\
+         Dir::Cache \"{dir}/cache\";\n\
+         // Our folders are not for the unprivileged user that apt would fetch as.\n\
+         APT::Sandbox::User \"root\";\n"
+    )
+}
+
+/// The line for backports: on the mirror that the computer already uses; empty when it has backports.
+fn backports_source(release: &str) -> Result<String> {
+    let mut ask = Command::new("apt-get");
+    ask.args(["indextargets", "--format", "$(CODENAME)|$(REPO_URI)|$(SIGNED_BY)", "Created-By: Packages"]);
+    let targets = process::output("asking apt for its sources", &mut ask)?;
+    let backports = format!("{release}-backports");
+    let mut mirror = None;
+    for target in targets.lines() {
+        let mut fields = target.split('|');
+        let (name, uri) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
+        let signed_by = fields.next().unwrap_or_default();
+        if name == backports {
+            return Ok(String::new());
+        }
+        if name == release && mirror.is_none() {
+            mirror = Some((uri, signed_by));
+        }
+    }
+    let (uri, signed_by) = mirror.with_context(|| format!("apt has no source for Debian {release}"))?;
+    let options = if signed_by.is_empty() { String::new() } else { format!("[signed-by={signed_by}] ") };
+    Ok(format!("deb {options}{uri} {backports} main"))
+}
+
+fn only_file_in(folder: &Path) -> Result<PathBuf> {
+    let mut files = std::fs::read_dir(folder)?;
+    let file = files.next().context("apt-get download left no file")??;
+    Ok(file.path())
+}
+
+/// SHA-256 of `bytes` in hexadecimal.
+fn sha256(bytes: &[u8]) -> String {
+    use sha2::Digest;
+    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stanza_of_the_index_is_read() {
+        let stanza =
+            "Package: busybox-static\nVersion: 1:1.35\nDepends: a, b\nDescription: x\n more\nSHA256: abc\n";
+        let package = Package::parse(stanza).unwrap();
+        assert_eq!((package.name.as_str(), package.version.as_str()), ("busybox-static", "1:1.35"));
+        assert_eq!((package.sha256.as_str(), package.depends.as_str()), ("abc", "a, b"));
+    }
+
+    #[test]
+    fn a_stanza_without_a_checksum_is_no_package() {
+        assert_eq!(Package::parse("Package: x\nVersion: 1\n"), None);
+        assert_eq!(Package::parse(""), None);
+    }
+
+    #[test]
+    fn a_checksum_is_hexadecimal() {
+        assert!(sha256(b"").starts_with("e3b0c44298fc1c14"));
+    }
+}

@@ -1,0 +1,56 @@
+//! Data packages: downloaded and unpacked into the cache, never installed.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::apt::{Apt, Package};
+use super::{deb, layout};
+use crate::guest::Kernel;
+use crate::paths;
+
+/// The file beside an unpacked one that says where it is from.
+const ORIGIN: &str = "origin";
+
+/// Fetches busybox to `to`.
+pub fn busybox(to: &Path) -> Result<()> {
+    let remedy = format!("Put a statically linked busybox at {}", to.display());
+    let apt = Apt::prepare(layout()?.join("apt"), &remedy)?;
+    let package = apt.versions("busybox-static")?.into_iter().next().context("no package busybox-static")?;
+    let deb = apt.download(&package)?;
+    paths::write(to, &deb::file(&deb, |path| path.ends_with("bin/busybox"))?)
+}
+
+/// Fetches the kernel of a series to `to`.
+pub fn kernel(kernel: Kernel, to: &Path) -> Result<()> {
+    let series = kernel.series();
+    let remedy = format!("Put a Linux {series} bzImage at {}", to.display());
+    let apt = Apt::prepare(layout()?.join("apt"), &remedy)?;
+    let package = kernel_package(&apt, series)?;
+    let deb = apt.download(&package)?;
+    let image = deb::file(&deb, |path| path.starts_with("boot/vmlinuz-"))?;
+    let origin = format!("{} {} sha256 {}\n", package.name, package.version, package.sha256);
+    paths::write(&to.with_file_name(ORIGIN), origin.as_bytes())?;
+    // Last: its presence means that all is there.
+    paths::write(to, &image)
+}
+
+/// Where the kernel at `path` is from.
+pub fn origin(path: &Path) -> Result<String> {
+    let file = path.with_file_name(ORIGIN);
+    let text =
+        std::fs::read_to_string(&file).unwrap_or_else(|_| format!("{} (put there by hand)", path.display()));
+    Ok(text.trim().to_string())
+}
+
+/// The newest cloud kernel of a series: the one that Debian's meta package of that series depends on.
+fn kernel_package(apt: &Apt, series: &str) -> Result<Package> {
+    let prefix = format!("{series}.");
+    let meta = apt
+        .versions("linux-image-cloud-amd64")?
+        .into_iter()
+        .find(|package| package.version.starts_with(&prefix))
+        .with_context(|| format!("no cloud kernel {series} in the lists of packages"))?;
+    let name = meta.depends.split_whitespace().next().unwrap_or_default();
+    apt.versions(name)?.into_iter().next().with_context(|| format!("no package {name}"))
+}

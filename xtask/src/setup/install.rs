@@ -1,0 +1,65 @@
+//! Programs: installed by the distribution's package manager, or named for the person to install.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use super::apt::Apt;
+use super::layout;
+use crate::emulator::{Firmware, QEMU};
+use crate::toolchain::{self, Toolchain};
+use crate::{paths, process};
+
+/// Older ones emulate no x2APIC.
+const OLDEST_QEMU: u32 = 9;
+
+/// Installs a toolchain for the bare targets, unless rustup can provide it.
+pub fn toolchain() -> Result<()> {
+    let (bare, uefi) = (toolchain::BARE, toolchain::UEFI);
+    let remedy = format!("Type:\n  rustup target add {bare} {uefi}");
+    let apt = Apt::prepare(layout()?.join("apt"), &remedy)?;
+    apt.install(&["rustc-web", "cargo-web", "rust-web-src", "lld"])
+        .with_context(|| format!("no compiler for the bare targets. {remedy}\nOr let Debian provide one"))?;
+    Toolchain::choose().map(drop)
+}
+
+/// Installs QEMU and firmware.
+pub fn emulator() -> Result<()> {
+    let remedy = format!("Install {QEMU} {OLDEST_QEMU} or newer and OVMF with its package manager.");
+    let apt = Apt::prepare(layout()?.join("apt"), &remedy)?;
+    apt.install(&["qemu-system-x86", "ovmf"])?;
+    if !qemu_is_new_enough() {
+        bail!("{}: version {OLDEST_QEMU} or newer is needed", qemu_version()?);
+    }
+    Firmware::find()?;
+    Ok(())
+}
+
+/// The first line that QEMU says about itself.
+pub fn qemu_version() -> Result<String> {
+    let text = process::output("asking QEMU for its version", Command::new(QEMU).arg("--version"))?;
+    Ok(text.lines().next().unwrap_or_default().to_string())
+}
+
+/// Whether QEMU is there and new enough.
+pub fn qemu_is_new_enough() -> bool {
+    paths::program(QEMU).is_some()
+        && qemu_version().is_ok_and(|line| major_version(&line).is_some_and(|major| major >= OLDEST_QEMU))
+}
+
+/// The first number of `QEMU emulator version 10.0.2 (…)`.
+fn major_version(line: &str) -> Option<u32> {
+    line.split_whitespace().nth(3)?.split('.').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::major_version;
+
+    #[test]
+    fn the_major_version_is_the_first_number() {
+        assert_eq!(major_version("QEMU emulator version 10.0.2 (Debian 1:10.0.2)"), Some(10));
+        assert_eq!(major_version("QEMU emulator version 7.2.0"), Some(7));
+        assert_eq!(major_version(""), None);
+    }
+}

@@ -1,0 +1,124 @@
+//! Installs or fetches what is missing, from the package registries alone.
+//!
+//! Idempotent, and quick when nothing is missing: whether something is there is asked of the thing itself
+//! (does the program exist, is the file in the cache), and apt runs only when something is not.
+//!
+//! The cache, below [`paths::cache`]; its first folder is the version of this layout:
+//! ```text
+//! v1/busybox               a static busybox for the demo's initial RAM disk
+//! v1/linux-6.12/vmlinuz    kernels of guests, as Debian built them
+//! v1/linux-6.12/origin     the package, its version and checksum
+//! v1/apt/                  apt's private configuration, lists and downloads
+//! ```
+
+mod apt;
+mod deb;
+mod distribution;
+mod fetch;
+mod install;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::emulator::Firmware;
+use crate::guest::Kernel;
+use crate::paths;
+use crate::toolchain::Toolchain;
+
+/// Folder of the cache's present layout; a new layout gets a new name and leaves the old one to its users.
+const LAYOUT: &str = "v1";
+
+/// What a command is about to use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// A compiler for the bare targets.
+    Toolchain,
+    /// QEMU and firmware.
+    Emulator,
+    /// busybox, for the initial RAM disk.
+    Busybox,
+    /// A guest's kernel.
+    Kernel(Kernel),
+}
+
+impl Need {
+    /// Everything.
+    pub const ALL: [Self; 5] = [
+        Self::Toolchain,
+        Self::Emulator,
+        Self::Busybox,
+        Self::Kernel(Kernel::V6_1),
+        Self::Kernel(Kernel::V6_12),
+    ];
+
+    /// Whether it is there.
+    fn is_met(self) -> Result<bool> {
+        Ok(match self {
+            Self::Toolchain => Toolchain::choose().is_ok(),
+            Self::Emulator => install::qemu_is_new_enough() && Firmware::find().is_ok(),
+            Self::Busybox => busybox_path()?.is_file(),
+            Self::Kernel(kernel) => kernel_path(kernel)?.is_file(),
+        })
+    }
+
+    /// Gets it.
+    fn meet(self) -> Result<()> {
+        match self {
+            Self::Toolchain => install::toolchain(),
+            Self::Emulator => install::emulator(),
+            Self::Busybox => fetch::busybox(&busybox_path()?),
+            Self::Kernel(kernel) => fetch::kernel(kernel, &kernel_path(kernel)?),
+        }
+    }
+}
+
+/// Sees to it that `needs` are there.
+///
+/// # Errors
+/// When something is missing and cannot be had by itself: the message has the commands to type.
+pub fn ensure(needs: &[Need]) -> Result<()> {
+    for need in needs {
+        if !need.is_met()? {
+            need.meet()?;
+        }
+    }
+    Ok(())
+}
+
+/// `cargo xtask setup`: everything, and a word about each thing.
+///
+/// # Errors
+/// As for [`ensure`].
+pub fn command() -> Result<()> {
+    ensure(&Need::ALL)?;
+    println!("compiler    {}", Toolchain::choose()?.describe()?);
+    println!("emulator    {}", install::qemu_version()?);
+    println!("firmware    {}", Firmware::find()?.code.display());
+    for kernel in Kernel::ALL {
+        println!("guest       {}", fetch::origin(&kernel_path(kernel)?)?);
+    }
+    println!("cache       {} (another place: set COFFERDAM_CACHE)", layout()?.display());
+    Ok(())
+}
+
+/// The root of the cache's present layout.
+fn layout() -> Result<PathBuf> {
+    Ok(paths::cache()?.join(LAYOUT))
+}
+
+/// Where busybox is, or will be.
+///
+/// # Errors
+/// When there is no cache folder.
+pub fn busybox_path() -> Result<PathBuf> {
+    Ok(layout()?.join("busybox"))
+}
+
+/// Where a guest's kernel is, or will be.
+///
+/// # Errors
+/// When there is no cache folder.
+pub fn kernel_path(kernel: Kernel) -> Result<PathBuf> {
+    Ok(layout()?.join(format!("linux-{}", kernel.series())).join("vmlinuz"))
+}
