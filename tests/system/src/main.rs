@@ -1,2 +1,32 @@
-//! system.
-fn main() {}
+//! Scenarios: an image in an emulator, driven over its serial line. Run by `cargo xtask test`.
+//!
+//! A scenario passes only when the guest, the hypervisor or boot has said what it promises on the serial line, and the
+//! computer ended as it should. Times are limits against hanging, never a measure.
+
+#![forbid(unsafe_code)]
+
+mod broken;
+mod linux;
+mod operator;
+mod several;
+mod tiny_guests;
+
+use std::process::ExitCode;
+use std::time::Duration;
+use xtask::scenario::{self, Scenario};
+
+/// How long a guest, or firmware, may take to come up on a busy machine without hardware virtualization.
+const BOOT: Duration = Duration::from_secs(240);
+/// How long anything else may take.
+const STEP: Duration = Duration::from_secs(90);
+
+fn main() -> ExitCode {
+    let groups: [&[Scenario]; 5] = [
+        linux::SCENARIOS,
+        tiny_guests::SCENARIOS,
+        several::SCENARIOS,
+        operator::SCENARIOS,
+        broken::SCENARIOS,
+    ];
+    scenario::main(&groups.concat())
+}

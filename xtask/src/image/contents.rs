@@ -76,6 +76,12 @@ impl Contents {
         self.files.insert(format!("{FOLDER}/{relative_path}"), bytes);
     }
 
+    /// A file beside the configuration.
+    #[must_use]
+    pub fn get(&self, relative_path: &str) -> Option<&[u8]> {
+        self.files.get(&format!("{FOLDER}/{relative_path}")).map(Vec::as_slice)
+    }
+
     /// Takes away a file beside the configuration.
     pub fn remove(&mut self, relative_path: &str) {
         self.files.remove(&format!("{FOLDER}/{relative_path}"));

@@ -1,0 +1,116 @@
+//! Unmodified Debian kernels, from power-on to a shell and off again.
+
+use crate::{BOOT, STEP};
+use anyhow::{Result, ensure};
+use xtask::emulator::{Emulator, Ending};
+use xtask::guest::Kernel;
+use xtask::scenario::{Lab, Scenario, Speed};
+
+pub const SCENARIOS: &[Scenario] = &[
+    quick("linux_6_12_boots_from_elf_to_a_shell_and_powers_off", |lab| shell(lab, Kernel::V6_12, Form::Elf)),
+    quick("linux_6_12_boots_from_bzimage_to_a_shell_and_powers_off", |lab| {
+        shell(lab, Kernel::V6_12, Form::BzImage)
+    }),
+    quick("linux_6_1_boots_from_elf_to_a_shell_and_powers_off", |lab| shell(lab, Kernel::V6_1, Form::Elf)),
+    quick("linux_6_1_boots_from_bzimage_to_a_shell_and_powers_off", |lab| {
+        shell(lab, Kernel::V6_1, Form::BzImage)
+    }),
+    quick("a_reset_restarts_the_vm_or_ends_it_as_configured", reset),
+    quick("a_guest_panic_that_reboots_ends_only_its_vm", panic_ends_the_vm),
+];
+
+const fn quick(name: &'static str, run: fn(&Lab) -> Result<()>) -> Scenario {
+    Scenario { name, speed: Speed::Quick, run }
+}
+
+/// What the configuration names as kernel.
+#[derive(Clone, Copy)]
+enum Form {
+    Elf,
+    BzImage,
+}
+
+/// The configuration of one Linux VM; `extra` is more lines of its table.
+pub fn config(extra: &str) -> String {
+    format!(
+        "[host]\nwhen_idle = \"poweroff\"\nattach = \"demo\"\n\n[[vm]]\nname = \"demo\"\nmemory = \"256M\"\n\
+         kernel = \"kernel\"\ninitrd = \"initramfs.cpio\"\n{extra}\n"
+    )
+}
+
+/// Boots `kernel` and waits for its prompt.
+pub fn boot(lab: &Lab, kernel: Vec<u8>, extra: &str) -> Result<Emulator> {
+    let mut contents = lab.contents(&config(extra))?;
+    contents.add("kernel", kernel);
+    contents.add("initramfs.cpio", lab.initramfs()?);
+    let mut emulator = lab.start(lab.machine(&lab.image(&contents)?))?;
+    emulator.expect("demo:~# ", BOOT)?;
+    Ok(emulator)
+}
+
+/// Runs a command in the guest's shell and returns what it printed.
+pub fn command(emulator: &mut Emulator, line: &str) -> Result<String> {
+    emulator.send(&format!("{line}\n"))?;
+    // The terminal echoes the line before the shell runs it.
+    emulator.expect("\n", STEP)?;
+    Ok(emulator.expect("demo:~# ", STEP)?)
+}
+
+fn shell(lab: &Lab, kernel: Kernel, form: Form) -> Result<()> {
+    let file = match form {
+        Form::Elf => lab.vmlinux(kernel)?,
+        Form::BzImage => lab.bzimage(kernel)?,
+    };
+    let mut emulator = boot(lab, file, "cmdline = \"console=ttyS0\"")?;
+
+    let release = command(&mut emulator, "uname -r")?;
+    ensure!(release.starts_with(&format!("{}.", kernel.series())), "uname -r says {release:?}");
+    let sum = command(&mut emulator, "echo $((6 * 7))")?;
+    ensure!(sum.trim() == "42", "the shell computes {sum:?}");
+    let flags = command(&mut emulator, "grep -o -w -e hypervisor -e x2apic /proc/cpuinfo")?;
+    ensure!(flags.contains("hypervisor") && flags.contains("x2apic"), "/proc/cpuinfo has {flags:?}");
+    let x2apic = command(&mut emulator, "dmesg | grep -c -i 'x2apic enabled'")?;
+    ensure!(x2apic.trim() != "0", "Linux has not switched to x2APIC");
+    let clocks =
+        command(&mut emulator, "cat /sys/devices/system/clocksource/clocksource0/available_clocksource")?;
+    ensure!(clocks.contains("kvm-clock"), "the clock sources are {clocks:?}");
+    let memory = command(&mut emulator, "grep MemTotal /proc/meminfo")?;
+    ensure!(memory.contains("kB"), "/proc/meminfo has {memory:?}");
+    let complaints =
+        command(&mut emulator, "dmesg | grep -i -e 'firmware bug' -e 'unchecked MSR' -e 'Call Trace'")?;
+    ensure!(complaints.trim().is_empty(), "Linux complains: {complaints}");
+    let slept = command(&mut emulator, "sleep 1 && echo awake")?;
+    ensure!(slept.trim() == "awake", "sleep says {slept:?}");
+
+    emulator.send("poweroff -f\n")?;
+    emulator.expect("vm demo: ended: powered off by the guest (ACPI S5)", STEP)?;
+    let ending = emulator.wait_exit(STEP)?;
+    ensure!(ending == Ending::PoweredOff, "the host ended by {ending:?}");
+    Ok(())
+}
+
+fn reset(lab: &Lab) -> Result<()> {
+    let kernel = lab.vmlinux(Kernel::V6_12)?;
+    let mut emulator = boot(lab, kernel.clone(), "cmdline = \"console=ttyS0\"\non_reset = \"restart\"")?;
+    emulator.send("reboot -f\n")?;
+    emulator.expect("Linux version 6.12", STEP)?;
+    emulator.expect("demo:~# ", BOOT)?;
+    emulator.send("poweroff -f\n")?;
+    emulator.expect("vm demo: ended: powered off", STEP)?;
+
+    let mut emulator = boot(lab, kernel, "cmdline = \"console=ttyS0\"\non_reset = \"end\"")?;
+    emulator.send("reboot -f\n")?;
+    emulator.expect("vm demo: ended: reset by the guest", STEP)?;
+    ensure!(emulator.wait_exit(STEP)? == Ending::PoweredOff);
+    Ok(())
+}
+
+fn panic_ends_the_vm(lab: &Lab) -> Result<()> {
+    let kernel = lab.vmlinux(Kernel::V6_12)?;
+    let mut emulator = boot(lab, kernel, "cmdline = \"console=ttyS0 panic=-1\"\non_reset = \"end\"")?;
+    emulator.send("echo c > /proc/sysrq-trigger\n")?;
+    emulator.expect("Kernel panic", STEP)?;
+    emulator.expect("vm demo: ended: reset by the guest", STEP)?;
+    ensure!(emulator.wait_exit(STEP)? == Ending::PoweredOff);
+    Ok(())
+}
