@@ -14,6 +14,7 @@
 use arrayvec::ArrayVec;
 use base::{ByteSize, GIB, Gpa, KIB, MIB, PAGE_BYTES};
 use core::fmt;
+use devices::platform;
 
 /// The most RAM that lies below the hole for devices under 4 GiB.
 pub const LOW_RAM_MAX_BYTES: u64 = 3 * GIB;
@@ -28,9 +29,9 @@ pub const ACPI_TABLES_START: u64 = 0xe_0000;
 /// The room for ACPI tables.
 pub const ACPI_TABLES_MAX_BYTES: u64 = BIOS_HOLE_END - ACPI_TABLES_START;
 /// The IOAPIC's registers, one page (Intel 82093AA data sheet, section 3.0).
-pub const IOAPIC_START: u64 = 0xfec0_0000;
-/// The local APIC's registers, one page (Intel SDM, volume 3, section 11.4.1).
-pub const LAPIC_START: u64 = 0xfee0_0000;
+pub const IOAPIC_START: u64 = platform::IOAPIC_BASE as u64;
+/// The local APIC's registers after reset, one page (Intel SDM, volume 3, section 11.4.1).
+pub const LAPIC_START: u64 = platform::LAPIC_BASE as u64;
 
 /// The least RAM that a VM can have: what the loader needs below 1 MiB and a kernel above it.
 pub const RAM_MIN_BYTES: u64 = 2 * MIB;
@@ -98,6 +99,15 @@ impl RamLayout {
         self.low_bytes + self.high_bytes
     }
 
+    /// Whether `gpa` is RAM.
+    pub const fn contains(self, gpa: Gpa) -> bool {
+        let address = gpa.as_u64();
+        match address.checked_sub(HIGH_RAM_START) {
+            Some(offset) => offset < self.high_bytes,
+            None => address < self.low_bytes,
+        }
+    }
+
     /// The stretches that RAM is to be mapped at, lowest first.
     pub fn ranges(self) -> ArrayVec<RamRange, 2> {
         [(0, self.low_bytes), (HIGH_RAM_START, self.high_bytes)]
@@ -126,6 +136,9 @@ mod tests {
         let high = RamRange { start: Gpa::new(4 * GIB).unwrap(), len_bytes: 2 * MIB };
         assert_eq!(ram.ranges().get(1), Some(&high));
         assert_eq!(ram.total_bytes(), 3 * GIB + 2 * MIB);
+        let holds = |address| ram.contains(Gpa::new(address).unwrap());
+        assert!(holds(0) && holds(3 * GIB - 1) && holds(4 * GIB) && holds(4 * GIB + 2 * MIB - 1));
+        assert!(!holds(3 * GIB) && !holds(LAPIC_START) && !holds(4 * GIB + 2 * MIB));
     }
 
     #[test]

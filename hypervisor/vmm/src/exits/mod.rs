@@ -1,1 +1,71 @@
-//! What becomes of each exit, one file for each subject.
+//! What becomes of each exit: one file for each subject.
+//!
+//! A handler either completes the instruction (registers, then RIP), or leaves everything as it was and says why not:
+//! an exception for the guest, or the end of the VM. What an instruction needs to be completed, its length above all, is
+//! found out before its first effect.
+
+mod control;
+mod cpuid;
+mod hlt;
+mod hypercall;
+mod instruction;
+mod io;
+mod mmio;
+mod msr;
+mod privileged;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use msr::{Msrs, VmClock};
+
+use crate::vm::{Ending, Fault, Host, Vm};
+use seams::GuestMemory;
+use vcpu::{Exception, Exit, Vcpu, decode::Known};
+
+/// Why an instruction was not completed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// The guest gets an exception; the instruction may be tried again.
+    Raise(Exception),
+    /// The VM ends.
+    End(Ending),
+}
+
+impl From<Exception> for Stop {
+    fn from(exception: Exception) -> Self {
+        Self::Raise(exception)
+    }
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        Self::End(Ending::Fault(fault))
+    }
+}
+
+impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
+    /// Does what `exit` asks for.
+    #[inline]
+    pub(crate) fn handle(&mut self, exit: &Exit, host: &impl Host) -> Result<(), Stop> {
+        match exit {
+            Exit::Hlt => self.hlt(),
+            Exit::WriteMsr => self.write_msr(host),
+            Exit::ReadMsr => self.read_msr(host),
+            Exit::Io(io) => self.io(io, host),
+            Exit::Cpuid => self.cpuid(),
+            Exit::NestedFault(fault) => self.nested_fault(fault, host),
+            Exit::Hypercall => self.hypercall(),
+            Exit::Pause => self.skip(Known::Pause),
+            Exit::WriteControlRegister(register) => self.write_control_register(*register),
+            Exit::Privileged(privileged) => self.privileged(*privileged),
+            // Intercepted to be seen; the guest's all the same.
+            Exit::Exception(exception) => Err(Stop::Raise(*exception)),
+            // What was waited for is delivered before the next entry; host interrupts are the caller's.
+            Exit::InterruptWindow | Exit::NmiWindow | Exit::HostInterrupt | Exit::HostNmi => Ok(()),
+            Exit::TripleFault => Err(Stop::End(Ending::TripleFault)),
+            Exit::TaskSwitch => Err(Fault::TaskSwitch.into()),
+            Exit::EntryFailure(failure) => Err(Fault::EntryFailure(*failure).into()),
+            Exit::Unexpected(code) => Err(Fault::UnexpectedExit(*code).into()),
+        }
+    }
+}

@@ -1,1 +1,113 @@
-//! The board.
+//! The board: a VM's devices by value, and which of them answers where.
+//!
+//! ```text
+//!  guest -- port --> UART, PIT, RTC, ACPI PM, keyboard controller, reset, debug exit
+//!    |                 | lines                        | requests
+//!    |                 v                              v
+//!    +-- port ----> 8259 pair --ExtINT--> local APIC   (taken by the VM's loop)
+//!    +-- memory --> IOAPIC ---message--> local APIC --> vCPU
+//! ```
+//!
+//! Devices know neither each other nor the VM: lines and messages meet in [`Fabric`].
+
+mod fabric;
+mod memory;
+mod ports;
+#[cfg(test)]
+mod tests;
+
+pub use fabric::{APIC_ID, Fabric};
+
+use crate::vm::{DebugExitPort, Settings};
+use backends::VmConsole;
+use base::Instant;
+use devices::{
+    AcpiPm, DebugExit, Device, I8042, I8254, Request, ResetControl, RtcCmos, Uart16550, platform as place,
+};
+use seams::ByteSource;
+
+/// Whether a device answered an access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// One did.
+    Claimed,
+    /// None did: a read gave ones, a write went nowhere.
+    Unclaimed,
+}
+
+/// All devices of a VM.
+pub struct Board {
+    uart: Uart16550,
+    pit: I8254,
+    rtc: RtcCmos,
+    pm: AcpiPm,
+    keyboard: I8042,
+    reset: ResetControl,
+    debug_exit: Option<DebugExit>,
+    /// A byte for the UART that it had no room for.
+    held_input: Option<u8>,
+    /// What the devices share.
+    pub fabric: Fabric,
+}
+
+impl Board {
+    /// The board after power-on.
+    pub fn new(settings: &Settings, console: VmConsole, now: Instant) -> Self {
+        Self {
+            uart: Uart16550::new(place::COM1, place::COM1_GSI),
+            pit: I8254::new(),
+            rtc: RtcCmos::new(),
+            pm: AcpiPm::new(),
+            keyboard: I8042::new(),
+            reset: ResetControl::new(),
+            debug_exit: (settings.debug_exit == DebugExitPort::Present).then(DebugExit::new),
+            held_input: None,
+            fabric: Fabric::new(console, now),
+        }
+    }
+
+    /// When [`Board::advance`] must be called next.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let ours = [
+            self.fabric.local.lapic.next_deadline(),
+            self.pit.next_deadline(),
+            self.uart.next_deadline(),
+            self.rtc.next_deadline(),
+            self.pm.next_deadline(),
+        ];
+        ours.into_iter().flatten().min()
+    }
+
+    /// Takes every step that is due at `now`, and input that has come.
+    pub fn advance(&mut self, now: Instant) {
+        self.fabric.local.now = now;
+        self.fabric.local.lapic.advance(now);
+        advance_if_due(&mut self.pit, &mut self.fabric);
+        advance_if_due(&mut self.uart, &mut self.fabric);
+        advance_if_due(&mut self.rtc, &mut self.fabric);
+        advance_if_due(&mut self.pm, &mut self.fabric);
+        self.receive();
+    }
+
+    /// Gives the UART input for as long as there is some and it has room.
+    fn receive(&mut self) {
+        while let Some(byte) = self.held_input.take().or_else(|| self.fabric.local.console.take()) {
+            if let Err(byte) = self.uart.receive(&mut self.fabric, byte) {
+                self.held_input = Some(byte);
+                return;
+            }
+        }
+    }
+
+    /// What the guest asked of its whole machine since this was last called.
+    #[inline]
+    pub fn take_request(&mut self) -> Option<Request> {
+        self.fabric.local.request.take()
+    }
+}
+
+fn advance_if_due(device: &mut impl Device, fabric: &mut Fabric) {
+    if device.next_deadline().is_some_and(|deadline| deadline <= fabric.local.now) {
+        device.advance(fabric);
+    }
+}

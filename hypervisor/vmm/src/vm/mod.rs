@@ -5,22 +5,29 @@ mod history;
 mod host;
 mod lifecycle;
 mod report;
+mod serve;
+#[cfg(test)]
+mod tests;
 
 pub use ending::{Ending, EndingLine, Fault};
 pub use host::Host;
 pub use lifecycle::{Lifecycle, Served};
 pub use report::{CrashReport, Line};
 
-use crate::layout::RamLayout;
-use crate::loader::{Image, LoadError, Loaded};
+use crate::exits::{Msrs, VmClock};
+use crate::layout::{ACPI_TABLES_START, RamLayout};
+use crate::loader::{self, Image, LoadError, Loaded};
+use crate::platform::{self, Board};
 use crate::stats::Stats;
 use backends::VmConsole;
-use base::{Instant, Nanoseconds, TscScale, VmName};
+use base::{Gpa, Instant, Nanoseconds, TscScale, VmName};
 use config::OnReset;
-use core::marker::PhantomData;
+use core::mem;
+use devices::lapic;
+use history::History;
 use seams::GuestMemory;
-use vcpu::Vcpu;
-use vcpu::cpuid::{Registers, TscStability};
+use vcpu::cpuid::{Cpuid, GuestCpu, Registers, TscStability};
+use vcpu::{Vcpu, Wanted};
 
 /// Whether a VM has the debug exit port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,46 +59,64 @@ pub struct Settings {
 
 /// A virtual machine with one vCPU.
 pub struct Vm<V: Vcpu, M: GuestMemory> {
-    settings: Settings,
-    lifecycle: Lifecycle,
-    stats: Stats,
-    console: VmConsole,
-    parts: PhantomData<(V, M)>,
+    pub(crate) settings: Settings,
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) vcpu: V,
+    pub(crate) memory: M,
+    pub(crate) board: Board,
+    pub(crate) cpuid: Cpuid,
+    pub(crate) msrs: Msrs,
+    pub(crate) stats: Stats,
+    history: History,
+    /// The deadline that the host's timer was last asked for.
+    deadline: Option<Instant>,
+    /// The board was accessed since then.
+    board_touched: bool,
+    /// What the vCPU was last told about the interrupt window.
+    window: Wanted,
 }
 
 impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
-    /// A VM with nothing loaded, on a host whose CPUID instruction is `host_cpuid(leaf, subleaf)`.
-    pub fn new(
-        settings: Settings,
-        _vcpu: V,
-        _memory: M,
-        _host_cpuid: impl Fn(u32, u32) -> Registers,
-    ) -> Self {
+    /// A VM with nothing loaded, on a host whose CPUID instruction is `host_cpuid(leaf, subleaf)`. All memory that it
+    /// will need in the hypervisor is allocated here and by [`Vm::start`].
+    pub fn new(settings: Settings, vcpu: V, memory: M, host_cpuid: impl Fn(u32, u32) -> Registers) -> Self {
+        let Settings { tsc, tsc_stability, .. } = settings;
+        let cpu = GuestCpu { apic_id: platform::APIC_ID, apic_timer_hz: lapic::BUS_HZ, tsc, tsc_stability };
         Self {
             settings,
             lifecycle: Lifecycle::Created,
+            vcpu,
+            memory,
+            board: Board::new(&settings, VmConsole::new(), Instant::default()),
+            cpuid: Cpuid::new(host_cpuid, &cpu),
+            msrs: Msrs::new(VmClock::starting(Instant::default(), tsc)),
             stats: Stats::default(),
-            console: VmConsole::new(),
-            parts: PhantomData,
+            history: History::default(),
+            deadline: None,
+            board_touched: false,
+            window: Wanted::No,
         }
     }
 
-    /// Makes devices and vCPU as after power-on, loads `image`, and lets the VM run.
+    /// Makes devices and vCPU as after power-on, loads `image`, and lets the VM run. The console stays as it is.
     ///
     /// # Errors
-    /// As the loader says; the VM stays [`Lifecycle::Created`] then.
-    pub fn start(&mut self, _image: &Image<'_>, _host: &impl Host) -> Result<Loaded, LoadError> {
-        todo!()
-    }
-
-    /// Runs the VM until it gives the CPU up. Host interrupts are masked before and after.
-    pub fn serve(&mut self, _host: &mut impl Host) -> Served {
-        todo!()
-    }
-
-    /// Whether serving it now would do something: it runs, or it is halted and what it waits for is there or due.
-    pub fn wants_cpu(&mut self, _now: Instant) -> bool {
-        todo!()
+    /// As the loader says; the VM is [`Lifecycle::Created`] then.
+    pub fn start(&mut self, image: &Image<'_>, host: &impl Host) -> Result<Loaded, LoadError> {
+        self.lifecycle = Lifecycle::Created;
+        let now = host.now();
+        let console = mem::take(&mut self.board.fabric.local.console);
+        self.board = Board::new(&self.settings, console, now);
+        self.msrs = Msrs::new(VmClock::starting(now, self.settings.tsc));
+        let loaded =
+            loader::load(image, self.settings.ram, Gpa::from_low_bits(ACPI_TABLES_START), &self.memory)?;
+        self.vcpu.load(&loaded.state);
+        self.vcpu.set_tsc_offset(0_u64.wrapping_sub(host.tsc()));
+        self.vcpu.want_interrupt_window(Wanted::No);
+        self.vcpu.want_nmi_window(Wanted::No);
+        self.window = Wanted::No;
+        self.lifecycle = Lifecycle::Running;
+        Ok(loaded)
     }
 
     /// Its name.
@@ -104,9 +129,19 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         self.lifecycle
     }
 
-    /// Its console: what the guest wrote is read here, and what is offered the guest can read.
+    /// Its vCPU, for whoever moves it to another CPU.
+    pub fn vcpu_mut(&mut self) -> &mut V {
+        &mut self.vcpu
+    }
+
+    /// Its memory.
+    pub fn memory(&self) -> &M {
+        &self.memory
+    }
+
+    /// Its console: what the guest wrote is read here, and what is offered the guest can read once it is served.
     pub fn console_mut(&mut self) -> &mut VmConsole {
-        &mut self.console
+        &mut self.board.fabric.local.console
     }
 
     /// Its counters.
@@ -124,6 +159,13 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
 
     /// Registers and last exits, if it crashed.
     pub fn crash_report(&self) -> Option<CrashReport> {
-        todo!()
+        match self.lifecycle {
+            Lifecycle::Ended(ending) if ending.is_crash() => Some(CrashReport {
+                name: self.settings.name,
+                state: self.vcpu.save(),
+                history: self.history.clone(),
+            }),
+            _ => None,
+        }
     }
 }

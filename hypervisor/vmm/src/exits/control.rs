@@ -1,0 +1,76 @@
+//! Writes to CR0 and CR4 that are intercepted: judged by the architecture's rules, then carried out.
+
+use crate::exits::Stop;
+use crate::vm::{Fault, Vm};
+use seams::GuestMemory;
+use vcpu::control::{self, Current, Effect};
+use vcpu::decode::{self, ControlOperation};
+use vcpu::{ControlRegister, CpuMode, Gpr, Segment, SegmentName, Vcpu};
+
+/// What LMSW loads: PE, MP, EM, TS (Intel SDM, volume 2, LMSW).
+const MACHINE_STATUS: u64 = 0xf;
+
+impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
+    pub(super) fn write_control_register(&mut self, register: ControlRegister) -> Result<(), Stop> {
+        let decoded = self.with_instruction(decode::control)?;
+        let instruction = decoded.map_err(|_| Fault::UnreadableInstruction)?;
+        let value = match (register, instruction.operation) {
+            (ControlRegister::Cr0, ControlOperation::ToControl { control: 0, from }) => self.operand(from),
+            (ControlRegister::Cr4, ControlOperation::ToControl { control: 4, from }) => self.operand(from),
+            (ControlRegister::Cr0, ControlOperation::LoadMachineStatus(from)) => self.machine_status(from),
+            (ControlRegister::Cr0, ControlOperation::ClearTaskSwitched) => {
+                self.vcpu.cr0() & !control::cr0::TS
+            }
+            _ => return Err(Fault::UnreadableInstruction.into()),
+        };
+        let next = self.rip_after(instruction.length);
+        let current = self.current_controls();
+        match register {
+            ControlRegister::Cr0 => {
+                let effect = control::check_cr0(value, &current)?;
+                self.vcpu.set_cr0(effect.value);
+                self.follow(&current, effect);
+            }
+            ControlRegister::Cr4 => {
+                let effect = control::check_cr4(value, &current, self.cpuid.allowed())?;
+                self.vcpu.set_cr4(effect.value);
+                self.follow(&current, effect);
+            }
+        }
+        self.vcpu.set_rip(next);
+        Ok(())
+    }
+
+    /// The registers that the rules look at, as they are.
+    pub(super) fn current_controls(&self) -> Current {
+        Current {
+            cr0: self.vcpu.cr0(),
+            cr3: self.vcpu.cr3(),
+            cr4: self.vcpu.cr4(),
+            efer: self.vcpu.efer(),
+            cs_long: self.vcpu.segment(SegmentName::Cs).attributes & Segment::LONG != 0,
+        }
+    }
+
+    /// What a write brings along. PAE's directory pointers are the vCPU's to load: it knows where it keeps them.
+    pub(super) fn follow(&mut self, before: &Current, effect: Effect) {
+        if effect.efer != before.efer {
+            self.vcpu.set_efer(effect.efer);
+        }
+        if effect.flush_tlb {
+            self.vcpu.flush_tlb();
+        }
+    }
+
+    fn operand(&self, from: Gpr) -> u64 {
+        let value = self.vcpu.gprs().get(from);
+        if self.vcpu.mode() == CpuMode::Long64 { value } else { value & 0xffff_ffff }
+    }
+
+    /// LMSW can set PE but not clear it.
+    fn machine_status(&self, from: Gpr) -> u64 {
+        let cr0 = self.vcpu.cr0();
+        let loaded = self.vcpu.gprs().get(from) & MACHINE_STATUS;
+        (cr0 & !MACHINE_STATUS) | loaded | (cr0 & control::cr0::PE)
+    }
+}

@@ -1,0 +1,27 @@
+//! CPUID: the filtered view, computed when the VM was made.
+
+use crate::exits::Stop;
+use crate::vm::Vm;
+use devices::lapic::Mode;
+use seams::GuestMemory;
+use vcpu::{Gpr, Vcpu, cpuid::Dynamic, decode::Known};
+
+impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
+    #[inline]
+    pub(super) fn cpuid(&mut self) -> Result<(), Stop> {
+        let next = self.next_rip(Known::Cpuid)?;
+        let (leaf, subleaf) = (self.vcpu.gprs().get(Gpr::Rax), self.vcpu.gprs().get(Gpr::Rcx));
+        let dynamic = Dynamic {
+            cr4: self.vcpu.cr4(),
+            xcr0: self.vcpu.xcr0(),
+            apic_enabled: self.board.fabric.local.lapic.mode() != Mode::Disabled,
+        };
+        // The low halves are the operands (Intel SDM, volume 2, CPUID).
+        let answer = self.cpuid.query(leaf as u32, subleaf as u32, &dynamic);
+        for (register, value) in [Gpr::Rax, Gpr::Rbx, Gpr::Rcx, Gpr::Rdx].into_iter().zip(answer) {
+            self.vcpu.gprs_mut().set(register, value.into());
+        }
+        self.vcpu.set_rip(next);
+        Ok(())
+    }
+}

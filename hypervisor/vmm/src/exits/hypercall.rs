@@ -1,0 +1,25 @@
+//! Hypercalls: a KVM guest's are all refused in KVM's way (Linux, `Documentation/virt/kvm/x86/hypercalls.rst`).
+
+use crate::exits::Stop;
+use crate::vm::Vm;
+use seams::GuestMemory;
+use vcpu::{CpuMode, Gpr, Vcpu, decode::Known};
+
+/// The hypercall is unknown (Linux, `include/uapi/linux/kvm_para.h`).
+const KVM_ENOSYS: i64 = 1000;
+/// Only the kernel may call.
+const KVM_EPERM: i64 = 1;
+
+impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
+    pub(super) fn hypercall(&mut self) -> Result<(), Stop> {
+        let next = self.next_rip(Known::Hypercall)?;
+        let error = if self.vcpu.cpl() == 0 { -KVM_ENOSYS } else { -KVM_EPERM };
+        let result = match self.vcpu.mode() {
+            CpuMode::Long64 => error as u64,
+            _ => u64::from(error as u32),
+        };
+        self.vcpu.gprs_mut().set(Gpr::Rax, result);
+        self.vcpu.set_rip(next);
+        Ok(())
+    }
+}

@@ -1,0 +1,70 @@
+//! The instruction that exited: its bytes, its length, and going on behind it.
+
+use crate::exits::Stop;
+use crate::vm::{Fault, Vm};
+use seams::GuestMemory;
+use vcpu::decode::{self, Known};
+use vcpu::walk::{self, WalkFault};
+use vcpu::{CpuMode, Vcpu};
+
+impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
+    /// Gives `use_them` the bytes of the instruction: the hardware's, or else the guest's memory's. They are at most
+    /// what the processor has executed: a guest that changes them meanwhile changes what it gets.
+    pub(crate) fn with_instruction<T>(
+        &mut self,
+        use_them: impl FnOnce(&[u8], CpuMode) -> T,
+    ) -> Result<T, Stop> {
+        let mode = self.vcpu.mode();
+        let given = self.vcpu.instruction_bytes();
+        if !given.is_empty() {
+            return Ok(use_them(given, mode));
+        }
+        let physical_bits = self.cpuid.allowed().physical_bits;
+        match walk::fetch(&self.memory, &self.vcpu, physical_bits) {
+            Ok(fetched) => Ok(use_them(fetched.as_slice(), mode)),
+            Err(fault) => Err(self.walk_fault(fault)),
+        }
+    }
+
+    /// What a failed walk of the guest's page tables means for it. Sets CR2 for a page fault.
+    pub(crate) fn walk_fault(&mut self, fault: WalkFault) -> Stop {
+        if let WalkFault::PageFault { linear, .. } = fault {
+            self.vcpu.set_cr2(linear);
+        }
+        match (fault.exception(), fault) {
+            (Some(exception), _) => Stop::Raise(exception),
+            (None, WalkFault::Memory(error)) => Fault::MemoryRefused(error.address()).into(),
+            (None, _) => Fault::UnreadableInstruction.into(),
+        }
+    }
+
+    /// Where the guest goes on after `known`, the instruction that exited.
+    #[inline]
+    pub(crate) fn next_rip(&mut self, known: Known) -> Result<u64, Stop> {
+        let length = match self.vcpu.instruction_length() {
+            Some(length) => length,
+            None => self.decoded_length(known)?,
+        };
+        Ok(self.rip_after(length))
+    }
+
+    /// The RIP behind an instruction of `length` bytes.
+    #[inline]
+    pub(crate) fn rip_after(&self, length: u8) -> u64 {
+        let rip = self.vcpu.rip().wrapping_add(length.into());
+        if self.vcpu.mode() == CpuMode::Long64 { rip } else { rip & 0xffff_ffff }
+    }
+
+    fn decoded_length(&mut self, known: Known) -> Result<u8, Stop> {
+        let length = self.with_instruction(|bytes, mode| decode::known_length(bytes, mode, known))?;
+        length.ok_or(Fault::UnreadableInstruction.into())
+    }
+
+    /// Does nothing for `known`.
+    #[inline]
+    pub(crate) fn skip(&mut self, known: Known) -> Result<(), Stop> {
+        let next = self.next_rip(known)?;
+        self.vcpu.set_rip(next);
+        Ok(())
+    }
+}

@@ -1,0 +1,45 @@
+//! Accesses to guest-physical memory that is no RAM: device registers, or nothing at all.
+//!
+//! Where nothing answers, a read gives ones and a write goes nowhere, as on a PC's bus. There is nothing to execute,
+//! and no page table, in either.
+
+use crate::exits::Stop;
+use crate::platform::Claim;
+use crate::vm::{Fault, Host, Vm};
+use seams::GuestMemory;
+use vcpu::{Access, NestedFault, Vcpu, decode};
+
+impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
+    pub(super) fn nested_fault(&mut self, fault: &NestedFault, host: &impl Host) -> Result<(), Stop> {
+        let gpa = fault.gpa;
+        if self.settings.ram.contains(gpa) {
+            return Err(Fault::MemoryRefused(gpa).into());
+        }
+        if fault.in_guest_walk {
+            return Err(Fault::TablesOutsideMemory(gpa).into());
+        }
+        if fault.access == Access::Execute {
+            return Err(Fault::FetchOutsideMemory(gpa).into());
+        }
+
+        let decoded = self.with_instruction(decode::mmio)?;
+        let instruction = decoded.map_err(|_| Fault::UnsupportedAccess(gpa))?;
+        let next = self.rip_after(instruction.length);
+        let size_bytes = instruction.size_bytes;
+        let stored = instruction.value_to_store(self.vcpu.gprs());
+        let board = self.board_at(host);
+        let claim = match stored {
+            Some(value) => board.write_memory(gpa, size_bytes, value),
+            None => {
+                let (value, claim) = board.read_memory(gpa, size_bytes);
+                instruction.complete_load(self.vcpu.gprs_mut(), value);
+                claim
+            }
+        };
+        if claim == Claim::Unclaimed {
+            self.stats.unclaimed_memory = self.stats.unclaimed_memory.wrapping_add(1);
+        }
+        self.vcpu.set_rip(next);
+        Ok(())
+    }
+}

@@ -1,0 +1,122 @@
+//! RDMSR and WRMSR of the registers that `vcpu`'s permission table has emulated; all others fault.
+
+mod kept;
+mod time;
+
+use crate::exits::Stop;
+use crate::vm::{Host, Vm};
+use devices::lapic::GeneralProtection;
+use kept::Kept;
+use seams::GuestMemory;
+use time::Clock;
+use vcpu::control;
+use vcpu::decode::Known;
+use vcpu::permission::msr;
+use vcpu::{Exception, Gpr, Vcpu};
+
+/// The state of emulated registers that no device and no vCPU holds.
+#[derive(Clone, Debug)]
+pub(crate) struct Msrs {
+    kept: Kept,
+    pub(crate) clock: Clock,
+}
+
+impl Msrs {
+    /// The registers after power-on, with a clock that begins as `clock` says.
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self { kept: Kept::new(), clock }
+    }
+}
+
+pub(crate) use time::Clock as VmClock;
+
+/// The access raises `#GP(0)`.
+const REFUSED: Exception = Exception::GENERAL_PROTECTION;
+
+impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
+    #[inline]
+    pub(super) fn read_msr(&mut self, host: &impl Host) -> Result<(), Stop> {
+        let next = self.next_rip(Known::Rdmsr)?;
+        let index = self.vcpu.gprs().get(Gpr::Rcx) as u32;
+        let value = self.msr_value(index, host).map_err(|refused| self.refuse_msr(refused))?;
+        let gprs = self.vcpu.gprs_mut();
+        gprs.set(Gpr::Rax, value & 0xffff_ffff);
+        gprs.set(Gpr::Rdx, value >> 32);
+        self.vcpu.set_rip(next);
+        Ok(())
+    }
+
+    #[inline]
+    pub(super) fn write_msr(&mut self, host: &impl Host) -> Result<(), Stop> {
+        let next = self.next_rip(Known::Wrmsr)?;
+        let gprs = self.vcpu.gprs();
+        let index = gprs.get(Gpr::Rcx) as u32;
+        let value = gprs.get(Gpr::Rdx) << 32 | gprs.get(Gpr::Rax) & 0xffff_ffff;
+        self.set_msr(index, value, host).map_err(|refused| self.refuse_msr(refused))?;
+        self.vcpu.set_rip(next);
+        Ok(())
+    }
+
+    fn refuse_msr(&mut self, exception: Exception) -> Exception {
+        self.stats.refused_msrs = self.stats.refused_msrs.wrapping_add(1);
+        exception
+    }
+
+    fn msr_value(&mut self, index: u32, host: &impl Host) -> Result<u64, Exception> {
+        match index {
+            msr::X2APIC_FIRST..=msr::X2APIC_LAST => {
+                let local = &mut self.board_at(host).fabric.local;
+                local.lapic.read_msr(index, local.now).map_err(|GeneralProtection| REFUSED)
+            }
+            msr::TSC_DEADLINE => {
+                let local = &mut self.board_at(host).fabric.local;
+                Ok(local.lapic.tsc_deadline(local.now))
+            }
+            msr::TSC => Ok(self.guest_tsc(host)),
+            msr::EFER => Ok(self.vcpu.efer()),
+            msr::APIC_BASE => Ok(self.board.fabric.local.lapic.apic_base()),
+            msr::KVM_SYSTEM_TIME => Ok(self.msrs.clock.system_time_register()),
+            msr::KVM_WALL_CLOCK => Ok(self.msrs.clock.wall_clock_register()),
+            _ => self.msrs.kept.read(index).ok_or(REFUSED),
+        }
+    }
+
+    fn set_msr(&mut self, index: u32, value: u64, host: &impl Host) -> Result<(), Exception> {
+        match index {
+            msr::X2APIC_FIRST..=msr::X2APIC_LAST => {
+                let fabric = &mut self.board_at(host).fabric;
+                let now = fabric.local.now;
+                let written = fabric.local.lapic.write_msr(index, value, now);
+                let effect = written.map_err(|GeneralProtection| REFUSED)?;
+                fabric.carry_out(effect);
+                Ok(())
+            }
+            msr::TSC_DEADLINE => {
+                let line = *self.msrs.clock.tsc();
+                let local = &mut self.board_at(host).fabric.local;
+                local.lapic.set_tsc_deadline(value, local.now, &line);
+                Ok(())
+            }
+            msr::TSC => {
+                self.set_guest_tsc(value, host);
+                Ok(())
+            }
+            msr::EFER => {
+                let current = self.current_controls();
+                let effect = control::check_efer(value, &current, self.cpuid.allowed())?;
+                self.follow(&current, effect);
+                Ok(())
+            }
+            msr::APIC_BASE => {
+                let lapic = &mut self.board_at(host).fabric.local.lapic;
+                lapic.set_apic_base(value).map_err(|GeneralProtection| REFUSED)
+            }
+            msr::KVM_SYSTEM_TIME => self.set_system_time_register(value, host),
+            msr::KVM_WALL_CLOCK => self.set_wall_clock_register(value),
+            _ => {
+                let physical_bits = self.cpuid.allowed().physical_bits;
+                self.msrs.kept.write(index, value, physical_bits).ok_or(REFUSED)
+            }
+        }
+    }
+}

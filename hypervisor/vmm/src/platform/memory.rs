@@ -1,0 +1,68 @@
+//! Which device answers at which guest-physical address: the local APIC in xAPIC mode, and the IOAPIC.
+//!
+//! Registers of both are 32 bits wide and aligned. Other accesses are undefined (Intel SDM, volume 3, section 11.4.1):
+//! a read gives the bytes of the register that it lies in, a write that is not a whole register is dropped.
+
+use crate::layout::IOAPIC_START;
+use crate::platform::{Board, Claim};
+use base::{Gpa, PAGE_BYTES};
+use devices::{Access, Width, WindowOffset};
+
+/// A device with registers in memory, and an offset in its window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Target {
+    LocalApic(u32),
+    Ioapic(u32),
+}
+
+impl Board {
+    fn target(&self, gpa: Gpa) -> Option<Target> {
+        let page = gpa.align_down(PAGE_BYTES);
+        let offset = (gpa.as_u64() % PAGE_BYTES) as u32;
+        if self.fabric.local.lapic.page() == Some(page) {
+            return Some(Target::LocalApic(offset));
+        }
+        (page.as_u64() == IOAPIC_START).then_some(Target::Ioapic(offset))
+    }
+
+    /// Reads `size_bytes` (1, 2, 4 or 8) at `gpa`.
+    pub fn read_memory(&mut self, gpa: Gpa, size_bytes: u8) -> (u64, Claim) {
+        let Some(target) = self.target(gpa) else { return (u64::MAX, Claim::Unclaimed) };
+        let (Target::LocalApic(offset) | Target::Ioapic(offset)) = target;
+        let register = match target {
+            Target::LocalApic(_) => {
+                let local = &mut self.fabric.local;
+                local.lapic.read_mmio(offset & !3, local.now)
+            }
+            Target::Ioapic(_) => {
+                let at = WindowOffset(offset & !3);
+                self.fabric.read_ioapic(Access { at, width: Width::Dword })
+            }
+        };
+        let value = u64::from(register) >> (offset % 4 * 8);
+        let mask = u64::MAX >> (64 - u32::from(size_bytes.clamp(1, 8)) * 8);
+        (value & mask, Claim::Claimed)
+    }
+
+    /// Writes `size_bytes` at `gpa`.
+    pub fn write_memory(&mut self, gpa: Gpa, size_bytes: u8, value: u64) -> Claim {
+        let Some(target) = self.target(gpa) else { return Claim::Unclaimed };
+        let (Target::LocalApic(offset) | Target::Ioapic(offset)) = target;
+        if offset % 4 != 0 || size_bytes < 4 {
+            return Claim::Claimed;
+        }
+        let value = value as u32;
+        match target {
+            Target::LocalApic(_) => {
+                let local = &mut self.fabric.local;
+                let effect = local.lapic.write_mmio(offset, value, local.now);
+                self.fabric.carry_out(effect);
+            }
+            Target::Ioapic(_) => {
+                let at = WindowOffset(offset);
+                self.fabric.write_ioapic(Access { at, width: Width::Dword }, value);
+            }
+        }
+        Claim::Claimed
+    }
+}

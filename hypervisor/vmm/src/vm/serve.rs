@@ -1,0 +1,176 @@
+//! The loop that serves a VM: events in, the guest runs, its exit is handled; until the CPU must be given up.
+
+use crate::exits::Stop;
+use crate::platform::Board;
+use crate::vm::history::{Record, detail};
+use crate::vm::{Ending, Host, Lifecycle, Served, Vm};
+use base::Instant;
+use config::OnReset;
+use devices::Request;
+use seams::GuestMemory;
+use vcpu::{Event, Exit, Gpr, Vcpu, Wanted};
+
+impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
+    /// Runs the VM until it gives the CPU up. Host interrupts are masked before and after, and the vCPU's mappings are
+    /// those of this CPU.
+    pub fn serve(&mut self, host: &mut impl Host) -> Served {
+        match self.lifecycle {
+            Lifecycle::Created => return Served::LoadRequested,
+            Lifecycle::Ended(ending) => return Served::Ended(ending),
+            Lifecycle::Running | Lifecycle::Halted => {}
+        }
+        self.board.advance(host.now());
+        // The CPU's timer may have served another VM meanwhile.
+        self.deadline = self.board.next_deadline();
+        host.set_guest_timer(self.deadline);
+        loop {
+            if self.lifecycle == Lifecycle::Halted && !self.has_wake_event() {
+                return Served::Halted { wake: self.wake_deadline() };
+            }
+            self.lifecycle = Lifecycle::Running;
+            self.queue_event();
+            self.follow_deadline(host);
+
+            let exit = self.vcpu.enter();
+            self.record(&exit);
+            self.read_task_priority();
+            if matches!(exit, Exit::HostInterrupt | Exit::HostNmi) {
+                return Served::HostInterrupt;
+            }
+            match self.handle(&exit, host) {
+                Ok(()) => {}
+                Err(Stop::Raise(exception)) => self.vcpu.inject(Event::Exception(exception)),
+                Err(Stop::End(ending)) => return self.end(ending),
+            }
+            self.write_task_priority();
+            if let Some(request) = self.board.take_request() {
+                return self.obey(request);
+            }
+        }
+    }
+
+    /// Whether serving the VM at `now` would do something: it runs, or it is halted and what it waits for is there or
+    /// due, or it has to be loaded. Takes input that waits on the console.
+    pub fn wants_cpu(&mut self, now: Instant) -> bool {
+        match self.lifecycle {
+            Lifecycle::Created | Lifecycle::Running => true,
+            Lifecycle::Ended(_) => false,
+            Lifecycle::Halted => {
+                self.board.advance(now);
+                self.has_wake_event()
+            }
+        }
+    }
+
+    /// The board, for an access that happens now. What it does may move the deadline.
+    #[inline]
+    pub(crate) fn board_at(&mut self, host: &impl Host) -> &mut Board {
+        self.board.fabric.local.now = host.now();
+        self.board_touched = true;
+        &mut self.board
+    }
+
+    #[inline]
+    fn follow_deadline(&mut self, host: &mut impl Host) {
+        if !core::mem::take(&mut self.board_touched) {
+            return;
+        }
+        let deadline = self.board.next_deadline();
+        if deadline != self.deadline {
+            self.deadline = deadline;
+            host.set_guest_timer(deadline);
+        }
+    }
+
+    #[inline]
+    fn record(&mut self, exit: &Exit) {
+        self.stats.count(exit);
+        let gprs = self.vcpu.gprs();
+        let detail = detail(exit, gprs.get(Gpr::Rax), gprs.get(Gpr::Rcx));
+        self.history.push(Record { rip: self.vcpu.rip(), detail, kind: exit.kind() as u8 });
+    }
+
+    /// The guest writes CR8 without an exit.
+    #[inline]
+    fn read_task_priority(&mut self) {
+        let lapic = &mut self.board.fabric.local.lapic;
+        let priority = self.vcpu.task_priority();
+        if lapic.task_priority() != priority {
+            lapic.set_task_priority(priority);
+        }
+    }
+
+    /// The exit may have written the local APIC's TPR.
+    #[inline]
+    fn write_task_priority(&mut self) {
+        let priority = self.board.fabric.local.lapic.task_priority();
+        if self.vcpu.task_priority() != priority {
+            self.vcpu.set_task_priority(priority);
+        }
+    }
+
+    /// Whether something is there that ends HLT.
+    fn has_wake_event(&self) -> bool {
+        let fabric = &self.board.fabric;
+        let enabled = self.vcpu.interrupt_state().enabled;
+        fabric.local.nmi_pending || enabled && fabric.interrupt_pending()
+    }
+
+    /// When a halted VM must be looked at again. With interrupts disabled no timer can wake it.
+    fn wake_deadline(&self) -> Option<Instant> {
+        self.board.next_deadline().filter(|_| self.vcpu.interrupt_state().enabled)
+    }
+
+    /// Queues what is pending for the next entry, or asks for an exit as soon as that is possible.
+    #[inline]
+    fn queue_event(&mut self) {
+        if self.board.fabric.local.nmi_pending {
+            self.queue_nmi();
+        }
+        if !self.board.fabric.interrupt_pending() {
+            return self.set_window(Wanted::No);
+        }
+        if !self.vcpu.interrupt_state().accepts_interrupt() {
+            return self.set_window(Wanted::Yes);
+        }
+        if let Some(vector) = self.board.fabric.acknowledge() {
+            self.vcpu.inject(Event::Interrupt(vector));
+        }
+        let more = self.board.fabric.interrupt_pending();
+        self.set_window(if more { Wanted::Yes } else { Wanted::No });
+    }
+
+    fn queue_nmi(&mut self) {
+        if self.vcpu.interrupt_state().accepts_nmi() {
+            self.board.fabric.local.nmi_pending = false;
+            self.vcpu.inject(Event::Nmi);
+        } else {
+            self.vcpu.want_nmi_window(Wanted::Yes);
+        }
+    }
+
+    #[inline]
+    fn set_window(&mut self, wanted: Wanted) {
+        if self.window != wanted {
+            self.window = wanted;
+            self.vcpu.want_interrupt_window(wanted);
+        }
+    }
+
+    fn obey(&mut self, request: Request) -> Served {
+        match request {
+            Request::PowerOff => self.end(Ending::PowerOff),
+            Request::DebugExit(value) => self.end(Ending::DebugExit { value }),
+            Request::Reset if self.settings.on_reset == OnReset::End => self.end(Ending::Reset),
+            Request::Reset => {
+                self.lifecycle = Lifecycle::Created;
+                Served::LoadRequested
+            }
+        }
+    }
+
+    fn end(&mut self, ending: Ending) -> Served {
+        self.lifecycle = Lifecycle::Ended(ending);
+        Served::Ended(ending)
+    }
+}
