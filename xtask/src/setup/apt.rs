@@ -1,6 +1,7 @@
 //! Debian's package tools, with a configuration of our own: the computer's own sources plus backports, and
 //! lists and downloads in our cache. Nothing below `/etc/apt` is changed, and only installing needs root.
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -9,10 +10,35 @@ use anyhow::{Context, Result, bail, ensure};
 use super::distribution::Distribution;
 use crate::{paths, process};
 
+/// The keys of Debian's archive: package `debian-archive-keyring`, part of every installation.
+const ARCHIVE_KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
 /// apt with our configuration.
 pub struct Apt {
     /// Folder of the configuration, the lists and the downloads.
     dir: PathBuf,
+}
+
+/// apt, prepared when it is first needed.
+pub struct Registry {
+    dir: PathBuf,
+    apt: OnceCell<Apt>,
+}
+
+impl Registry {
+    /// A registry whose configuration, lists and downloads go to `dir`.
+    pub fn new(dir: PathBuf) -> Self {
+        Self { dir, apt: OnceCell::new() }
+    }
+
+    /// apt with fresh lists. `remedy` is what to do where this cannot work.
+    pub fn apt(&self, remedy: &str) -> Result<&Apt> {
+        if let Some(apt) = self.apt.get() {
+            return Ok(apt);
+        }
+        let apt = Apt::prepare(self.dir.clone(), remedy)?;
+        Ok(self.apt.get_or_init(|| apt))
+    }
 }
 
 /// One version of a package, as the index describes it.
@@ -29,8 +55,8 @@ pub struct Package {
 }
 
 impl Apt {
-    /// Writes the configuration and fetches the lists. `remedy` is what to do where this cannot work.
-    pub fn prepare(dir: PathBuf, remedy: &str) -> Result<Self> {
+    /// Writes the configuration and fetches the lists.
+    fn prepare(dir: PathBuf, remedy: &str) -> Result<Self> {
         let release = Distribution::of_this_computer().release(remedy)?;
         let apt = Self { dir };
         apt.write_configuration(release)?;
@@ -84,24 +110,20 @@ impl Apt {
         Ok(text.split("\n\n").filter_map(Package::parse).collect())
     }
 
-    /// Downloads one version of a package, and compares it with the index's checksum.
-    pub fn download(&self, package: &Package) -> Result<PathBuf> {
-        let folder = self.dir.join("downloads");
-        paths::make_folder(&folder)?;
-        let scratch = tempfile::tempdir_in(&folder)?;
+    /// Downloads one version of a package, compares it with the index's checksum, and returns its bytes.
+    pub fn download(&self, package: &Package) -> Result<Vec<u8>> {
+        let scratch = tempfile::tempdir_in(&self.dir)?;
         let wanted = format!("{}={}", package.name, package.version);
         let mut download = self.command("apt-get", &["download", &wanted]);
         process::quiet(&format!("downloading {wanted}"), download.current_dir(scratch.path()))?;
-        let file = only_file_in(scratch.path())?;
-        let sha256 = sha256(&paths::read(&file)?);
+        let deb = paths::read(&only_file_in(scratch.path())?)?;
+        let sha256 = sha256(&deb);
         ensure!(
             sha256 == package.sha256,
             "{wanted}: the download has SHA-256 {sha256}, the index says {}: try again",
             package.sha256
         );
-        let kept = folder.join(format!("{}.deb", package.name));
-        std::fs::rename(&file, &kept).with_context(|| format!("cannot move to {}", kept.display()))?;
-        Ok(kept)
+        Ok(deb)
     }
 }
 
@@ -137,24 +159,16 @@ fn configuration(dir: &Path) -> String {
 /// The line for backports: on the mirror that the computer already uses; empty when it has backports.
 fn backports_source(release: &str) -> Result<String> {
     let mut ask = Command::new("apt-get");
-    ask.args(["indextargets", "--format", "$(CODENAME)|$(REPO_URI)|$(SIGNED_BY)", "Created-By: Packages"]);
-    let targets = process::output("asking apt for its sources", &mut ask)?;
+    ask.args(["indextargets", "--format", "$(RELEASE) $(REPO_URI)", "Created-By: Packages"]);
+    let sources = process::output("asking apt for its sources", &mut ask)?;
+    let mirror_of =
+        |release: &str| sources.lines().find_map(|line| line.strip_prefix(release)?.strip_prefix(' '));
     let backports = format!("{release}-backports");
-    let mut mirror = None;
-    for target in targets.lines() {
-        let mut fields = target.split('|');
-        let (name, uri) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
-        let signed_by = fields.next().unwrap_or_default();
-        if name == backports {
-            return Ok(String::new());
-        }
-        if name == release && mirror.is_none() {
-            mirror = Some((uri, signed_by));
-        }
+    if mirror_of(&backports).is_some() {
+        return Ok(String::new());
     }
-    let (uri, signed_by) = mirror.with_context(|| format!("apt has no source for Debian {release}"))?;
-    let options = if signed_by.is_empty() { String::new() } else { format!("[signed-by={signed_by}] ") };
-    Ok(format!("deb {options}{uri} {backports} main"))
+    let mirror = mirror_of(release).with_context(|| format!("apt has no source for Debian {release}"))?;
+    Ok(format!("deb [signed-by={ARCHIVE_KEYS}] {mirror} {backports} main"))
 }
 
 fn only_file_in(folder: &Path) -> Result<PathBuf> {

@@ -1,17 +1,11 @@
 //! Reads a Debian package (deb(5)): an `ar` archive whose member `data.tar.*` holds the files.
 
 use std::io::Read;
-use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
-/// The contents of the first file in the package `deb` whose path (without the leading `./`) is `wanted`.
-pub fn file(deb: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<u8>> {
-    let open = std::fs::File::open(deb).with_context(|| format!("cannot open {}", deb.display()))?;
-    file_in(open, wanted).with_context(|| format!("in the package {}", deb.display()))
-}
-
-fn file_in(deb: impl Read, wanted: impl Fn(&str) -> bool) -> Result<Vec<u8>> {
+/// The contents of the first file in the package whose path (without the leading `./`) is `wanted`.
+pub fn file(deb: impl Read, wanted: impl Fn(&str) -> bool) -> Result<Vec<u8>> {
     let mut archive = ar::Archive::new(deb);
     while let Some(member) = archive.next_entry() {
         let member = member?;
@@ -65,17 +59,17 @@ mod tests {
     #[test]
     fn a_file_comes_out_as_it_went_in() {
         let deb = package("boot/vmlinuz-6.1", b"kernel");
-        assert_eq!(file_in(&deb[..], |path| path.starts_with("boot/vmlinuz")).unwrap(), b"kernel");
+        assert_eq!(file(&deb[..], |path| path.starts_with("boot/vmlinuz")).unwrap(), b"kernel");
     }
 
     #[test]
     fn a_missing_file_is_an_error() {
-        assert!(file_in(&package("boot/x", b"")[..], |path| path == "boot/y").is_err());
+        assert!(file(&package("boot/x", b"")[..], |path| path == "boot/y").is_err());
     }
 
     #[test]
     fn bytes_that_are_no_package_are_an_error() {
-        assert!(file_in(&b"!<arch>\n"[..], |_| true).is_err());
-        assert!(file_in(&b"nothing of the kind"[..], |_| true).is_err());
+        assert!(file(&b"!<arch>\n"[..], |_| true).is_err());
+        assert!(file(&b"nothing of the kind"[..], |_| true).is_err());
     }
 }

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::apt::{Apt, Package};
-use super::{deb, layout};
+use super::apt::{Apt, Package, Registry};
+use super::deb;
 use crate::guest::Kernel;
 use crate::paths;
 
@@ -13,22 +13,22 @@ use crate::paths;
 const ORIGIN: &str = "origin";
 
 /// Fetches busybox to `to`.
-pub fn busybox(to: &Path) -> Result<()> {
+pub fn busybox(registry: &Registry, to: &Path) -> Result<()> {
     let remedy = format!("Put a statically linked busybox at {}", to.display());
-    let apt = Apt::prepare(layout()?.join("apt"), &remedy)?;
+    let apt = registry.apt(&remedy)?;
     let package = apt.versions("busybox-static")?.into_iter().next().context("no package busybox-static")?;
     let deb = apt.download(&package)?;
-    paths::write(to, &deb::file(&deb, |path| path.ends_with("bin/busybox"))?)
+    paths::write(to, &deb::file(&deb[..], |path| path.ends_with("bin/busybox"))?)
 }
 
 /// Fetches the kernel of a series to `to`.
-pub fn kernel(kernel: Kernel, to: &Path) -> Result<()> {
+pub fn kernel(registry: &Registry, kernel: Kernel, to: &Path) -> Result<()> {
     let series = kernel.series();
     let remedy = format!("Put a Linux {series} bzImage at {}", to.display());
-    let apt = Apt::prepare(layout()?.join("apt"), &remedy)?;
-    let package = kernel_package(&apt, series)?;
+    let apt = registry.apt(&remedy)?;
+    let package = kernel_package(apt, series)?;
     let deb = apt.download(&package)?;
-    let image = deb::file(&deb, |path| path.starts_with("boot/vmlinuz-"))?;
+    let image = deb::file(&deb[..], |path| path.starts_with("boot/vmlinuz-"))?;
     let origin = format!("{} {} sha256 {}\n", package.name, package.version, package.sha256);
     paths::write(&to.with_file_name(ORIGIN), origin.as_bytes())?;
     // Last: its presence means that all is there.

@@ -4,8 +4,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::apt::Apt;
-use super::layout;
+use super::apt::Registry;
 use crate::emulator::{Firmware, QEMU};
 use crate::toolchain::{self, Toolchain};
 use crate::{paths, process};
@@ -14,19 +13,19 @@ use crate::{paths, process};
 const OLDEST_QEMU: u32 = 9;
 
 /// Installs a toolchain for the bare targets, unless rustup can provide it.
-pub fn toolchain() -> Result<()> {
+pub fn toolchain(registry: &Registry) -> Result<()> {
     let (bare, uefi) = (toolchain::BARE, toolchain::UEFI);
     let remedy = format!("Type:\n  rustup target add {bare} {uefi}");
-    let apt = Apt::prepare(layout()?.join("apt"), &remedy)?;
+    let apt = registry.apt(&remedy)?;
     apt.install(&["rustc-web", "cargo-web", "rust-web-src", "lld"])
         .with_context(|| format!("no compiler for the bare targets. {remedy}\nOr let Debian provide one"))?;
     Toolchain::choose().map(drop)
 }
 
 /// Installs QEMU and firmware.
-pub fn emulator() -> Result<()> {
+pub fn emulator(registry: &Registry) -> Result<()> {
     let remedy = format!("Install {QEMU} {OLDEST_QEMU} or newer and OVMF with its package manager.");
-    let apt = Apt::prepare(layout()?.join("apt"), &remedy)?;
+    let apt = registry.apt(&remedy)?;
     apt.install(&["qemu-system-x86", "ovmf"])?;
     if !qemu_is_new_enough() {
         bail!("{}: version {OLDEST_QEMU} or newer is needed", qemu_version()?);

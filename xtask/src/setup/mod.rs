@@ -20,6 +20,7 @@ mod install;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use apt::Registry;
 
 use crate::emulator::Firmware;
 use crate::guest::Kernel;
@@ -63,12 +64,12 @@ impl Need {
     }
 
     /// Gets it.
-    fn meet(self) -> Result<()> {
+    fn meet(self, registry: &Registry) -> Result<()> {
         match self {
-            Self::Toolchain => install::toolchain(),
-            Self::Emulator => install::emulator(),
-            Self::Busybox => fetch::busybox(&busybox_path()?),
-            Self::Kernel(kernel) => fetch::kernel(kernel, &kernel_path(kernel)?),
+            Self::Toolchain => install::toolchain(registry),
+            Self::Emulator => install::emulator(registry),
+            Self::Busybox => fetch::busybox(registry, &busybox_path()?),
+            Self::Kernel(kernel) => fetch::kernel(registry, kernel, &kernel_path(kernel)?),
         }
     }
 }
@@ -78,9 +79,10 @@ impl Need {
 /// # Errors
 /// When something is missing and cannot be had by itself: the message has the commands to type.
 pub fn ensure(needs: &[Need]) -> Result<()> {
+    let registry = Registry::new(layout()?.join("apt"));
     for need in needs {
         if !need.is_met()? {
-            need.meet()?;
+            need.meet(&registry)?;
         }
     }
     Ok(())
