@@ -1,0 +1,69 @@
+//! Memory for what outlives boot, and the record of what it is for. `unsafe` to turn firmware's addresses into slices.
+
+use alloc::vec::Vec;
+use base::{Hpa, PAGE_BYTES, PhysRange};
+use boot::Failure;
+use boot::page_tables::Table;
+use core::ptr::NonNull;
+use core::slice;
+use handoff::{MemoryRegion, RegionKind};
+use uefi::boot::{AllocateType, MemoryType};
+
+/// Memory that was allocated and is never freed by boot.
+pub(crate) struct Claim {
+    /// The bytes that were asked for; the rest of the last page is zero.
+    pub(crate) range: PhysRange,
+    /// The same, at their own address, as all memory is under UEFI (UEFI 2.10, section 2.3.4).
+    pub(crate) bytes: &'static mut [u8],
+}
+
+/// All claims so far.
+#[derive(Default)]
+pub(crate) struct Allocations {
+    claims: Vec<MemoryRegion>,
+}
+
+impl Allocations {
+    /// Whole pages, zeroed, that hold `len_bytes` and are to be handed over as `kind`.
+    ///
+    /// # Errors
+    /// [`Failure::Memory`] naming `what`.
+    pub(crate) fn claim(
+        &mut self,
+        what: &'static str,
+        len_bytes: u64,
+        kind: RegionKind,
+    ) -> Result<Claim, Failure> {
+        let failure = Failure::Memory { what, len_bytes };
+        let (pages, range) = allocate(len_bytes).ok_or(failure)?;
+        self.claims.push(MemoryRegion { range, kind });
+        // SAFETY: firmware has just given these pages to boot alone; every claim is for as long as boot runs, and the
+        // whole of it is initialized here.
+        let all = unsafe {
+            pages.write_bytes(0, range.len_bytes() as usize);
+            slice::from_raw_parts_mut(pages.as_ptr(), range.len_bytes() as usize)
+        };
+        let (bytes, _) = all.split_at_mut(len_bytes as usize);
+        Ok(Claim { range: PhysRange::new(range.start(), len_bytes).unwrap_or(range), bytes })
+    }
+
+    /// What was claimed, in whole pages.
+    pub(crate) fn claims(&self) -> &[MemoryRegion] {
+        &self.claims
+    }
+}
+
+fn allocate(len_bytes: u64) -> Option<(NonNull<u8>, PhysRange)> {
+    let pages = len_bytes.div_ceil(PAGE_BYTES);
+    let count = usize::try_from(pages).ok()?;
+    let start = uefi::boot::allocate_pages(AllocateType::AnyPages, MemoryType::LOADER_DATA, count).ok()?;
+    let range = PhysRange::new(Hpa::new(start.as_ptr() as u64).ok()?, pages.checked_mul(PAGE_BYTES)?).ok()?;
+    Some((start, range))
+}
+
+/// `bytes` of a claim as page tables.
+pub(crate) fn as_tables(bytes: &mut [u8]) -> &mut [Table] {
+    // SAFETY: any bytes are a table; `align_to_mut` gives only what is aligned, and a claim is whole pages.
+    let (_, tables, _) = unsafe { bytes.align_to_mut::<Table>() };
+    tables
+}
