@@ -30,6 +30,7 @@ pub mod reset;
 pub mod rtc_cmos;
 #[cfg(test)]
 mod testing;
+mod ticks;
 pub mod uart16550;
 
 pub use acpi_pm::AcpiPm;
