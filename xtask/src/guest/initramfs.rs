@@ -13,12 +13,16 @@ use std::io::{self, Write};
 use cpio::newc;
 
 const INIT: &str = include_str!("init.sh");
-const DIRECTORIES: [&str; 11] =
-    ["bin", "dev", "etc", "proc", "root", "run", "sbin", "sys", "tmp", "usr", "usr/bin"];
+/// Who the shell runs as; it shows the home folder as `~`.
+const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n";
+const GROUP: &str = "root:x:0:\n";
+const DIRECTORIES: [&str; 12] =
+    ["bin", "dev", "etc", "proc", "root", "run", "sbin", "sys", "tmp", "usr", "usr/bin", "usr/sbin"];
 
 /// `S_IFDIR`, `S_IFREG`, `S_IFCHR` of inode(7) with permissions.
 const DIRECTORY: u32 = 0o040_755;
 const EXECUTABLE: u32 = 0o100_755;
+const ORDINARY: u32 = 0o100_644;
 const CONSOLE_NODE: u32 = 0o020_600;
 
 /// Builds the archive around the given busybox.
@@ -27,12 +31,14 @@ const CONSOLE_NODE: u32 = 0o020_600;
 /// When an entry is too long for the format.
 pub fn build(busybox: &[u8]) -> io::Result<Vec<u8>> {
     let mut archive = Archive { bytes: Vec::new(), entries: 0 };
-    for directory in DIRECTORIES.iter().chain(&["usr/sbin"]) {
+    for directory in DIRECTORIES {
         archive.add(newc::Builder::new(directory).mode(DIRECTORY).nlink(2), &[])?;
     }
     // Major 5, minor 1: the kernel opens it for `init` before anything is mounted.
     archive.add(newc::Builder::new("dev/console").mode(CONSOLE_NODE).rdev_major(5).rdev_minor(1), &[])?;
     archive.add(newc::Builder::new("bin/busybox").mode(EXECUTABLE), busybox)?;
+    archive.add(newc::Builder::new("etc/passwd").mode(ORDINARY), PASSWD.as_bytes())?;
+    archive.add(newc::Builder::new("etc/group").mode(ORDINARY), GROUP.as_bytes())?;
     archive.add(newc::Builder::new("init").mode(EXECUTABLE), INIT.as_bytes())?;
     newc::trailer(archive.bytes)
 }
