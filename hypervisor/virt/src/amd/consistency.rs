@@ -1,11 +1,13 @@
 //! Why VMRUN refuses a VMCB: the processor's checks, in the manual's order (APM 24593, volume 2, section 15.5.1, and
 //! 15.20 for injection, 15.25.3 for nested paging).
 //!
-//! The processor says only that something is wrong. This runs after the fact, on the way to ending the VM.
+//! The processor says only that something is wrong, and QEMU 10.0 overwrites the save area then. So registers are
+//! judged when the hypervisor sets them, which is seldom: a running guest cannot make them inconsistent. The control
+//! area is judged after the fact, on the way to ending the VM.
 
 use super::capabilities::Capabilities;
 use super::intercepts::Intercepts2;
-use super::vmcb::{SaveArea, Vmcb};
+use super::vmcb::{ControlArea, SaveArea};
 use vcpu::Segment;
 use vcpu::control::{cr0, cr4, efer};
 
@@ -37,11 +39,15 @@ const EFER_DEFINED: u64 = 0x36_fd01;
 /// What a refusal is put down to when no check fails.
 const UNKNOWN: &str = "VMRUN refused the VMCB for a reason that none of the documented checks explains";
 
-/// The first check that `vmcb` fails, with its place in the manual.
-pub fn explain(vmcb: &Vmcb, capabilities: &Capabilities) -> &'static str {
-    registers(&vmcb.save, capabilities)
-        .or_else(|| control(vmcb, capabilities))
-        .or_else(|| injection(vmcb.control.event_injection))
+/// Why VMRUN refused: what [`registers`] had found, or what is wrong with `control`.
+pub fn explain(
+    registers: Option<&'static str>,
+    control: &ControlArea,
+    capabilities: &Capabilities,
+) -> &'static str {
+    registers
+        .or_else(|| control_area(control, capabilities))
+        .or_else(|| injection(control.event_injection))
         .unwrap_or(UNKNOWN)
 }
 
@@ -52,7 +58,8 @@ fn first_failure(checks: &[Check]) -> Option<&'static str> {
     checks.iter().find(|(fails, _)| *fails).map(|(_, reason)| *reason)
 }
 
-fn registers(save: &SaveArea, capabilities: &Capabilities) -> Option<&'static str> {
+/// The first check that the registers in `save` fail.
+pub fn registers(save: &SaveArea, capabilities: &Capabilities) -> Option<&'static str> {
     let long_mode_paging = save.efer & efer::LME != 0 && save.cr0 & cr0::PG != 0;
     let long = save.cs.attributes() & Segment::LONG != 0;
     let big = save.cs.attributes() & Segment::DEFAULT_BIG != 0;
@@ -84,11 +91,11 @@ fn registers(save: &SaveArea, capabilities: &Capabilities) -> Option<&'static st
             save.cr4 & cr4::CET != 0 && save.cr0 & cr0::WP == 0,
             "CR4.CET is set while CR0.WP is clear (APM 15.5.1)",
         ),
+        (!valid_pat(save.g_pat), "G_PAT has a type that does not exist (APM 15.25.3)"),
     ])
 }
 
-fn control(vmcb: &Vmcb, capabilities: &Capabilities) -> Option<&'static str> {
-    let control = &vmcb.control;
+fn control_area(control: &ControlArea, capabilities: &Capabilities) -> Option<&'static str> {
     let reach = 1_u64 << capabilities.physical_bits.clamp(32, 52);
     let past_end = |base: u64, frames: u64| base >= reach || reach - base < frames * base::PAGE_BYTES;
     first_failure(&[
@@ -101,7 +108,6 @@ fn control(vmcb: &Vmcb, capabilities: &Capabilities) -> Option<&'static str> {
             past_end(control.nested_cr3, 1),
             "the nested page tables' root has a reserved bit set (APM 15.25.3)",
         ),
-        (!valid_pat(vmcb.save.g_pat), "G_PAT has a type that does not exist (APM 15.25.3)"),
     ])
 }
 
@@ -136,13 +142,15 @@ mod tests {
     use super::*;
     use crate::amd::vcpu::Vcpu;
     use crate::amd::vcpu::tests::vcpu;
+    use crate::amd::vmcb::Vmcb;
 
     const LIMITS: Capabilities = Capabilities::from_cpuid(16, 1, 40);
 
     fn reason_after(spoil: impl FnOnce(&mut Vmcb)) -> &'static str {
         let mut vcpu: Vcpu = vcpu();
         spoil(vcpu.vmcb_mut());
-        explain(vcpu.vmcb(), &LIMITS)
+        let vmcb = vcpu.vmcb();
+        explain(registers(&vmcb.save, &LIMITS), &vmcb.control, &LIMITS)
     }
 
     #[test]

@@ -64,6 +64,8 @@ pub struct Vcpu {
     nmi_mask: NmiMask,
     nmi_window: Wanted,
     capabilities: Capabilities,
+    /// Why VMRUN will refuse the registers as they were last set.
+    inconsistency: Option<&'static str>,
     tag: Tag,
     fpu: Fpu,
     /// DR0-DR3 while the vCPU is not loaded.
@@ -115,6 +117,7 @@ impl Vcpu {
             nmi_mask: NmiMask::Open,
             nmi_window: Wanted::No,
             capabilities,
+            inconsistency: None,
             tag: Tag::default(),
             fpu,
             breakpoints: [0; 4],
@@ -203,6 +206,16 @@ impl Vcpu {
         &mut vmcb.save
     }
 
+    /// Changes control registers, and judges the outcome.
+    fn set_control_registers(&mut self, set: impl FnOnce(&mut SaveArea)) {
+        set(self.save_mut(CleanBits::CONTROL_REGISTERS));
+        self.judge_registers();
+    }
+
+    fn judge_registers(&mut self) {
+        self.inconsistency = consistency::registers(&self.vmcb().save, &self.capabilities);
+    }
+
     /// Settles what an exit left behind. The exit, unless it was of the hypervisor's own making.
     #[inline]
     fn settle(&mut self) -> Option<Exit> {
@@ -211,7 +224,7 @@ impl Vcpu {
         self.gprs.set(Gpr::Rsp, vmcb.save.rsp);
         let control = &mut vmcb.control;
         if exit::is_refusal(control.exit_code) {
-            let reason = consistency::explain(vmcb, &self.capabilities);
+            let reason = consistency::explain(self.inconsistency, control, &self.capabilities);
             return Some(Exit::EntryFailure(EntryFailure { code: code::INVALID, reason }));
         }
         control.tlb_control = TlbControl::Keep as u32;
@@ -306,7 +319,7 @@ impl vcpu::Vcpu for Vcpu {
     }
 
     fn set_cr0(&mut self, value: u64) {
-        self.save_mut(CleanBits::CONTROL_REGISTERS).cr0 = value;
+        self.set_control_registers(|save| save.cr0 = value);
     }
 
     fn set_cr2(&mut self, value: u64) {
@@ -324,7 +337,7 @@ impl vcpu::Vcpu for Vcpu {
     }
 
     fn set_cr4(&mut self, value: u64) {
-        self.save_mut(CleanBits::CONTROL_REGISTERS).cr4 = value;
+        self.set_control_registers(|save| save.cr4 = value);
     }
 
     #[inline]
@@ -334,7 +347,7 @@ impl vcpu::Vcpu for Vcpu {
 
     fn set_efer(&mut self, value: u64) {
         // VMRUN refuses a guest without SVME; the guest does not see it.
-        self.save_mut(CleanBits::CONTROL_REGISTERS).efer = value | efer::SVME;
+        self.set_control_registers(|save| save.efer = value | efer::SVME);
     }
 
     fn set_xcr0(&mut self, value: u64) {

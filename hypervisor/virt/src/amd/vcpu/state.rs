@@ -12,6 +12,7 @@ impl Vcpu {
         self.reset_events();
         self.gprs = state.gprs;
         self.load_save_area(state);
+        self.judge_registers();
         self.set_task_priority(state.cr8 as u8);
         self.flush_tlb();
         self.fpu.reset();

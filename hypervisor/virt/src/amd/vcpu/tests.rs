@@ -180,6 +180,15 @@ fn a_refusal_names_the_check() {
 }
 
 #[test]
+fn a_refusal_is_explained_even_when_the_registers_are_overwritten() {
+    let mut vcpu = vcpu();
+    vcpu.set_cr0(cr0::NW);
+    vcpu.vmcb_mut().save.cr0 = 0x11;
+    let Some(Exit::EntryFailure(failure)) = exit_with(&mut vcpu, code::INVALID) else { unreachable!() };
+    assert!(failure.reason.contains("CR0.NW"));
+}
+
+#[test]
 fn modes_follow_the_registers() {
     let mut vcpu = vcpu();
     assert_eq!(vcpu.mode(), CpuMode::Real);
