@@ -2,13 +2,19 @@
 
 extern crate std;
 
-use crate::vm::Host;
-use base::{Gpa, Instant, TscScale};
+use crate::layout::RamLayout;
+use crate::loader::{File, Image};
+use crate::vm::{DebugExitPort, Host, Settings, Vm};
+use base::{Gpa, Instant, MIB, Nanoseconds, Port, TscScale, VmName};
+use config::OnReset;
 use core::cell::RefCell;
 use seams::{GuestMemory, MemoryError};
 use std::{collections::VecDeque, vec, vec::Vec};
 use vcpu::{
-    CpuMode, Event, Exit, Gprs, InterruptState, Segment, SegmentName, Vcpu, VcpuState, Wanted, control::efer,
+    CpuMode, Direction, Event, Exit, Gpr, Gprs, InterruptState, IoExit, Segment, SegmentName, Vcpu,
+    VcpuState, Wanted,
+    control::efer,
+    cpuid::{Registers, TscStability},
 };
 
 /// RAM from 0 on.
@@ -269,3 +275,128 @@ impl Host for FakeHost {
         self.timer = deadline;
     }
 }
+
+/// A segment of [`elf_with`].
+pub struct Phdr {
+    pub offset: u64,
+    pub paddr: u64,
+    pub filesz: u64,
+    pub memsz: u64,
+}
+
+/// An ELF64 x86-64 executable of 0x3000 bytes with these segments; its content is 0xC5 throughout.
+pub fn elf_with(entry: u64, phdrs: &[Phdr]) -> Vec<u8> {
+    let mut bytes = vec![0xc5; 0x3000];
+    bytes[..64].fill(0);
+    bytes[..7].copy_from_slice(&[0x7f, b'E', b'L', b'F', 2, 1, 1]);
+    bytes[16..18].copy_from_slice(&2u16.to_le_bytes());
+    bytes[18..20].copy_from_slice(&62u16.to_le_bytes());
+    bytes[20..24].copy_from_slice(&1u32.to_le_bytes());
+    bytes[24..32].copy_from_slice(&entry.to_le_bytes());
+    bytes[32..40].copy_from_slice(&64u64.to_le_bytes());
+    bytes[52..54].copy_from_slice(&64u16.to_le_bytes());
+    bytes[54..56].copy_from_slice(&56u16.to_le_bytes());
+    bytes[56..58].copy_from_slice(&(phdrs.len() as u16).to_le_bytes());
+    for (n, p) in phdrs.iter().enumerate() {
+        let at = 64 + n * 56;
+        bytes[at..at + 8].copy_from_slice(&0x5_0000_0001_u64.to_le_bytes());
+        for (field, value) in [p.offset, p.paddr, p.paddr, p.filesz, p.memsz, 0x1000].iter().enumerate() {
+            bytes[at + 8 + field * 8..at + 16 + field * 8].copy_from_slice(&value.to_le_bytes());
+        }
+    }
+    bytes
+}
+
+/// The RAM of [`started`].
+pub const RAM_BYTES: u64 = 4 * MIB;
+
+/// Where the kernel of [`started`] is entered.
+pub const ENTRY: u64 = 0x10_0000;
+
+pub fn settings() -> Settings {
+    Settings {
+        name: VmName::new("demo").unwrap(),
+        ram: RamLayout::new(RAM_BYTES).unwrap(),
+        on_reset: OnReset::Restart,
+        debug_exit: DebugExitPort::Present,
+        tsc: TSC,
+        tsc_stability: TscStability::Invariant,
+        wall_clock_at_zero: Nanoseconds::from_secs(1_000_000_000),
+    }
+}
+
+/// A host processor with every feature.
+fn host_cpuid(leaf: u32, _subleaf: u32) -> Registers {
+    match leaf {
+        0 => [0xd, 0x6874_7541, 0x444d_4163, 0x6974_6e65],
+        0x8000_0000 => [0x8000_0021, 0, 0, 0],
+        0x8000_0008 => [48 << 8 | 40, 0, 0, 0],
+        _ => [u32::MAX; 4],
+    }
+}
+
+/// A VM with nothing loaded.
+pub fn created(settings: Settings, vcpu: FakeVcpu) -> Vm<FakeVcpu, FakeMemory> {
+    Vm::new(settings, vcpu, FakeMemory::new(RAM_BYTES), host_cpuid)
+}
+
+/// Loads a kernel of 4 KiB at [`ENTRY`] into `vm`.
+pub fn start(vm: &mut Vm<FakeVcpu, FakeMemory>, host: &FakeHost) {
+    let segment = Phdr { offset: 0x1000, paddr: ENTRY, filesz: 0x1000, memsz: 0x1000 };
+    let kernel = elf_with(ENTRY, &[segment]);
+    let image = Image { kernel: File { name: "vmlinux", bytes: &kernel }, initrd: None, cmdline: "" };
+    vm.start(&image, host).unwrap();
+}
+
+/// A VM with `settings` whose guest does what `script` says.
+pub fn started_with(settings: Settings, script: impl FnOnce(&mut FakeVcpu)) -> Vm<FakeVcpu, FakeMemory> {
+    let mut vcpu = FakeVcpu::new();
+    script(&mut vcpu);
+    let mut vm = created(settings, vcpu);
+    start(&mut vm, &FakeHost::default());
+    vm
+}
+
+/// A VM whose guest does what `script` says.
+pub fn started(script: impl FnOnce(&mut FakeVcpu)) -> Vm<FakeVcpu, FakeMemory> {
+    started_with(settings(), script)
+}
+
+/// The guest's step of writing `value` to MSR `index`.
+pub fn wrmsr(index: u32, value: u64) -> impl FnOnce(&mut FakeVcpu) -> Exit {
+    move |vcpu| {
+        vcpu.state.gprs.set(Gpr::Rcx, index.into());
+        vcpu.state.gprs.set(Gpr::Rax, value & 0xffff_ffff);
+        vcpu.state.gprs.set(Gpr::Rdx, value >> 32);
+        Exit::WriteMsr
+    }
+}
+
+/// The guest's step of reading MSR `index`.
+pub fn rdmsr(index: u32) -> impl FnOnce(&mut FakeVcpu) -> Exit {
+    move |vcpu| {
+        vcpu.state.gprs.set(Gpr::Rcx, index.into());
+        Exit::ReadMsr
+    }
+}
+
+fn io(vcpu: &FakeVcpu, port: u16, size_bytes: u8, direction: Direction) -> Exit {
+    let next_rip = vcpu.state.rip + 1;
+    Exit::Io(IoExit { port: Port(port), size_bytes, direction, string: None, next_rip })
+}
+
+/// The guest's step of writing `value` to `port`.
+pub fn out(port: u16, size_bytes: u8, value: u32) -> impl FnOnce(&mut FakeVcpu) -> Exit {
+    move |vcpu| {
+        vcpu.state.gprs.set(Gpr::Rax, value.into());
+        io(vcpu, port, size_bytes, Direction::Out)
+    }
+}
+
+/// The guest's step of reading `port`.
+pub fn inp(port: u16, size_bytes: u8) -> impl FnOnce(&mut FakeVcpu) -> Exit {
+    move |vcpu| io(vcpu, port, size_bytes, Direction::In)
+}
+
+/// RFLAGS with interrupts enabled.
+pub const INTERRUPTS_ON: u64 = 0x202;

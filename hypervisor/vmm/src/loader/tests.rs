@@ -3,7 +3,7 @@
 extern crate std;
 
 use super::*;
-use crate::testing::FakeMemory;
+use crate::testing::{FakeMemory, Phdr, elf_with};
 use base::MIB;
 use proptest::prelude::*;
 use std::{string::ToString, vec, vec::Vec};
@@ -11,36 +11,6 @@ use vcpu::{Gpr, control::efer};
 
 const RAM_BYTES: u64 = 16 * MIB;
 const ZERO_PAGE: u64 = 0x2000;
-
-struct Phdr {
-    offset: u64,
-    paddr: u64,
-    filesz: u64,
-    memsz: u64,
-}
-
-/// An ELF64 x86-64 executable of 0x3000 bytes with these segments; its content is 0xC5 throughout.
-fn elf_with(entry: u64, phdrs: &[Phdr]) -> Vec<u8> {
-    let mut bytes = vec![0xc5; 0x3000];
-    bytes[..64].fill(0);
-    bytes[..7].copy_from_slice(&[0x7f, b'E', b'L', b'F', 2, 1, 1]);
-    bytes[16..18].copy_from_slice(&2u16.to_le_bytes());
-    bytes[18..20].copy_from_slice(&62u16.to_le_bytes());
-    bytes[20..24].copy_from_slice(&1u32.to_le_bytes());
-    bytes[24..32].copy_from_slice(&entry.to_le_bytes());
-    bytes[32..40].copy_from_slice(&64u64.to_le_bytes());
-    bytes[52..54].copy_from_slice(&64u16.to_le_bytes());
-    bytes[54..56].copy_from_slice(&56u16.to_le_bytes());
-    bytes[56..58].copy_from_slice(&(phdrs.len() as u16).to_le_bytes());
-    for (n, p) in phdrs.iter().enumerate() {
-        let at = 64 + n * 56;
-        bytes[at..at + 8].copy_from_slice(&0x5_0000_0001_u64.to_le_bytes());
-        for (field, value) in [p.offset, p.paddr, p.paddr, p.filesz, p.memsz, 0x1000].iter().enumerate() {
-            bytes[at + 8 + field * 8..at + 16 + field * 8].copy_from_slice(&value.to_le_bytes());
-        }
-    }
-    bytes
-}
 
 fn elf() -> Vec<u8> {
     let text = Phdr { offset: 0x1000, paddr: 0x10_0000, filesz: 0x1000, memsz: 0x1000 };

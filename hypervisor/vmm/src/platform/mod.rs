@@ -60,7 +60,7 @@ impl Board {
             pm: AcpiPm::new(),
             keyboard: I8042::new(),
             reset: ResetControl::new(),
-            debug_exit: (settings.debug_exit == DebugExitPort::Present).then(DebugExit::new),
+            debug_exit: (settings.debug_exit == DebugExitPort::Present).then_some(DebugExit),
             held_input: None,
             fabric: Fabric::new(console, now),
         }

@@ -2,10 +2,15 @@
 
 use crate::platform::{Board, Claim};
 use base::Port;
-use devices::{Access, Device, PortAccess, Width};
+use devices::{Access, Device, PortAccess, Width, platform as place};
 
 /// The ports of the guest's serial line.
-const UART: (u16, u16) = (0x3f8, 0x3ff);
+const UART_FIRST: u16 = place::COM1.0;
+const UART_LAST: u16 = UART_FIRST + 7;
+
+/// ACPI's event and control blocks, and its timer behind them.
+const PM_FIRST: u16 = place::PM1A_EVENT.0;
+const PM_LAST: u16 = place::PM_TIMER.0 + 3;
 
 impl Board {
     /// Reads a port.
@@ -13,7 +18,7 @@ impl Board {
     pub fn read_port(&mut self, port: Port, width: Width) -> (u32, Claim) {
         let access = Access { at: port, width };
         // A kernel writes its console byte by byte: first.
-        if (UART.0..=UART.1).contains(&port.0) {
+        if matches!(port, Port(UART_FIRST..=UART_LAST)) {
             let value = self.uart.read(&mut self.fabric, access);
             // A read may have made room.
             self.receive();
@@ -24,14 +29,14 @@ impl Board {
 
     fn read_other_port(&mut self, access: PortAccess) -> (u32, Claim) {
         let fabric = &mut self.fabric;
-        let value = match access.at.0 {
-            0x600..=0x60b => self.pm.read(fabric, access),
-            0x20 | 0x21 | 0xa0 | 0xa1 | 0x4d0 | 0x4d1 => fabric.read_pic(access),
-            0x40..=0x43 | 0x61 => self.pit.read(fabric, access),
-            0x70 | 0x71 => self.rtc.read(fabric, access),
-            0x60 | 0x64 => self.keyboard.read(fabric, access),
-            0xcf9 => self.reset.read(fabric, access),
-            0xf4 => match &mut self.debug_exit {
+        let value = match access.at {
+            Port(PM_FIRST..=PM_LAST) => self.pm.read(fabric, access),
+            Port(0x20 | 0x21 | 0xa0 | 0xa1 | 0x4d0 | 0x4d1) => fabric.read_pic(access),
+            Port(0x40..=0x43 | 0x61) => self.pit.read(fabric, access),
+            Port(0x70 | 0x71) => self.rtc.read(fabric, access),
+            Port(0x60 | 0x64) => self.keyboard.read(fabric, access),
+            place::RESET_CONTROL => self.reset.read(fabric, access),
+            place::DEBUG_EXIT => match &mut self.debug_exit {
                 Some(debug_exit) => debug_exit.read(fabric, access),
                 None => return (u32::MAX, Claim::Unclaimed),
             },
@@ -44,7 +49,7 @@ impl Board {
     #[inline]
     pub fn write_port(&mut self, port: Port, width: Width, value: u32) -> Claim {
         let access = Access { at: port, width };
-        if (UART.0..=UART.1).contains(&port.0) {
+        if matches!(port, Port(UART_FIRST..=UART_LAST)) {
             self.uart.write(&mut self.fabric, access, value);
             return Claim::Claimed;
         }
@@ -53,14 +58,14 @@ impl Board {
 
     fn write_other_port(&mut self, access: PortAccess, value: u32) -> Claim {
         let fabric = &mut self.fabric;
-        match access.at.0 {
-            0x600..=0x60b => self.pm.write(fabric, access, value),
-            0x20 | 0x21 | 0xa0 | 0xa1 | 0x4d0 | 0x4d1 => fabric.write_pic(access, value),
-            0x40..=0x43 | 0x61 => self.pit.write(fabric, access, value),
-            0x70 | 0x71 => self.rtc.write(fabric, access, value),
-            0x60 | 0x64 => self.keyboard.write(fabric, access, value),
-            0xcf9 => self.reset.write(fabric, access, value),
-            0xf4 => match &mut self.debug_exit {
+        match access.at {
+            Port(PM_FIRST..=PM_LAST) => self.pm.write(fabric, access, value),
+            Port(0x20 | 0x21 | 0xa0 | 0xa1 | 0x4d0 | 0x4d1) => fabric.write_pic(access, value),
+            Port(0x40..=0x43 | 0x61) => self.pit.write(fabric, access, value),
+            Port(0x70 | 0x71) => self.rtc.write(fabric, access, value),
+            Port(0x60 | 0x64) => self.keyboard.write(fabric, access, value),
+            place::RESET_CONTROL => self.reset.write(fabric, access, value),
+            place::DEBUG_EXIT => match &mut self.debug_exit {
                 Some(debug_exit) => debug_exit.write(fabric, access, value),
                 None => return Claim::Unclaimed,
             },

@@ -2,6 +2,7 @@
 
 use base::{Gpa, VmName};
 use core::fmt;
+use devices::DebugExit;
 use vcpu::EntryFailure;
 
 /// Why a VM ended.
@@ -48,7 +49,7 @@ impl Ending {
     /// The VM's status as its debug exit port gives it: 2N+1.
     pub const fn debug_status(self) -> Option<u64> {
         match self {
-            Self::DebugExit { value } => Some(2 * value as u64 + 1),
+            Self::DebugExit { value } => Some(DebugExit::status(value)),
             _ => None,
         }
     }
@@ -65,7 +66,7 @@ impl fmt::Display for Ending {
             Self::PowerOff => write!(f, "powered off by the guest (ACPI S5)"),
             Self::Reset => write!(f, "reset by the guest"),
             Self::DebugExit { value } => {
-                write!(f, "debug exit by the guest, status {}", 2 * u64::from(*value) + 1)
+                write!(f, "debug exit by the guest, status {}", DebugExit::status(*value))
             }
             Self::TripleFault => write!(f, "triple fault"),
             Self::Fault(fault) => write!(f, "{fault}"),
