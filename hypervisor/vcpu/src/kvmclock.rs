@@ -78,7 +78,7 @@ impl TscToSystem {
     pub fn nanoseconds(&self, ticks: u64) -> u64 {
         let distance = u32::from(self.shift.unsigned_abs());
         let shifted = if self.shift >= 0 { ticks << distance } else { ticks >> distance };
-        (u128::from(shifted) * u128::from(self.multiplier) >> 32) as u64
+        ((u128::from(shifted) * u128::from(self.multiplier)) >> 32) as u64
     }
 }
 

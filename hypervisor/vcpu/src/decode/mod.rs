@@ -1,6 +1,21 @@
-//! Decoding of the few instructions that the hypervisor must understand.
+//! Decoding of the few instructions that the hypervisor must understand, where the hardware does not tell.
+//!
+//! [`known_length`] is the hot path: it recognizes an instruction whose exit has named it already. The rest is decoded
+//! by `iced-x86` into small types of ours, so that nothing above this module knows the decoder.
+//!
+//! The bytes are the guest's and may be anything: another CPU can have changed them since the exit.
 
-use crate::{CpuMode, Gpr, Gprs};
+mod control;
+mod known;
+mod mmio;
+
+pub use control::{ControlInstruction, ControlOperation, control};
+pub use known::{Known, known_length};
+pub use mmio::{Extension, MmioInstruction, MmioOperation, RegisterOperand, mmio};
+
+use crate::walk::INSTRUCTION_MAX_BYTES;
+use crate::{CpuMode, Gpr};
+use iced_x86::{Decoder, DecoderError, DecoderOptions, Instruction, Register};
 
 /// Why bytes were not decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,155 +28,120 @@ pub enum DecodeError {
     Unsupported,
 }
 
+/// Builds the decoder's tables, which allocates: to be called once, before any guest runs.
+pub fn prepare() {
+    const NOP: [u8; 1] = [0x90];
+    // What is decoded does not matter; that something was does.
+    let _ = length(&NOP, CpuMode::Long64);
+}
+
 /// The length in bytes of the instruction at the start of `bytes`.
 ///
 /// # Errors
 /// As [`DecodeError`] says; never [`DecodeError::Unsupported`].
-pub fn length(_bytes: &[u8], _mode: CpuMode) -> Result<u8, DecodeError> {
-    todo!()
+pub fn length(bytes: &[u8], mode: CpuMode) -> Result<u8, DecodeError> {
+    decode(bytes, mode).map(|decoded| decoded.length)
 }
 
-/// An instruction whose exit has told already what it is: only its length is missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)] // the names are the mnemonics
-pub enum Known {
-    Cpuid,
-    Rdmsr,
-    Wrmsr,
-    Hlt,
-    Pause,
-    /// VMMCALL or VMCALL.
-    Hypercall,
-    Xsetbv,
-    /// IN, OUT, INS or OUTS.
-    Io,
-    Invd,
-    Wbinvd,
-    Rdpmc,
+/// An instruction and its length in bytes.
+struct Decoded {
+    instruction: Instruction,
+    length: u8,
 }
 
-/// The length of `known` at the start of `bytes`, by a prefix scan alone; `None` when something else stands there.
-pub fn known_length(_bytes: &[u8], _mode: CpuMode, _known: Known) -> Option<u8> {
-    todo!()
+fn decode(bytes: &[u8], mode: CpuMode) -> Result<Decoded, DecodeError> {
+    let bitness = match mode {
+        CpuMode::Long64 => 64,
+        CpuMode::Protected32 => 32,
+        CpuMode::Real | CpuMode::Virtual8086 | CpuMode::Protected16 => 16,
+    };
+    let bytes = bytes.get(..INSTRUCTION_MAX_BYTES).unwrap_or(bytes);
+    let mut decoder =
+        Decoder::try_new(bitness, bytes, DecoderOptions::NONE).map_err(|_| DecodeError::Invalid)?;
+    let instruction = decoder.decode();
+    match decoder.last_error() {
+        DecoderError::None => {}
+        DecoderError::NoMoreBytes if bytes.len() < INSTRUCTION_MAX_BYTES => {
+            return Err(DecodeError::Truncated);
+        }
+        _ => return Err(DecodeError::Invalid),
+    }
+    let length = u8::try_from(instruction.len()).map_err(|_| DecodeError::Invalid)?;
+    Ok(Decoded { instruction, length })
 }
 
-/// A general-purpose register as an operand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RegisterOperand {
-    /// Which.
-    pub gpr: Gpr,
-    /// 1, 2, 4 or 8.
-    pub size_bytes: u8,
-    /// Whether it is AH, CH, DH or BH: bits 15:8.
-    pub high_byte: bool,
+/// The place of `register` in the run of registers that begins with `first` and has `count` members.
+fn place_in(register: Register, first: Register, count: usize) -> Option<usize> {
+    (register as usize).checked_sub(first as usize).filter(|place| *place < count)
 }
 
-/// How a loaded value fills a register that is wider.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extension {
-    /// By zeros (or both have the same width).
-    Zero,
-    /// By copies of the sign.
-    Sign,
+/// The general-purpose register with encoding `number`.
+fn gpr(number: usize) -> Option<Gpr> {
+    Gpr::ALL.get(number).copied()
 }
 
-/// What an instruction does with the memory that it names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MmioOperation {
-    /// Memory to register.
-    Load {
-        /// The register.
-        to: RegisterOperand,
-        /// How the value becomes as wide as the register.
-        extension: Extension,
-    },
-    /// Register to memory.
-    Store(RegisterOperand),
-    /// A constant to memory.
-    StoreImmediate(u64),
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
 
-/// A memory access, decoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MmioInstruction {
-    /// What is done.
-    pub operation: MmioOperation,
-    /// How much memory is accessed: 1, 2, 4 or 8 bytes.
-    pub size_bytes: u8,
-    /// The instruction's length in bytes.
-    pub length: u8,
-}
-
-impl MmioInstruction {
-    /// The value to store, or `None` when this is a load.
-    pub fn value_to_store(&self, _gprs: &Gprs) -> Option<u64> {
-        todo!()
+    #[test]
+    fn lengths_depend_on_the_mode() {
+        let mov_eax_imm = [0xb8, 1, 2, 3, 4, 5];
+        assert_eq!(length(&mov_eax_imm, CpuMode::Real), Ok(3));
+        assert_eq!(length(&mov_eax_imm, CpuMode::Protected32), Ok(5));
+        assert_eq!(length(&[0x48, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0], CpuMode::Long64), Ok(10));
     }
 
-    /// Puts the value loaded into its register.
-    pub fn complete_load(&self, _gprs: &mut Gprs, _value: u64) {
-        todo!()
+    #[test]
+    fn what_goes_on_is_told_from_what_is_nothing() {
+        assert_eq!(length(&[], CpuMode::Long64), Err(DecodeError::Truncated));
+        assert_eq!(length(&[0x48, 0xb8, 0], CpuMode::Long64), Err(DecodeError::Truncated));
+        assert_eq!(length(&[0x06, 0], CpuMode::Long64), Err(DecodeError::Invalid), "PUSH ES");
+        assert_eq!(length(&[0x66; 20], CpuMode::Long64), Err(DecodeError::Invalid), "longer than 15");
     }
-}
 
-/// The memory access at the start of `bytes`.
-///
-/// # Errors
-/// As [`DecodeError`] says.
-pub fn mmio(_bytes: &[u8], _mode: CpuMode) -> Result<MmioInstruction, DecodeError> {
-    todo!()
-}
+    fn any_mode() -> impl Strategy<Value = CpuMode> {
+        prop_oneof![
+            Just(CpuMode::Real),
+            Just(CpuMode::Virtual8086),
+            Just(CpuMode::Protected16),
+            Just(CpuMode::Protected32),
+            Just(CpuMode::Long64),
+        ]
+    }
 
-/// What an instruction does with a control or debug register.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ControlOperation {
-    /// MOV to CRn.
-    ToControl {
-        /// n.
-        control: u8,
-        /// The source.
-        from: Gpr,
-    },
-    /// MOV from CRn.
-    FromControl {
-        /// n.
-        control: u8,
-        /// The destination.
-        to: Gpr,
-    },
-    /// MOV to DRn.
-    ToDebug {
-        /// n.
-        debug: u8,
-        /// The source.
-        from: Gpr,
-    },
-    /// MOV from DRn.
-    FromDebug {
-        /// n.
-        debug: u8,
-        /// The destination.
-        to: Gpr,
-    },
-    /// LMSW from a register.
-    LoadMachineStatus(Gpr),
-    /// CLTS.
-    ClearTaskSwitched,
-}
+    fn any_known() -> impl Strategy<Value = Known> {
+        proptest::sample::select(&Known::ALL[..])
+    }
 
-/// An access to a control or debug register, decoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ControlInstruction {
-    /// What is done.
-    pub operation: ControlOperation,
-    /// The instruction's length in bytes.
-    pub length: u8,
-}
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_give_an_answer_within_them(
+            bytes in prop::collection::vec(any::<u8>(), 0..20), mode in any_mode(), known in any_known(),
+        ) {
+            let limit = bytes.len().min(INSTRUCTION_MAX_BYTES);
+            let within = |length: u8| length > 0 && usize::from(length) <= limit;
+            prop_assert!(length(&bytes, mode).is_err() || length(&bytes, mode).is_ok_and(within));
+            prop_assert!(mmio(&bytes, mode).map(|i| i.length).is_ok_and(within) || mmio(&bytes, mode).is_err());
+            prop_assert!(control(&bytes, mode).map(|i| i.length).is_ok_and(within) || control(&bytes, mode).is_err());
+            prop_assert!(known_length(&bytes, mode, known).is_none_or(within));
+        }
 
-/// The access to a control or debug register at the start of `bytes`.
-///
-/// # Errors
-/// As [`DecodeError`] says.
-pub fn control(_bytes: &[u8], _mode: CpuMode) -> Result<ControlInstruction, DecodeError> {
-    todo!()
+        /// Where the prefix scan and the decoder both find an instruction, they agree.
+        #[test]
+        fn the_prefix_scan_agrees_with_the_decoder(
+            prefixes in prop::collection::vec(
+                proptest::sample::select(&[0x66_u8, 0x67, 0x2e, 0x36, 0x3e, 0x26, 0x64, 0x65, 0xf3, 0x48, 0x41][..]), 0..4,
+            ),
+            known in any_known(), tail: [u8; 3], mode in any_mode(),
+        ) {
+            let mut bytes = prefixes;
+            bytes.extend_from_slice(known.example());
+            bytes.extend_from_slice(&tail);
+            if let (Some(scanned), Ok(decoded)) = (known_length(&bytes, mode, known), length(&bytes, mode)) {
+                prop_assert_eq!(scanned, decoded);
+            }
+        }
+    }
 }
