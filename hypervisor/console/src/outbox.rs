@@ -49,6 +49,11 @@ impl Outbox {
         CAPACITY_BYTES.saturating_sub(self.queue.borrow().bytes.len())
     }
 
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.queue.borrow().bytes.is_empty()
+    }
+
     /// The next byte for the line.
     pub fn take(&self) -> Option<u8> {
         self.queue.borrow_mut().bytes.pop_front()

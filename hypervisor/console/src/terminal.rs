@@ -123,6 +123,11 @@ impl Terminal {
         }
     }
 
+    /// Whether bytes wait for the line.
+    pub fn has_output(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
     /// The next byte for the line.
     pub fn take(&mut self) -> Option<u8> {
         if let Some(byte) = self.outbox.take() {
