@@ -1,0 +1,96 @@
+//! The last words' way out: bytes are handed to the UART one by one, waiting for it, but not for ever.
+
+use super::uart::{LineRate, Uart};
+use super::{COM_PORTS, granted};
+use crate::port::GrantedPorts;
+use base::Port;
+use core::fmt;
+use core::sync::atomic::{AtomicU16, Ordering};
+use seams::PortIo;
+
+/// Where last words go until a console is opened: COM1, if there is a UART.
+static PORT: AtomicU16 = AtomicU16::new(COM_PORTS[0].0.0);
+
+/// A UART sends a byte in a millisecond at 9600 bit/s; a read of its status takes a microsecond where it is real.
+const MAX_READS: u32 = 100_000;
+
+pub(super) fn set_port(port: Port) {
+    PORT.store(port.0, Ordering::Relaxed);
+}
+
+/// Writes to a UART by polling. Once the UART does not take a byte, the rest is dropped.
+#[derive(Debug)]
+pub struct DyingWriter<P: PortIo = GrantedPorts<1>> {
+    uart: Option<Uart<P>>,
+}
+
+impl DyingWriter {
+    /// Takes the serial line over, whoever used it: nobody will any more.
+    pub fn take_over() -> Self {
+        let port = Port(PORT.load(Ordering::Relaxed));
+        Self::new(granted(port), port)
+    }
+}
+
+impl<P: PortIo> DyingWriter<P> {
+    fn new(ports: P, port: Port) -> Self {
+        let mut uart = Uart::probe(ports, port, LineRate::B115200);
+        if let Some(uart) = &mut uart {
+            uart.silence();
+        }
+        Self { uart }
+    }
+
+    fn put(&mut self, byte: u8) {
+        let Some(uart) = &mut self.uart else { return };
+        if (0..MAX_READS).any(|_| uart.is_ready()) {
+            uart.send(byte);
+        } else {
+            self.uart = None;
+        }
+    }
+}
+
+impl<P: PortIo> fmt::Write for DyingWriter<P> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for byte in text.bytes() {
+            if byte == b'\n' {
+                self.put(b'\r');
+            }
+            self.put(byte);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::uart::tests::FakeUart;
+    use super::*;
+    use core::fmt::Write;
+
+    #[test]
+    fn a_stuck_uart_ends_the_waiting_and_loses_the_rest() {
+        let mut writer = DyingWriter::new(FakeUart::default(), Port(0x3f8));
+        writer.write_str("a").unwrap();
+        assert_eq!(writer.uart.as_mut().unwrap().ports().sent, b"a");
+        writer.uart.as_mut().unwrap().ports().stuck = true;
+        writer.write_str("bc").unwrap();
+        assert!(writer.uart.is_none());
+    }
+
+    #[test]
+    fn line_feeds_get_their_carriage_returns() {
+        let mut writer = DyingWriter::new(FakeUart::default(), Port(0x3f8));
+        for text in ["x", "\n"] {
+            for byte in text.bytes() {
+                let bytes = if byte == b'\n' { &b"\r\n"[..] } else { &[byte] };
+                for &b in bytes {
+                    writer.put(b);
+                    writer.uart.as_mut().unwrap().ports().drain();
+                }
+            }
+        }
+        assert_eq!(writer.uart.unwrap().ports().sent, b"x\r\n");
+    }
+}
