@@ -382,6 +382,9 @@ mod handling {
         assert_eq!((apic.highest_pending(), apic.highest_requested()), (None, Some(Vector(0x4f))));
         apic.set_task_priority(3);
         assert_eq!(apic.read_mmio(TPR, NOW), 0x30);
+        apic.write_mmio(TPR, 0x35, NOW);
+        apic.set_task_priority(3);
+        assert_eq!(apic.read_mmio(TPR, NOW), 0x35, "CR8 has not changed");
         assert_eq!(apic.highest_pending(), Some(Vector(0x4f)));
     }
 
