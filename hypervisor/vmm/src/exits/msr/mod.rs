@@ -30,6 +30,9 @@ impl Msrs {
 
 pub(crate) use time::Clock as VmClock;
 
+/// The local APIC's end-of-interrupt register in x2APIC mode (Intel SDM, volume 3, table 11-6).
+const X2APIC_EOI: u32 = 0x80b;
+
 /// The access raises `#GP(0)`.
 const REFUSED: Exception = Exception::GENERAL_PROTECTION;
 
@@ -81,15 +84,23 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         }
     }
 
+    #[inline]
+    fn write_x2apic(&mut self, index: u32, value: u64) -> Result<(), Exception> {
+        let fabric = &mut self.board.fabric;
+        let now = fabric.local.now;
+        let written = fabric.local.lapic.write_msr(index, value, now);
+        let effect = written.map_err(|GeneralProtection| REFUSED)?;
+        fabric.carry_out(effect);
+        Ok(())
+    }
+
     fn set_msr(&mut self, index: u32, value: u64, host: &impl Host) -> Result<(), Exception> {
         match index {
+            // The end of an interrupt follows each one, and neither needs the time nor moves a deadline.
+            X2APIC_EOI => self.write_x2apic(index, value),
             msr::X2APIC_FIRST..=msr::X2APIC_LAST => {
-                let fabric = &mut self.board_at(host).fabric;
-                let now = fabric.local.now;
-                let written = fabric.local.lapic.write_msr(index, value, now);
-                let effect = written.map_err(|GeneralProtection| REFUSED)?;
-                fabric.carry_out(effect);
-                Ok(())
+                self.board_at(host);
+                self.write_x2apic(index, value)
             }
             msr::TSC_DEADLINE => {
                 let line = *self.msrs.clock.tsc();
