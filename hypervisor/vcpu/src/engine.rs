@@ -95,9 +95,11 @@ pub trait Vcpu {
     fn inject(&mut self, event: Event);
     /// The event queued for the next entry.
     fn queued_event(&self) -> Option<Event>;
-    /// Asks for [`Exit::InterruptWindow`] as soon as the guest can take an interrupt, or takes the wish back.
+    /// Asks for [`Exit::InterruptWindow`] as soon as the guest can take an interrupt, or takes the wish back. That exit
+    /// fulfils the wish: who still waits asks again.
     fn want_interrupt_window(&mut self, wanted: Wanted);
-    /// Asks for [`Exit::NmiWindow`] as soon as the guest can take an NMI, or takes the wish back.
+    /// Asks for [`Exit::NmiWindow`] as soon as the guest can take an NMI, or takes the wish back. That exit fulfils the
+    /// wish: who still waits asks again.
     fn want_nmi_window(&mut self, wanted: Wanted);
 
     /// What is added to the host's TSC for the guest's.

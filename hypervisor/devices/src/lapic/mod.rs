@@ -107,8 +107,8 @@ const DFR_FLAT: u32 = 0xf000_0000;
 
 /// A local APIC.
 ///
-/// Invariants: IRR, ISR and TMR hold no vector below 16; writable registers hold no bit outside
-/// [`register::writable_bits`]; while software-disabled every LVT entry is masked; `timer.mode` is what its LVT entry selects.
+/// Invariants: IRR, ISR and TMR hold no vector below 16; writable registers hold only bits that exist; while
+/// software-disabled every LVT entry is masked; `timer.mode` is what its LVT entry selects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalApic {
     id: ApicId,
@@ -363,13 +363,6 @@ impl LocalApic {
     pub fn highest_pending(&self) -> Option<Vector> {
         let vector = self.irr.highest()?;
         (u32::from(vector.0 >> 4) > self.processor_priority() >> 4).then_some(vector)
-    }
-
-    /// The highest vector that waits, whether or not the processor priority holds it back: what a hypervisor compares
-    /// with the task priority to know when it must look again.
-    #[inline]
-    pub fn highest_requested(&self) -> Option<Vector> {
-        self.irr.highest()
     }
 
     /// The processor takes [`LocalApic::highest_pending`]: it moves from IRR to ISR (11.8.4).
