@@ -29,7 +29,7 @@ enum Command {
     /// Run the host tests, then the scenarios in emulated computers
     Test(test::Options),
     /// Check formatting, lints, documentation, the order of crates, sizes and unsafe code
-    Check,
+    Check(check::Options),
     /// Install or fetch what the other commands need (they do so by themselves)
     Setup,
 }
@@ -71,7 +71,7 @@ fn execute(command: Command) -> Result<ExitCode> {
         Command::Run(options) => run::command(&options),
         Command::Image(options) => make_image(options),
         Command::Test(options) => test::command(&options),
-        Command::Check => check::command(),
+        Command::Check(options) => Ok(check::command(&options)),
         Command::Setup => setup::command().map(|()| ExitCode::SUCCESS),
     }
 }

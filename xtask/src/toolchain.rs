@@ -22,6 +22,7 @@ pub const UEFI: &str = "x86_64-unknown-uefi";
 /// The distribution's toolchain of case 3.
 const SYSTEM_RUSTC: &str = "/usr/bin/rustc";
 const SYSTEM_CARGO: &str = "/usr/bin/cargo";
+const SYSTEM_CLIPPY: &str = "/usr/bin/cargo-clippy";
 const SYSTEM_SOURCES: &str = "/usr/lib/rustlib/src/rust/library";
 
 /// A compiler that can build for the bare targets.
@@ -65,7 +66,10 @@ impl Toolchain {
         let mut command = match self {
             Self::Ready | Self::ActiveWithSources => Command::new(active_cargo()),
             Self::System => {
-                let mut command = Command::new(SYSTEM_CARGO);
+                // By its full name: cargo would look for the linter in rustup's folder first.
+                let program = if subcommand == "clippy" { SYSTEM_CLIPPY } else { SYSTEM_CARGO };
+                let mut command = Command::new(program);
+                command.env("CARGO", SYSTEM_CARGO);
                 // Set on this child only: the host's own builds stay with the active toolchain.
                 command.env("RUSTC", SYSTEM_RUSTC);
                 command.env(linker_variable(target), system_linker(target));
@@ -80,6 +84,15 @@ impl Toolchain {
             command.args(["-Zbuild-std-features=compiler-builtins-mem"]);
         }
         command
+    }
+
+    /// Whether it comes with clippy.
+    #[must_use]
+    pub fn has_linter(&self) -> bool {
+        match self {
+            Self::Ready | Self::ActiveWithSources => paths::program("cargo-clippy").is_some(),
+            Self::System => Path::new(SYSTEM_CLIPPY).is_file(),
+        }
     }
 
     /// Its name and version, for people.

@@ -22,6 +22,12 @@ pub fn toolchain(registry: &Registry) -> Result<()> {
     Toolchain::choose().map(drop)
 }
 
+/// Installs the linter of the distribution's toolchain.
+pub fn linter(registry: &Registry) -> Result<()> {
+    let remedy = "Type:\n  rustup component add clippy";
+    registry.apt(remedy)?.install(&["rust-web-clippy"]).context(remedy)
+}
+
 /// Installs QEMU and firmware.
 pub fn emulator(registry: &Registry) -> Result<()> {
     let remedy = format!("Install {QEMU} {OLDEST_QEMU} or newer and OVMF with its package manager.");

@@ -35,6 +35,8 @@ const LAYOUT: &str = "v1";
 pub enum Need {
     /// A compiler for the bare targets.
     Toolchain,
+    /// A linter for the bare targets; only `check` uses it.
+    BareLinter,
     /// QEMU and firmware.
     Emulator,
     /// busybox, for the initial RAM disk.
@@ -44,7 +46,7 @@ pub enum Need {
 }
 
 impl Need {
-    /// Everything.
+    /// What building, running and testing need.
     pub const ALL: [Self; 5] = [
         Self::Toolchain,
         Self::Emulator,
@@ -57,6 +59,7 @@ impl Need {
     fn is_met(self) -> Result<bool> {
         Ok(match self {
             Self::Toolchain => Toolchain::choose().is_ok(),
+            Self::BareLinter => Toolchain::choose()?.has_linter(),
             Self::Emulator => install::qemu_is_new_enough() && Firmware::find().is_ok(),
             Self::Busybox => busybox_path()?.is_file(),
             Self::Kernel(kernel) => kernel_path(kernel)?.is_file(),
@@ -67,6 +70,7 @@ impl Need {
     fn meet(self, registry: &Registry) -> Result<()> {
         match self {
             Self::Toolchain => install::toolchain(registry),
+            Self::BareLinter => install::linter(registry),
             Self::Emulator => install::emulator(registry),
             Self::Busybox => fetch::busybox(registry, &busybox_path()?),
             Self::Kernel(kernel) => fetch::kernel(registry, kernel, &kernel_path(kernel)?),
