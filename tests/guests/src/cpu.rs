@@ -1,0 +1,78 @@
+//! Ports, registers and instructions, one thin function each.
+
+use core::arch::asm;
+pub use core::arch::x86_64::__cpuid_count as cpuid;
+
+macro_rules! port_in {
+    ($(#[$doc:meta])* $name:ident, $ty:ty, $register:tt) => {
+        $(#[$doc])*
+        pub fn $name(port: u16) -> $ty {
+            let value: $ty;
+            // SAFETY: no port of the machines that guests run on touches memory by itself.
+            unsafe { asm!(concat!("in ", $register, ", dx"), in("dx") port, out($register) value, options(nostack)) };
+            value
+        }
+    };
+}
+
+macro_rules! port_out {
+    ($(#[$doc:meta])* $name:ident, $ty:ty, $register:tt) => {
+        $(#[$doc])*
+        pub fn $name(port: u16, value: $ty) {
+            // SAFETY: as for reading.
+            unsafe { asm!(concat!("out dx, ", $register), in("dx") port, in($register) value, options(nostack)) };
+        }
+    };
+}
+
+port_in!(/** Reads one byte. */ inb, u8, "al");
+port_in!(/** Reads two bytes. */ inw, u16, "ax");
+port_in!(/** Reads four bytes. */ inl, u32, "eax");
+port_out!(/** Writes one byte. */ outb, u8, "al");
+port_out!(/** Writes two bytes. */ outw, u16, "ax");
+port_out!(/** Writes four bytes. */ outl, u32, "eax");
+
+/// The time-stamp counter.
+pub fn tsc() -> u64 {
+    let (high, low): (u32, u32);
+    // SAFETY: reads a counter; LFENCE keeps the order.
+    unsafe { asm!("lfence", "rdtsc", out("edx") high, out("eax") low, options(nomem, nostack)) };
+    u64::from(high) << 32 | u64::from(low)
+}
+
+/// Reads a model-specific register that exists.
+pub fn rdmsr(register: u32) -> u64 {
+    let (high, low): (u32, u32);
+    // SAFETY: a read has no effect on memory; a fault is reported by the interrupt handler.
+    unsafe { asm!("rdmsr", in("ecx") register, out("edx") high, out("eax") low, options(nomem, nostack)) };
+    u64::from(high) << 32 | u64::from(low)
+}
+
+/// Writes a model-specific register that exists.
+///
+/// # Safety
+/// What the value means to the processor must leave this program runnable.
+pub unsafe fn wrmsr(register: u32, value: u64) {
+    // SAFETY: by the contract above.
+    unsafe {
+        asm!("wrmsr", in("ecx") register, in("edx") (value >> 32) as u32, in("eax") value as u32, options(nostack))
+    };
+}
+
+/// Allows interrupts, waits for one, and masks them again.
+pub fn wait_for_interrupt() {
+    // SAFETY: every vector has a handler.
+    unsafe { asm!("sti", "hlt", "cli", options(nostack)) };
+}
+
+/// Stops with interrupts masked.
+pub fn halt_masked() {
+    // SAFETY: nothing but an NMI ends it.
+    unsafe { asm!("cli", "hlt", options(nostack)) };
+}
+
+/// Whether this is QEMU's emulator itself, without a hypervisor: it lacks some faults that processors have.
+pub fn is_bare_emulator() -> bool {
+    let leaf = cpuid(0x4000_0000, 0);
+    (leaf.ebx, leaf.ecx, leaf.edx) == (0x5447_4354, 0x4354_4743, 0x4743_5447) // "TCGTCGTCGTCG"
+}

@@ -1,0 +1,43 @@
+//! What the tiny guests share: entry, interrupts, a serial line, and checks that print their outcome.
+//!
+//! A guest is a static ELF file that starts by Linux's 64-bit boot protocol, or by PVH on bare QEMU, runs its checks,
+//! prints one line each on COM1, and ends by writing the number of failed checks to the debug-exit port.
+//!
+//! # Principles
+//! - **One behaviour a guest**, and a line for every check: what it is called, and what was seen when it failed.
+//! - **The same binary** runs under Cofferdam and on bare QEMU, which is the reference.
+//! - **No guest trusts the machine.** Waits are bounded; an exception that no check asked for is printed and ends the run.
+//!
+//! # What it must never do
+//! Depend on a crate of the hypervisor: a mistake there must not hide itself here.
+//!
+//! Why unsafe: a guest is bare-metal code; ports, registers and descriptor tables are all that it does.
+
+#![no_std]
+
+pub mod apic;
+pub mod checks;
+pub mod cpu;
+pub mod entry;
+pub mod interrupts;
+pub mod serial;
+
+pub use checks::Checks;
+
+/// Names the function `fn(&mut Checks)` that a guest runs, and what it is called in its output.
+#[macro_export]
+macro_rules! guest {
+    ($name:literal, $run:path) => {
+        /// Called by the entry code, on its stack, with interrupts off.
+        #[unsafe(no_mangle)]
+        extern "C" fn guest_main() -> ! {
+            $crate::checks::run($name, $run)
+        }
+    };
+}
+
+#[panic_handler]
+fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    println!("guest: panic: {info}");
+    checks::exit(checks::PANICKED)
+}

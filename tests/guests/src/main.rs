@@ -1,2 +1,0 @@
-//! guests.
-fn main() {}
