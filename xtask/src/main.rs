@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use xtask::image::{self, Kernels, Request, Table};
-use xtask::{build, check, demo, run, setup, test};
+use xtask::{bench, build, check, demo, run, setup, test};
 
 /// Everything one does with Cofferdam, a bare-metal hypervisor.
 ///
@@ -28,6 +28,9 @@ enum Command {
     Image(ImageOptions),
     /// Run the host tests, then the scenarios in emulated computers
     Test(test::Options),
+    /// Measure, in counts that repeat exactly
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Check formatting, lints, documentation, the order of crates, sizes and unsafe code
     Check(check::Options),
     /// Install or fetch what the other commands need (they do so by themselves)
@@ -71,6 +74,7 @@ fn execute(command: Command) -> Result<ExitCode> {
         Command::Run(options) => run::command(&options),
         Command::Image(options) => make_image(options),
         Command::Test(options) => test::command(&options),
+        Command::Bench(bench) => bench::command(bench).map(|()| ExitCode::SUCCESS),
         Command::Check(options) => Ok(check::command(&options)),
         Command::Setup => setup::command().map(|()| ExitCode::SUCCESS),
     }
