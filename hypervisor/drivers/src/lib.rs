@@ -1,5 +1,19 @@
-//! Drivers of host devices over registers that the kernel grants.
+//! Drivers of host devices over registers that the kernel grants: the power switch now; disks and network cards in
+//! their step.
+//!
+//! # Principles
+//! - **State machines.** A driver is stepped by a task and told the time; it never waits.
+//! - **Granted registers only.** It sees `impl PortIo`, or a DMA buffer that the IOMMU confines, and nothing else.
+//! - **A device may lie, stall or vanish.** Every state has a way out.
+//!
+//! # What it must never do
+//! Hold `unsafe`, allocate while serving a request, or touch a device that was not granted.
 
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod power;

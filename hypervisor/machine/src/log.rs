@@ -220,7 +220,7 @@ mod tests {
     fn long_lines_are_cut_and_control_characters_do_no_harm() {
         let line = format_line(Instant(0), log::Level::Info, "t", format_args!("\x1b[2J{}", "ü".repeat(300)));
         assert!(line.len() <= MAX_LINE_BYTES && line.len() > MAX_LINE_BYTES - 5);
-        assert!(line.ends_with("ü...") && line.contains(": [2J") == false && line.contains(":  [2J"));
+        assert!(line.ends_with("ü...") && !line.contains(": [2J") && line.contains(":  [2J"));
     }
 
     #[test]
