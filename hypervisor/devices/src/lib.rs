@@ -15,6 +15,9 @@
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+extern crate alloc;
+
+pub mod acpi;
 pub mod acpi_pm;
 pub mod cx;
 pub mod debug_exit;

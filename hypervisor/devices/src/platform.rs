@@ -8,6 +8,8 @@ pub const COM1: Port = Port(0x3f8);
 pub const COM1_GSI: Gsi = Gsi(4);
 /// The 8254's output 0. On the 8259A pair it is IR0 (ACPI 6.5, section 5.2.12.5: an interrupt source override).
 pub const TIMER_GSI: Gsi = Gsi(2);
+/// The real-time clock: index and data.
+pub const RTC: Port = Port(0x70);
 /// The real-time clock's interrupt.
 pub const RTC_GSI: Gsi = Gsi(8);
 /// The system control interrupt of ACPI: level-triggered, active high.

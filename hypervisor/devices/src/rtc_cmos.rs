@@ -4,6 +4,9 @@ use crate::cx::Cx;
 use crate::device::{Access, Device};
 use base::Port;
 
+/// The register that holds the century.
+pub const CENTURY: u8 = 0x32;
+
 /// The device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RtcCmos {}
