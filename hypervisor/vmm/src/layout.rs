@@ -24,10 +24,6 @@ pub const HIGH_RAM_START: u64 = 4 * GIB;
 pub const BIOS_HOLE_START: u64 = 640 * KIB;
 /// One past the last byte of that hole.
 pub const BIOS_HOLE_END: u64 = MIB;
-/// Where the ACPI tables begin, the RSDP first (ACPI 6.5, section 5.2.5.1 has it searched for in 0xE0000-0xFFFFF).
-pub const ACPI_TABLES_START: u64 = 0xe_0000;
-/// The room for ACPI tables.
-pub const ACPI_TABLES_MAX_BYTES: u64 = BIOS_HOLE_END - ACPI_TABLES_START;
 /// The IOAPIC's registers, one page (Intel 82093AA data sheet, section 3.0).
 pub const IOAPIC_START: u64 = platform::IOAPIC_BASE as u64;
 /// The local APIC's registers after reset, one page (Intel SDM, volume 3, section 11.4.1).

@@ -121,10 +121,14 @@ impl Vcpu for FakeVcpu {
     /// At the end of the script the host is wanted, so that `serve` returns.
     fn enter(&mut self) -> Exit {
         self.delivered.extend(self.queued.take());
-        match self.script.pop_front() {
+        let exit = match self.script.pop_front() {
             Some(step) => step(self),
             None => Exit::HostInterrupt,
+        };
+        if exit == Exit::InterruptWindow {
+            self.window_wanted = Wanted::No;
         }
+        exit
     }
 
     fn gprs(&self) -> &Gprs {

@@ -21,6 +21,10 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         if fault.access == Access::Execute {
             return Err(Fault::FetchOutsideMemory(gpa).into());
         }
+        // Not the instruction at RIP but the delivery of an event went there: a table or a stack.
+        if self.vcpu.queued_event().is_some() {
+            return Err(Fault::DeliveryOutsideMemory(gpa).into());
+        }
 
         let decoded = self.with_instruction(decode::mmio)?;
         let instruction = decoded.map_err(|_| Fault::UnsupportedAccess(gpa))?;

@@ -20,7 +20,7 @@ pub(crate) use msr::{Msrs, VmClock};
 
 use crate::vm::{Ending, Fault, Host, Vm};
 use seams::GuestMemory;
-use vcpu::{Exception, Exit, Vcpu, decode::Known};
+use vcpu::{Exception, Exit, Vcpu, Wanted, decode::Known};
 
 /// Why an instruction was not completed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,8 +60,12 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             Exit::Privileged(privileged) => self.privileged(*privileged),
             // Intercepted to be seen; the guest's all the same.
             Exit::Exception(exception) => Err(Stop::Raise(*exception)),
+            Exit::InterruptWindow => {
+                self.window = Wanted::No;
+                Ok(())
+            }
             // What was waited for is delivered before the next entry; host interrupts are the caller's.
-            Exit::InterruptWindow | Exit::NmiWindow | Exit::HostInterrupt | Exit::HostNmi => Ok(()),
+            Exit::NmiWindow | Exit::HostInterrupt | Exit::HostNmi => Ok(()),
             Exit::TripleFault => Err(Stop::End(Ending::TripleFault)),
             Exit::TaskSwitch => Err(Fault::TaskSwitch.into()),
             Exit::EntryFailure(failure) => Err(Fault::EntryFailure(*failure).into()),

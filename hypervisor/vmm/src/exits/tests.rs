@@ -219,6 +219,18 @@ fn executing_or_walking_outside_memory_ends_the_vm() {
 }
 
 #[test]
+fn delivering_an_event_outside_memory_ends_the_vm() {
+    let (_, served) = served(started(|vcpu| {
+        vcpu.then(|vcpu| {
+            vcpu.queued = Some(Event::Interrupt(base::Vector(0x40)));
+            Exit::NestedFault(nested_fault(0xf000_0000, Access::Write))
+        });
+    }));
+    let fault = Fault::DeliveryOutsideMemory(Gpa::new(0xf000_0000).unwrap());
+    assert_eq!(served, Served::Ended(Ending::Fault(fault)));
+}
+
+#[test]
 fn memory_that_is_not_there_reads_as_ones_and_swallows_writes() {
     // mov eax, [rbx]
     let (vm, _) =

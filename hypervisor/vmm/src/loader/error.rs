@@ -2,8 +2,9 @@
 
 use crate::loader::detect::Found;
 use alloc::string::String;
-use base::ByteSize;
+use base::{ByteSize, MIB};
 use core::fmt;
+use devices::acpi::TooManyVcpus;
 use seams::MemoryError;
 
 /// A VM's file that cannot be loaded.
@@ -83,11 +84,8 @@ pub enum Problem {
         /// Where.
         at: usize,
     },
-    /// The ACPI tables do not fit below 1 MiB.
-    AcpiTooLarge {
-        /// The size of the tables.
-        len_bytes: u64,
-    },
+    /// The VM's ACPI tables do not fit below 1 MiB.
+    Acpi(TooManyVcpus),
     /// The guest's memory refused a write.
     Memory(MemoryError),
 }
@@ -130,7 +128,7 @@ impl fmt::Display for Problem {
             }
             Self::Truncated { part, needed_bytes, found_bytes } => write!(
                 f,
-                "the file is cut short: {part} needs {needed_bytes} bytes, the file has {found_bytes}; copy it again"
+                "the file is truncated: {part} needs {needed_bytes} bytes, the file has {found_bytes}; copy it again"
             ),
             Self::Malformed(what) => write!(f, "damaged ELF file: {what}; build or copy it again"),
             Self::WrongMachine(machine) => {
@@ -150,7 +148,8 @@ impl fmt::Display for Problem {
                 if *start < crate::layout::BIOS_HOLE_END {
                     write!(f, "link it at 0x100000 or above")
                 } else {
-                    write!(f, "give the VM more memory, or link it lower")
+                    let enough = ByteSize(end.checked_next_multiple_of(MIB).unwrap_or(end));
+                    write!(f, "give the VM at least {enough} of memory, or link it lower")
                 }
             }
             Self::Overlap { first, second, at } => {
@@ -170,9 +169,7 @@ impl fmt::Display for Problem {
                 write!(f, "cmdline has {len_bytes} bytes, this kernel takes {max_bytes}; shorten it")
             }
             Self::CommandLineHasNul { at } => write!(f, "cmdline has a NUL at byte {at}; remove it"),
-            Self::AcpiTooLarge { len_bytes } => {
-                write!(f, "the ACPI tables take {len_bytes} bytes, there is room for 131072 below 1 MiB")
-            }
+            Self::Acpi(error) => write!(f, "{error}"),
             Self::Memory(error) => write!(f, "{error}; the VM's memory is not set up as its layout says"),
         }
     }

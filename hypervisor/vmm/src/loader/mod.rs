@@ -1,9 +1,10 @@
 //! Loaders: put a kernel, its initial RAM disk and its command line into a VM's memory, and say how its vCPU starts.
 //!
 //! ```text
-//! 0x0000_1000  GDT                     0x0001_0000  command line
-//! 0x0000_2000  zero page (boot_params) 0x0010_0000  kernel, where it was linked to
-//! 0x0000_3000  page tables             below the end of low RAM: initial RAM disk
+//! 0x0000_1000  GDT                      0x000E_0000  ACPI tables
+//! 0x0000_2000  zero page (boot_params)  0x0010_0000  kernel, where it was linked to, or higher
+//! 0x0000_3000  page tables              below the end of low RAM: initial RAM disk
+//! 0x0001_0000  command line
 //! ```
 //!
 //! A file is hostile: everything is checked before the first byte is written, and every refusal names the file, what
@@ -24,6 +25,7 @@ pub use error::{LoadError, Part, Problem};
 use crate::layout::{BIOS_HOLE_END, RamLayout};
 use alloc::string::String;
 use base::{Gpa, PAGE_BYTES};
+use devices::acpi::Tables;
 use seams::GuestMemory;
 use vcpu::VcpuState;
 use zero_page::ZeroPage;
@@ -84,14 +86,14 @@ struct Kernel {
     initrd_last: u64,
 }
 
-/// Loads `image` into a VM with `ram`, whose RSDP is at `rsdp`.
+/// Loads `image` into a VM with `ram`, and `acpi` beside it.
 ///
 /// # Errors
 /// [`LoadError`]; the memory may hold a part of the image then.
 pub fn load(
     image: &Image<'_>,
     ram: RamLayout,
-    rsdp: Gpa,
+    acpi: &Tables,
     memory: &impl GuestMemory,
 ) -> Result<Loaded, LoadError> {
     let of_kernel = |problem| LoadError { file: String::from(image.kernel.name), problem };
@@ -114,7 +116,10 @@ pub fn load(
         kernel.zero_page.set_initrd(extent);
     }
     kernel.zero_page.set_memory_map(ram);
-    kernel.zero_page.set_rsdp(rsdp);
+    for (place, table) in &acpi.blobs {
+        memory.write(*place, table).map_err(|error| of_kernel(error.into()))?;
+    }
+    kernel.zero_page.set_rsdp(acpi.rsdp);
     let state = entry::prepare(kernel.entry, &kernel.zero_page, memory).map_err(of_kernel)?;
     Ok(Loaded { state, kind, kernel: kernel.extent, initrd })
 }

@@ -5,6 +5,7 @@ extern crate std;
 use super::*;
 use crate::testing::{FakeMemory, Phdr, elf_with};
 use base::MIB;
+use devices::acpi;
 use proptest::prelude::*;
 use std::{string::ToString, vec, vec::Vec};
 use vcpu::{Gpr, control::efer};
@@ -46,7 +47,8 @@ fn load_with(
         initrd: initrd.map(|bytes| File { name: "initramfs.cpio", bytes }),
         cmdline,
     };
-    load(&image, RamLayout::new(RAM_BYTES).unwrap(), Gpa::new(0xe_0000).unwrap(), memory)
+    let tables = acpi::build(&acpi::Platform { vcpus: 1 }).unwrap();
+    load(&image, RamLayout::new(RAM_BYTES).unwrap(), &tables, memory)
 }
 
 fn problem_with(kernel: &[u8]) -> Problem {
@@ -106,6 +108,7 @@ fn the_zero_page_tells_memory_map_command_line_and_rsdp() {
     load_with(&elf(), None, "console=ttyS0", &memory).unwrap();
     assert_eq!(memory.bytes(field(&memory, 0x228, 4), 14), b"console=ttyS0\0");
     assert_eq!(field(&memory, 0x070, 8), 0xe_0000);
+    assert_eq!(memory.bytes(0xe_0000, 8), b"RSD PTR ");
     assert_eq!(field(&memory, 0x1fe, 2), 0xaa55);
     let entries: Vec<_> = (0..field(&memory, 0x1e8, 1))
         .map(|n| 0x2d0 + n * 20)
@@ -217,9 +220,9 @@ fn segments_outside_memory_are_refused_with_the_remedy() {
     assert_eq!(
         message(RAM_BYTES - 1),
         "vmlinux: segment 0 wants memory 0xffffff..0x1000fff, the VM has 0x100000..0x1000000; \
-         give the VM more memory, or link it lower"
+         give the VM at least 17M of memory, or link it lower"
     );
-    assert!(message(u64::MAX).contains("give the VM more memory"));
+    assert!(message(u64::MAX).contains("give the VM at least"));
 }
 
 #[test]
@@ -275,6 +278,6 @@ proptest! {
             prop_assert!(loaded.initrd.unwrap().start >= loaded.kernel.end);
             prop_assert!((loaded.kernel.start..=loaded.kernel.end).contains(&loaded.state.rip));
         }
-        prop_assert_eq!(memory.bytes(0xa_0000, 0x6_0000), vec![0; 0x6_0000]);
+        prop_assert_eq!(memory.bytes(0xa_0000, 0x4_0000), vec![0; 0x4_0000]);
     }
 }

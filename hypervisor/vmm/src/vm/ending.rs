@@ -31,6 +31,8 @@ pub enum Fault {
     FetchOutsideMemory(Gpa),
     /// The guest's page tables lie where there is no memory.
     TablesOutsideMemory(Gpa),
+    /// An interrupt or exception was delivered by a table or to a stack where there is no memory.
+    DeliveryOutsideMemory(Gpa),
     /// The guest's memory refused an access that its map allows.
     MemoryRefused(Gpa),
     /// An instruction that accesses a device's memory is not one of those that can be carried out.
@@ -82,6 +84,9 @@ impl fmt::Display for Fault {
             }
             Self::TablesOutsideMemory(gpa) => {
                 write!(f, "page tables outside its memory, at guest-physical {gpa}")
+            }
+            Self::DeliveryOutsideMemory(gpa) => {
+                write!(f, "interrupt or exception delivered outside its memory, at guest-physical {gpa}")
             }
             Self::MemoryRefused(gpa) => write!(f, "memory refused the access to guest-physical {gpa}"),
             Self::UnsupportedAccess(gpa) => {

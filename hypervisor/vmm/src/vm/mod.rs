@@ -15,15 +15,16 @@ pub use lifecycle::{Lifecycle, Served};
 pub use report::{CrashReport, Line};
 
 use crate::exits::{Msrs, VmClock};
-use crate::layout::{ACPI_TABLES_START, RamLayout};
-use crate::loader::{self, Image, LoadError, Loaded};
+use crate::layout::RamLayout;
+use crate::loader::{self, Image, LoadError, Loaded, Problem};
 use crate::platform::{self, Board};
 use crate::stats::Stats;
+use alloc::string::String;
 use backends::VmConsole;
-use base::{Gpa, Instant, Nanoseconds, TscScale, VmName};
+use base::{Instant, Nanoseconds, TscScale, VmName};
 use config::OnReset;
 use core::mem;
-use devices::lapic;
+use devices::{acpi, lapic};
 use history::History;
 use seams::GuestMemory;
 use vcpu::cpuid::{Cpuid, GuestCpu, Registers, TscStability};
@@ -72,8 +73,8 @@ pub struct Vm<V: Vcpu, M: GuestMemory> {
     deadline: Option<Instant>,
     /// The board was accessed since then.
     board_touched: bool,
-    /// What the vCPU was last told about the interrupt window.
-    window: Wanted,
+    /// Whether the vCPU still has to tell when the guest can take an interrupt. Its doing so fulfils the wish.
+    pub(crate) window: Wanted,
 }
 
 impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
@@ -108,8 +109,11 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         let console = mem::take(&mut self.board.fabric.local.console);
         self.board = Board::new(&self.settings, console, now);
         self.msrs = Msrs::new(VmClock::starting(now, self.settings.tsc));
-        let loaded =
-            loader::load(image, self.settings.ram, Gpa::from_low_bits(ACPI_TABLES_START), &self.memory)?;
+        let acpi = acpi::build(&acpi::Platform { vcpus: 1 }).map_err(|error| LoadError {
+            file: String::from(image.kernel.name),
+            problem: Problem::Acpi(error),
+        })?;
+        let loaded = loader::load(image, self.settings.ram, &acpi, &self.memory)?;
         self.vcpu.load(&loaded.state);
         self.vcpu.set_tsc_offset(0_u64.wrapping_sub(host.tsc()));
         self.vcpu.want_interrupt_window(Wanted::No);

@@ -3,7 +3,7 @@
 extern crate std;
 
 use super::*;
-use crate::loader::{File, Problem};
+use crate::loader::File;
 use crate::testing::{
     ENTRY, FakeHost, FakeVcpu, INTERRUPTS_ON, created, inp, out, settings, start, started, started_with,
     wrmsr,
