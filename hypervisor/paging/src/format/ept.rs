@@ -19,6 +19,7 @@ const WRITE_BACK: u64 = 6 << 3;
 const LARGE: u64 = 1 << 7;
 
 /// VT-x's nested tables. The guest's PAT stays in force: "ignore PAT" is clear.
+#[derive(Debug)]
 pub struct Ept;
 
 impl EntryFormat for Ept {

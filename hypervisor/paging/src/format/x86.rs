@@ -22,9 +22,11 @@ const NO_EXECUTE: u64 = 1 << 63;
 
 /// The hypervisor's own tables. Needs EFER.NXE. Accessed and dirty are set in advance: nobody asks for them, and
 /// the processor then never writes to a table.
+#[derive(Debug)]
 pub struct Host;
 
 /// AMD-V's nested tables: a guest's accesses count as user accesses (APM, volume 2, section 15.25.5), hence U everywhere.
+#[derive(Debug)]
 pub struct Npt;
 
 fn leaf(hpa: Hpa, level: Level, attributes: Attributes) -> u64 {

@@ -1,0 +1,165 @@
+//! The accessor: the one implementation of [`GuestMemory`] over real memory.
+//!
+//! Every access is checked against what the map's extents allow, then made as a copy through the [`Window`]. What passes
+//! the check is mapped, so no access faults.
+//!
+//! Unsafe because the window is raw memory; the check before each copy is what makes it sound.
+
+use super::copy;
+use super::extent::{Extent, ExtentKind};
+use super::map::GuestMap;
+use super::window::{MappedWindow, Window};
+use crate::error::HostMemoryError;
+use alloc::vec::Vec;
+use base::Gpa;
+use seams::{GuestMemory, MemoryError};
+
+/// What may be done with a stretch of the space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Right {
+    ReadWrite,
+    Read,
+    Device,
+}
+
+/// Neighbouring extents with one right: where their memory is does not matter here.
+#[derive(Clone, Copy, Debug)]
+struct Reach {
+    start: u64,
+    end: u64,
+    right: Right,
+}
+
+/// What an access wants.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    Read,
+    Write,
+}
+
+/// Copies to and from one guest's memory.
+#[derive(Debug)]
+pub struct GuestAccess<W = MappedWindow> {
+    /// Sorted; the first is the low RAM, where most accesses go.
+    reaches: Vec<Reach>,
+    window: W,
+}
+
+impl GuestAccess<MappedWindow> {
+    /// Access to the memory of `map`, which is complete.
+    ///
+    /// # Errors
+    /// [`HostMemoryError::OutOfMemory`] when the heap has no room for the list of reaches.
+    pub fn new(map: GuestMap) -> Result<Self, HostMemoryError> {
+        let reaches = reaches(map.extents())?;
+        Ok(Self { reaches, window: MappedWindow { map } })
+    }
+
+    /// The map.
+    pub fn map(&self) -> &GuestMap {
+        &self.window.map
+    }
+
+    /// The map back, to change it.
+    pub fn into_map(self) -> GuestMap {
+        self.window.map
+    }
+}
+
+fn reaches(extents: &[Extent]) -> Result<Vec<Reach>, HostMemoryError> {
+    let out = |_| HostMemoryError::OutOfMemory { len_bytes: size_of_val(extents) as u64 };
+    let mut reaches: Vec<Reach> = Vec::new();
+    for extent in extents {
+        let right = match extent.kind {
+            ExtentKind::Ram(_) => Right::ReadWrite,
+            ExtentKind::ReadOnly(_) => Right::Read,
+            ExtentKind::Device => Right::Device,
+        };
+        let start = extent.start.as_u64();
+        match reaches.last_mut() {
+            Some(last) if last.end == start && last.right == right => last.end = extent.end(),
+            _ => {
+                reaches.try_reserve(1).map_err(out)?;
+                reaches.push(Reach { start, end: extent.end(), right });
+            }
+        }
+    }
+    Ok(reaches)
+}
+
+impl<W: Window> GuestAccess<W> {
+    /// Where `len_bytes` from `gpa` on can be accessed, all of them.
+    #[inline]
+    fn reach(&self, gpa: Gpa, len_bytes: u64, wish: Wish) -> Result<*mut u8, MemoryError> {
+        let start = gpa.as_u64();
+        let in_first = self.reaches.first().is_some_and(|first| {
+            first.right == Right::ReadWrite
+                && start >= first.start
+                && start < first.end
+                && len_bytes <= first.end - start
+        });
+        if !in_first {
+            self.check(start, len_bytes, wish)?;
+        }
+        Ok(self.window.base().wrapping_add(start as usize))
+    }
+
+    /// Whether every byte may be accessed as wished; across neighbouring reaches too.
+    #[cold]
+    fn check(&self, start: u64, len_bytes: u64, wish: Wish) -> Result<(), MemoryError> {
+        let mut at = start;
+        let end = start.saturating_add(len_bytes);
+        while at < end {
+            let gpa = Gpa::from_low_bits(at);
+            let index = self.reaches.partition_point(|reach| reach.end <= at);
+            let reach = self.reaches.get(index).filter(|reach| reach.start <= at);
+            let reach = reach.ok_or(MemoryError::Unmapped(gpa))?;
+            match (reach.right, wish) {
+                (Right::Device, _) => return Err(MemoryError::Device(gpa)),
+                (Right::Read, Wish::Write) => return Err(MemoryError::ReadOnly(gpa)),
+                _ => at = reach.end,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<W: Window> GuestMemory for GuestAccess<W> {
+    fn read(&self, gpa: Gpa, buffer: &mut [u8]) -> Result<(), MemoryError> {
+        let from = self.reach(gpa, buffer.len() as u64, Wish::Read)?;
+        // SAFETY: the bytes are memory of the guest, which the window shows and may read; the buffer is not its memory.
+        unsafe { copy::copy(buffer.as_mut_ptr(), from, buffer.len()) }
+        Ok(())
+    }
+
+    fn write(&self, gpa: Gpa, bytes: &[u8]) -> Result<(), MemoryError> {
+        let to = self.reach(gpa, bytes.len() as u64, Wish::Write)?;
+        // SAFETY: the bytes are memory of the guest, which the window shows and may write; `bytes` is not its memory.
+        unsafe { copy::copy(to, bytes.as_ptr(), bytes.len()) }
+        Ok(())
+    }
+
+    fn fill(&self, gpa: Gpa, len_bytes: u64, value: u8) -> Result<(), MemoryError> {
+        let to = self.reach(gpa, len_bytes, Wish::Write)?;
+        // SAFETY: the bytes are memory of the guest, which the window shows and may write.
+        unsafe { copy::fill(to, len_bytes as usize, value) }
+        Ok(())
+    }
+
+    fn compare_exchange(&self, gpa: Gpa, len_bytes: u8, current: u64, new: u64) -> Result<u64, MemoryError> {
+        let at = self.reach(gpa, len_bytes.into(), Wish::Write)?;
+        // SAFETY: as in `write`.
+        unsafe { copy::compare_exchange(at, len_bytes, current, new) }.ok_or(MemoryError::Unmapped(gpa))
+    }
+
+    fn read_u64(&self, gpa: Gpa) -> Result<u64, MemoryError> {
+        let mut value = 0_u64;
+        let from = self.reach(gpa, 8, Wish::Read)?;
+        // SAFETY: as in `read`; the value is aligned, so that an aligned address is one load.
+        unsafe { copy::copy((&raw mut value).cast(), from, 8) }
+        Ok(u64::from_le(value))
+    }
+}
+
+#[cfg(test)]
+mod tests;

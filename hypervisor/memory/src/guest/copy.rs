@@ -1,0 +1,93 @@
+//! Copies between the hypervisor's memory and a guest's.
+//!
+//! Unsafe because a guest's memory can change at any moment, so that Rust's references and `ptr::copy` do not apply to it:
+//! single aligned values are one volatile access, everything else is a string instruction.
+
+use core::arch::asm;
+use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
+
+/// Copies `len` bytes.
+///
+/// # Safety
+/// `from` can be read and `to` written for `len` bytes; they do not overlap; one of them may be guest memory, and
+/// the other is the caller's own.
+pub(super) unsafe fn copy(to: *mut u8, from: *const u8, len: usize) {
+    /// One access where the guest's side is aligned; its pointer decides for both, the other is unaligned-safe.
+    macro_rules! single {
+        ($int:ty) => {
+            if to.cast::<$int>().is_aligned() && from.cast::<$int>().is_aligned() {
+                // SAFETY: the caller vouches for the bytes, and both are aligned.
+                unsafe { to.cast::<$int>().write_volatile(from.cast::<$int>().read_volatile()) }
+                return;
+            }
+        };
+    }
+    match len {
+        1 => single!(u8),
+        2 => single!(u16),
+        4 => single!(u32),
+        8 => single!(u64),
+        _ => {}
+    }
+    // SAFETY: the caller vouches for the bytes; the direction flag is clear by the ABI.
+    unsafe {
+        asm!(
+            "rep movsq",
+            "mov rcx, {rest}",
+            "rep movsb",
+            rest = in(reg) len % 8,
+            inout("rcx") len / 8 => _,
+            inout("rdi") to => _,
+            inout("rsi") from => _,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
+/// Sets `len` bytes to `value`.
+///
+/// # Safety
+/// `to` can be written for `len` bytes.
+pub(super) unsafe fn fill(to: *mut u8, len: usize, value: u8) {
+    // SAFETY: the caller vouches for the bytes; the direction flag is clear by the ABI.
+    unsafe {
+        asm!(
+            "rep stosq",
+            "mov rcx, {rest}",
+            "rep stosb",
+            rest = in(reg) len % 8,
+            inout("rcx") len / 8 => _,
+            inout("rdi") to => _,
+            in("rax") u64::from_ne_bytes([value; 8]),
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
+/// Replaces the aligned `len_bytes` at `at` by `new` if they are `current`; returns what was there, or `None` when
+/// the length or the alignment is not that of an atomic access.
+///
+/// # Safety
+/// `at` can be read and written for `len_bytes`.
+pub(super) unsafe fn compare_exchange(at: *mut u8, len_bytes: u8, current: u64, new: u64) -> Option<u64> {
+    macro_rules! atomic {
+        ($atomic:ty, $int:ty) => {{
+            let at = at.cast::<$int>();
+            if !at.is_aligned() {
+                return None;
+            }
+            // SAFETY: aligned, and the caller vouches for the bytes; the guest's CPUs access them atomically too.
+            let atomic = unsafe { <$atomic>::from_ptr(at) };
+            let result =
+                atomic.compare_exchange(current as $int, new as $int, Ordering::SeqCst, Ordering::SeqCst);
+            Some(u64::from(result.unwrap_or_else(|found| found)))
+        }};
+    }
+    match len_bytes {
+        1 => atomic!(AtomicU8, u8),
+        2 => atomic!(AtomicU16, u16),
+        4 => atomic!(AtomicU32, u32),
+        8 => atomic!(AtomicU64, u64),
+        _ => None,
+    }
+}

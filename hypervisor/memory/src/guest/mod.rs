@@ -1,0 +1,14 @@
+//! A guest's physical memory: what it consists of, the tables made from that, and the one way in.
+
+pub mod access;
+mod copy;
+pub mod extent;
+pub mod map;
+mod trees;
+pub mod window;
+
+pub use access::GuestAccess;
+pub use extent::{Extent, ExtentKind};
+pub use map::{GuestMap, GuestMapConfig, GuestMapError, HIGH_RAM_START, LOW_RAM_MAX_BYTES};
+pub use trees::NestedFormat;
+pub use window::{MappedWindow, Window};
