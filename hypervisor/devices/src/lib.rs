@@ -22,6 +22,8 @@ pub mod acpi_pm;
 pub mod cx;
 pub mod debug_exit;
 pub mod device;
+#[cfg(test)]
+mod golden;
 pub mod i8042;
 pub mod i8254;
 pub mod i8259;
