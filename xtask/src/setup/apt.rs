@@ -17,6 +17,8 @@ const ARCHIVE_KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 pub struct Apt {
     /// Folder of the configuration, the lists and the downloads.
     dir: PathBuf,
+    /// Code name of the Debian release.
+    release: &'static str,
 }
 
 /// apt, prepared when it is first needed.
@@ -58,8 +60,8 @@ impl Apt {
     /// Writes the configuration and fetches the lists.
     fn prepare(dir: PathBuf, remedy: &str) -> Result<Self> {
         let release = Distribution::of_this_computer().release(remedy)?;
-        let apt = Self { dir };
-        apt.write_configuration(release)?;
+        let apt = Self { dir, release };
+        apt.write_configuration()?;
         let update = apt.command("apt-get", &["update"]);
         if let Err(error) = process::quiet("fetching the lists of packages", &mut { update }) {
             // One source among many may be unreachable; whether it matters shows when a package is missing.
@@ -68,16 +70,13 @@ impl Apt {
         Ok(apt)
     }
 
-    fn write_configuration(&self, release: &str) -> Result<()> {
+    fn write_configuration(&self) -> Result<()> {
         for dir in ["lists/partial", "cache/archives/partial"] {
             paths::make_folder(&self.dir.join(dir))?;
         }
         let own = std::fs::read_to_string("/etc/apt/sources.list").unwrap_or_default();
-        let backports = backports_source(release)?;
+        let backports = backports_source(self.release)?;
         paths::write(&self.dir.join("sources.list"), format!("{own}\n{backports}\n").as_bytes())?;
-        // qemu's packages depend on each other in one exact version.
-        let preferences = "Package: src:qemu\nPin: release n=*-backports\nPin-Priority: 900\n";
-        paths::write(&self.dir.join("preferences"), preferences.as_bytes())?;
         paths::write(&self.configuration(), configuration(&self.dir).as_bytes())
     }
 
@@ -91,6 +90,11 @@ impl Apt {
         command.arg("-c").arg(self.configuration()).args(args);
         command.env("DEBIAN_FRONTEND", "noninteractive").env("LC_ALL", "C.UTF-8");
         command
+    }
+
+    /// The name by which apt takes a package and what it needs from backports.
+    pub fn backported(&self, package: &str) -> String {
+        format!("{package}/{}", backports(self.release))
     }
 
     /// Installs packages; without root, says what to type.
@@ -148,12 +152,16 @@ fn configuration(dir: &Path) -> String {
     let dir = dir.display();
     format!(
         "Dir::Etc::sourcelist \"{dir}/sources.list\";\n\
-         Dir::Etc::preferences \"{dir}/preferences\";\n\
          Dir::State::lists \"{dir}/lists\";\n\
          Dir::Cache \"{dir}/cache\";\n\
          // Our folders are not for the unprivileged user that apt would fetch as.\n\
          APT::Sandbox::User \"root\";\n"
     )
+}
+
+/// The suite of backports for a release.
+fn backports(release: &str) -> String {
+    format!("{release}-backports")
 }
 
 /// The line for backports: on the mirror that the computer already uses; empty when it has backports.
@@ -163,7 +171,7 @@ fn backports_source(release: &str) -> Result<String> {
     let sources = process::output("asking apt for its sources", &mut ask)?;
     let mirror_of =
         |release: &str| sources.lines().find_map(|line| line.strip_prefix(release)?.strip_prefix(' '));
-    let backports = format!("{release}-backports");
+    let backports = backports(release);
     if mirror_of(&backports).is_some() {
         return Ok(String::new());
     }

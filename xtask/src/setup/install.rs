@@ -32,7 +32,7 @@ pub fn linter(registry: &Registry) -> Result<()> {
 pub fn emulator(registry: &Registry) -> Result<()> {
     let remedy = format!("Install {QEMU} {OLDEST_QEMU} or newer and OVMF with its package manager.");
     let apt = registry.apt(&remedy)?;
-    apt.install(&["qemu-system-x86", "ovmf"])?;
+    apt.install(&[&apt.backported("qemu-system-x86"), "ovmf"])?;
     if !qemu_is_new_enough() {
         bail!("{}: version {OLDEST_QEMU} or newer is needed", qemu_version()?);
     }
