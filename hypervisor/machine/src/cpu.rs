@@ -128,6 +128,12 @@ impl fmt::Display for Cpu {
     }
 }
 
+/// The CPUID instruction: EAX, EBX, ECX, EDX of `leaf` and `subleaf`.
+pub fn cpuid(leaf: u32, subleaf: u32) -> [u32; 4] {
+    let answer = core::arch::x86_64::__cpuid_count(leaf, subleaf);
+    [answer.eax, answer.ebx, answer.ecx, answer.edx]
+}
+
 /// CR0: monitor coprocessor, emulation, task switched, numeric error, write protect (Intel SDM, volume 3, section 2.5).
 mod cr0 {
     pub const MP: u64 = 1 << 1;

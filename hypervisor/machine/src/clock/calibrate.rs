@@ -1,11 +1,16 @@
 //! How fast a counter runs: several samples against a reference, the median, and what to do when references disagree.
 
 use super::SAMPLE;
+use arrayvec::ArrayVec;
 use base::{InvalidFrequency, Nanoseconds};
 use core::fmt;
 
-/// Samples taken of each reference; odd, so that there is a median.
+/// Samples that count; odd, so that there is a median.
 const SAMPLES: usize = 5;
+/// Samples taken at most, to get so many good ones.
+const MAX_SAMPLES: usize = 15;
+/// A sample known this well is good, in millionths.
+const GOOD_PPM: u64 = 500;
 /// Samples within this of the median count as agreeing with it, in millionths.
 const AGREE_PPM: u64 = 10_000;
 /// So many samples must agree with the median, itself included.
@@ -18,9 +23,18 @@ pub struct Sample {
     pub ticks: u64,
     /// How long that took by the reference.
     pub elapsed: Nanoseconds,
+    /// How many ticks may belong to the moments before or after: the counter and the reference are not read at once,
+    /// and something else (firmware, an outer hypervisor) can have the CPU in between.
+    pub unsure_ticks: u64,
 }
 
 impl Sample {
+    /// How well the sample is known, in millionths of it.
+    fn unsure_ppm(self) -> u64 {
+        let ppm = u128::from(self.unsure_ticks).saturating_mul(1_000_000).checked_div(self.ticks.into());
+        ppm.and_then(|ppm| u64::try_from(ppm).ok()).unwrap_or(u64::MAX)
+    }
+
     /// Ticks a second; `None` for no time at all.
     fn hz(self) -> Option<u64> {
         let scaled = u128::from(self.ticks).checked_mul(1_000_000_000)?;
@@ -121,18 +135,25 @@ impl fmt::Display for CalibrationError {
 
 impl core::error::Error for CalibrationError {}
 
-/// Measures `counter` against `reference`: the median of several samples, if enough of them agree.
+/// Measures `counter` against `reference`: the median of the samples that are known best, if enough of them agree.
 pub fn measure<R: Reference>(reference: &mut R, mut counter: impl FnMut() -> u64) -> Option<Measured> {
-    let mut samples = [0; SAMPLES];
-    for slot in &mut samples {
-        *slot = reference.sample(SAMPLE, &mut counter).and_then(Sample::hz)?;
+    let mut samples = ArrayVec::<(u64, u64), MAX_SAMPLES>::new();
+    while samples.iter().filter(|(unsure_ppm, _)| *unsure_ppm <= GOOD_PPM).count() < SAMPLES {
+        let sample = reference.sample(SAMPLE, &mut counter)?;
+        // A counter that stands still is none.
+        let hz = sample.hz().filter(|&hz| hz != 0)?;
+        if samples.try_push((sample.unsure_ppm(), hz)).is_err() {
+            break;
+        }
     }
-    let (hz, spread_ppm) = steady_median(&mut samples)?;
+    samples.sort_unstable();
+    let mut best = [0; SAMPLES];
+    best.iter_mut().zip(&samples).for_each(|(slot, (_, hz))| *slot = *hz);
+    let (hz, spread_ppm) = steady_median(&mut best)?;
     Some(Measured { hz, spread_ppm, source: R::SOURCE })
 }
 
-/// The median, and how far the samples that agree with it lie apart; `None` when too few do. Samples can be off when
-/// something else (firmware, an outer hypervisor) had the CPU in between.
+/// The median, and how far the samples that agree with it lie apart; `None` when too few do.
 fn steady_median(samples: &mut [u64; SAMPLES]) -> Option<(u64, u64)> {
     samples.sort_unstable();
     let median = *samples.get(SAMPLES / 2)?;
@@ -202,7 +223,7 @@ mod tests {
         const SOURCE: Source = Source::Pit;
         fn sample(&mut self, span: Nanoseconds, _: &mut impl FnMut() -> u64) -> Option<Sample> {
             let hz = self.0.remove(0)?;
-            Some(Sample { ticks: hz / 100, elapsed: span })
+            Some(Sample { ticks: hz / 100, elapsed: span, unsure_ticks: 0 })
         }
     }
 
@@ -215,6 +236,23 @@ mod tests {
         let samples = [2_000_000_000, 9_000_000_000, 2_000_010_000, 1_000, 2_000_004_000].map(Some);
         let result = measure(&mut Script(samples.to_vec()), || 0);
         assert_eq!(result, measured(2_000_004_000, 2, Source::Pit));
+    }
+
+    #[test]
+    fn samples_that_are_known_badly_are_taken_again() {
+        /// Every second sample is interrupted: it is wrong, and says how unsure it is.
+        struct Interrupted(u64);
+        impl Reference for Interrupted {
+            const SOURCE: Source = Source::Pit;
+            fn sample(&mut self, span: Nanoseconds, _: &mut impl FnMut() -> u64) -> Option<Sample> {
+                self.0 += 1;
+                let lost = self.0 % 2 * 7_000_000;
+                Some(Sample { ticks: 30_000_000 + lost, elapsed: span, unsure_ticks: lost })
+            }
+        }
+        let mut reference = Interrupted(0);
+        assert_eq!(measure(&mut reference, || 0), measured(3_000_000_000, 0, Source::Pit));
+        assert_eq!(reference.0, 10);
     }
 
     #[test]
@@ -266,7 +304,8 @@ mod tests {
             if let Some((median, spread)) = steady_median(&mut sorted) {
                 prop_assert!(samples.contains(&median) && spread <= AGREE_PPM);
             }
-            let _ = Sample { ticks, elapsed: Nanoseconds(elapsed) }.hz();
+            let sample = Sample { ticks, elapsed: Nanoseconds(elapsed), unsure_ticks: samples[0] };
+            let _ = (sample.hz(), sample.unsure_ppm());
         }
     }
 }

@@ -43,6 +43,45 @@ fn ticks_in(span: Nanoseconds, hz: u64) -> u64 {
     span.0.saturating_mul(hz) / NANOSECONDS_PER_SECOND
 }
 
+/// What a reference showed, and the counter just before and after.
+#[derive(Clone, Copy, Debug)]
+struct Moment<T> {
+    reference: T,
+    before: u64,
+    after: u64,
+}
+
+impl<T> Moment<T> {
+    fn of(counter: &mut impl FnMut() -> u64, read: impl FnOnce() -> T) -> Self {
+        let before = counter();
+        let reference = read();
+        Self { reference, before, after: counter() }
+    }
+
+    const fn width(&self) -> u64 {
+        self.after.wrapping_sub(self.before)
+    }
+
+    /// The sample from here to `end`, which is `elapsed` later, measured from middle to middle.
+    fn until(&self, end: &Self, elapsed: Nanoseconds) -> Sample {
+        let middle = |moment: &Self| moment.before.wrapping_add(moment.width() / 2);
+        let unsure_ticks = (self.width() / 2).saturating_add(end.width() / 2);
+        Sample { ticks: middle(end).wrapping_sub(middle(self)), elapsed, unsure_ticks }
+    }
+}
+
+/// How often a moment is tried to be caught undisturbed.
+const TRIES: usize = 8;
+
+/// The moment of several in which the counter advanced least.
+fn closest<T>(counter: &mut impl FnMut() -> u64, mut read: impl FnMut() -> T) -> Moment<T> {
+    let first = Moment::of(counter, &mut read);
+    (1..TRIES).fold(first, |best, _| {
+        let next = Moment::of(counter, &mut read);
+        if next.width() < best.width() { next } else { best }
+    })
+}
+
 /// The ACPI power-management timer.
 #[derive(Debug)]
 pub struct PmTimer<P: PortIo> {
@@ -65,10 +104,9 @@ impl<P: PortIo> PmTimer<P> {
         self.ports.read_u32(self.port) & self.mask
     }
 
-    /// Waits for the timer's next step; `None` when it stands still.
-    fn next_step(&mut self) -> Option<u32> {
-        let before = self.read();
-        (0..MAX_EQUAL_READS).map(|_| self.read()).find(|&now| now != before)
+    /// Reads the timer and the counter as closely together as a few tries allow.
+    fn read_with(&mut self, counter: &mut impl FnMut() -> u64) -> Moment<u32> {
+        closest(counter, || self.read())
     }
 }
 
@@ -77,10 +115,8 @@ impl<P: PortIo> Reference for PmTimer<P> {
 
     fn sample(&mut self, span: Nanoseconds, counter: &mut impl FnMut() -> u64) -> Option<Sample> {
         let wanted = ticks_in(span, PM_TIMER_HZ);
-        let start = self.next_step()?;
-        let first = counter();
-        let mut last = start;
-        let mut equal = 0;
+        let start = self.read_with(counter);
+        let (mut last, mut equal) = (start.reference, 0);
         for _ in 0..MAX_READS {
             let now = self.read();
             equal = if now == last { equal + 1 } else { 0 };
@@ -88,10 +124,10 @@ impl<P: PortIo> Reference for PmTimer<P> {
                 return None;
             }
             last = now;
-            let passed = u64::from(now.wrapping_sub(start) & self.mask);
-            if passed >= wanted {
-                let ticks = counter().wrapping_sub(first);
-                return Some(Sample { ticks, elapsed: duration(passed, PM_TIMER_HZ) });
+            if u64::from(now.wrapping_sub(start.reference) & self.mask) >= wanted {
+                let end = self.read_with(counter);
+                let passed = u64::from(end.reference.wrapping_sub(start.reference) & self.mask);
+                return Some(start.until(&end, duration(passed, PM_TIMER_HZ)));
             }
         }
         None
@@ -109,6 +145,17 @@ impl<P: PortIo> Pit<P> {
     pub const fn new(ports: P) -> Self {
         Self { ports }
     }
+
+    /// Loads `count` with the gate closed; whether the output is low then, as it must be. It is high where there is no
+    /// 8254, or where an emulated one counts with the gate closed and this CPU was away for the whole count.
+    fn load(&mut self, count: u16, idle: u8) -> bool {
+        let [low, high] = count.to_le_bytes();
+        self.ports.write_u8(PIT_GATE, idle);
+        self.ports.write_u8(PIT_CONTROL, ONE_SHOT);
+        self.ports.write_u8(PIT_CHANNEL_2, low);
+        self.ports.write_u8(PIT_CHANNEL_2, high);
+        self.ports.read_u8(PIT_GATE) & OUTPUT == 0
+    }
 }
 
 impl<P: PortIo> Reference for Pit<P> {
@@ -116,24 +163,22 @@ impl<P: PortIo> Reference for Pit<P> {
 
     fn sample(&mut self, span: Nanoseconds, counter: &mut impl FnMut() -> u64) -> Option<Sample> {
         let count = u16::try_from(ticks_in(span, PIT_HZ)).ok()?;
-        let [low, high] = count.to_le_bytes();
         let idle = self.ports.read_u8(PIT_GATE) & !(GATE | SPEAKER);
-        self.ports.write_u8(PIT_GATE, idle);
-        self.ports.write_u8(PIT_CONTROL, ONE_SHOT);
-        self.ports.write_u8(PIT_CHANNEL_2, low);
-        self.ports.write_u8(PIT_CHANNEL_2, high);
-        if self.ports.read_u8(PIT_GATE) & OUTPUT != 0 {
-            // The output must be low now: there is no 8254.
+        if !(0..TRIES).any(|_| self.load(count, idle)) {
             return None;
         }
-        self.ports.write_u8(PIT_GATE, idle | GATE);
-        let first = counter();
-        let ended = (0..MAX_READS).any(|_| self.ports.read_u8(PIT_GATE) & OUTPUT != 0);
-        let ticks = counter().wrapping_sub(first);
+        let start = Moment::of(counter, || self.ports.write_u8(PIT_GATE, idle | GATE));
+        let mut before = counter();
+        let end = (0..MAX_READS).find_map(|_| {
+            let output = self.ports.read_u8(PIT_GATE) & OUTPUT;
+            let after = counter();
+            let moment = Moment { reference: (), before, after };
+            before = after;
+            (output != 0).then_some(moment)
+        });
         self.ports.write_u8(PIT_GATE, idle);
         // The first clock loads the count (Intel 8254 data sheet, mode 0).
-        let elapsed = duration(u64::from(count).saturating_add(1), PIT_HZ);
-        ended.then_some(Sample { ticks, elapsed })
+        Some(start.until(&end?, duration(u64::from(count).saturating_add(1), PIT_HZ)))
     }
 }
 
@@ -149,15 +194,13 @@ impl Reference for MeasuredTsc {
 
     fn sample(&mut self, span: Nanoseconds, counter: &mut impl FnMut() -> u64) -> Option<Sample> {
         let wanted = self.0.ticks(span);
-        let (start, first) = (tsc::read(), counter());
-        loop {
-            let passed = tsc::read().wrapping_sub(start);
-            if passed >= wanted {
-                let ticks = counter().wrapping_sub(first);
-                return Some(Sample { ticks, elapsed: self.0.nanoseconds(passed) });
-            }
+        let start = closest(counter, tsc::read);
+        while tsc::read().wrapping_sub(start.reference) < wanted {
             core::hint::spin_loop();
         }
+        let end = closest(counter, tsc::read);
+        let passed = end.reference.wrapping_sub(start.reference);
+        Some(start.until(&end, self.0.nanoseconds(passed)))
     }
 }
 
