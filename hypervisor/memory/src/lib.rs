@@ -20,8 +20,9 @@
 //! Make a reference or slice into guest memory, allocate on the path of an exit, or decide which VM runs.
 //!
 //! # Unsafe
-//! Physical memory is raw memory. It is touched in `direct`, `guest::window`, `guest::copy`, `heap`, `host::cpu`,
-//! `host::start` and `host::view`; all that decides which memory is safe code over numbers.
+//! Physical memory is raw memory. `direct` reaches frames, `host` calls it for frames that it owns, `guest::access` and
+//! `guest::copy` reach guests' memory, and `heap` makes arenas. What decides who owns which memory, `frames`, and what
+//! a guest's space consists of, `guest::map` and `guest::extent`, is safe code over numbers.
 //!
 //! There is one CPU now. When others come, what [`HostMemory`] unmaps or frees waits for a flush epoch, which
 //! `host::cpu::flush` starts; nothing else changes.
@@ -44,7 +45,10 @@ mod testing;
 
 pub use error::HostMemoryError;
 pub use frames::{BLOCK_BYTES, FrameError, Frames, Usage, Zone};
-pub use guest::{Extent, ExtentKind, GuestAccess, GuestMap, GuestMapError, NestedFormat, Window};
+pub use guest::{
+    Extent, ExtentKind, GuestAccess, GuestMap, GuestMapConfig, GuestMapError, MappedWindow, NestedFormat, Window,
+    activate_window,
+};
 pub use heap::{Heap, HeapUsage};
 pub use host::{
     DeviceWindow, HostFrames, HostMemory, HostSpace, SharedMemory, StackTop, View, Views, global,

@@ -49,7 +49,7 @@ impl SmallBlock {
         let mut run = 0;
         for frame in 0..FRAMES_PER_BLOCK {
             run = if get(&self.free, frame) { run + 1 } else { 0 };
-            if run == count {
+            if run > 0 && run == count {
                 return Some(frame + 1 - count);
             }
         }

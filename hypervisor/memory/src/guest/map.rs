@@ -186,6 +186,11 @@ impl GuestMap {
         self.extents.as_slice()
     }
 
+    /// What is at `gpa`: how an exit for a guest-physical address is told apart.
+    pub fn find(&self, gpa: Gpa) -> Option<&Extent> {
+        self.extents.find(gpa)
+    }
+
     /// The nested tables, for nCR3 or the EPT pointer.
     pub fn nested_root(&self) -> Hpa {
         self.nested_root

@@ -4,6 +4,8 @@ pub mod access;
 mod copy;
 pub mod extent;
 pub mod map;
+#[cfg(test)]
+mod tests;
 mod trees;
 pub mod window;
 
@@ -11,4 +13,4 @@ pub use access::GuestAccess;
 pub use extent::{Extent, ExtentKind};
 pub use map::{GuestMap, GuestMapConfig, GuestMapError, HIGH_RAM_START, LOW_RAM_MAX_BYTES};
 pub use trees::NestedFormat;
-pub use window::{MappedWindow, Window};
+pub use window::{MappedWindow, Window, activate_window};

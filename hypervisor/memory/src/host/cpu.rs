@@ -9,6 +9,10 @@ use paging::Flush;
 /// Above this many pages dropping everything is cheaper than naming each.
 const MAX_SINGLE_FLUSHES: u64 = 32;
 
+/// CR4: global pages (Intel SDM 325462, volume 3, section 2.5).
+#[cfg(target_os = "none")]
+const CR4_PGE: i32 = 1 << 7;
+
 /// Drops the translations of the host's tree that `flush` names from this CPU.
 pub(super) fn flush(flush: Flush) {
     let Flush::Span { start, len_bytes } = flush else { return };
@@ -52,20 +56,25 @@ pub(super) unsafe fn continue_on(
     entry: extern "sysv64" fn(usize) -> !,
     argument: usize,
 ) -> ! {
-    // A call pushes the return address: `entry` finds its stack aligned as the ABI has it. The zero under it ends
-    // backtraces.
+    // Clearing CR4.PGE also drops translations that firmware's tables had marked global: no entry of ours is. A call
+    // pushes the return address, so that `entry` finds its stack aligned as the ABI has it; a frame pointer of zero
+    // ends backtraces.
     // SAFETY: the caller vouches for both; this code is in the image.
     unsafe {
         core::arch::asm!(
-            "mov cr3, {root}",
-            "mov rsp, {stack}",
+            "mov cr3, rsi",
+            "mov rax, cr4",
+            "and rax, {without_pge}",
+            "mov cr4, rax",
+            "mov rsp, rdx",
             "xor ebp, ebp",
-            "call {entry}",
+            "call rcx",
             "ud2",
-            root = in(reg) root.as_u64(),
-            stack = in(reg) stack_top,
-            entry = in(reg) entry,
+            without_pge = const !CR4_PGE,
             in("rdi") argument,
+            in("rsi") root.as_u64(),
+            in("rdx") stack_top,
+            in("rcx") entry,
             options(noreturn),
         );
     }

@@ -1,5 +1,7 @@
 //! Memory before there is a frame allocator: one run of whole blocks from which the first tables and the allocator's
 //! own metadata are cut.
+//!
+//! Unsafe because the pool is raw memory; it touches only what it has cut.
 
 use crate::direct::Direct;
 use crate::error::HostMemoryError;

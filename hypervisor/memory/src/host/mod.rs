@@ -2,6 +2,8 @@
 //!
 //! Bring-up: [`HostSpace::build`] and [`HostSpace::activate`] on boot's tables, then [`start`] on our own. From then on
 //! the memory is behind one lock, [`global`].
+//!
+//! Unsafe because frames that were just taken are zeroed through their address.
 
 mod cpu;
 mod early;
@@ -9,6 +11,8 @@ mod scrub;
 mod space;
 mod start;
 mod tables;
+#[cfg(test)]
+pub(crate) mod tests;
 mod view;
 
 pub use space::{DeviceWindow, HostSpace, StackTop};

@@ -1,4 +1,6 @@
 //! The host's address space: the tree that CR3 points to, and where the next mapping of each kind goes.
+//!
+//! Unsafe because the first tree is written through boot's identity map, which the caller vouches for.
 
 use super::early::{Plan, Pool};
 use super::tables::HostTables;
@@ -141,16 +143,24 @@ impl HostSpace {
 }
 
 impl HostMemory {
+    /// The boot CPU's stack, from its lowest byte to one past its highest.
+    pub fn boot_stack(&self) -> core::ops::Range<u64> {
+        let StackTop(top) = self.space.boot_stack();
+        top - STACK_BYTES..top
+    }
+
     /// A new stack of `len_bytes`, rounded up to pages, above a guard page.
     ///
     /// # Errors
     /// [`HostMemoryError`] when memory or addresses are used up.
     pub fn allocate_stack(&mut self, len_bytes: u64) -> Result<StackTop, HostMemoryError> {
         let len_bytes = len_bytes.next_multiple_of(PAGE_BYTES);
-        let frames = self.allocate((len_bytes / PAGE_BYTES) as usize)?.into_range();
         let bottom = self.space.stacks.take(len_bytes)?;
-        self.map(bottom, frames, Attributes::memory(Permissions::READ_WRITE))?;
-        Ok(StackTop(bottom + len_bytes))
+        let frames = self.allocate((len_bytes / PAGE_BYTES) as usize)?.into_range();
+        match self.map(bottom, frames, Attributes::memory(Permissions::READ_WRITE)) {
+            Ok(()) => Ok(StackTop(bottom + len_bytes)),
+            Err(error) => self.free_range(frames).and(Err(error)),
+        }
     }
 
     /// Maps the registers at `range`, for ever. What else lies in their pages becomes visible too.

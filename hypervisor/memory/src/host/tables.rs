@@ -1,4 +1,6 @@
 //! The memory that page tables lie in: the host's own, and guests', which are charged.
+//!
+//! Unsafe because entries are reached by physical address; each access first asks the frames whether it is a table of ours.
 
 use super::HostMemory;
 use crate::direct::Direct;
