@@ -6,13 +6,15 @@
 extern crate std;
 
 use crate::platform::{COM1, COM1_GSI};
-use crate::testing::{self, FakeCx, inb, outb, saved};
+use crate::testing::{self, Act, FakeCx, FromNumber, inb, outb, saved};
 use crate::{Access, Width, WindowOffset};
 use crate::{AcpiPm, Device, I8042, I8254, I8259Pair, Ioapic, ResetControl, RtcCmos, Uart16550};
-use base::state::SavedState;
+use base::state::{Reader, SavedState};
 use base::{Gsi, Instant, Port};
+use core::fmt::Debug;
+use proptest::prelude::*;
 use seams::Level;
-use std::{format, fs, path::PathBuf};
+use std::{format, fs, path::PathBuf, vec::Vec};
 
 fn file(section: &str, version: u16) -> PathBuf {
     let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/state");
@@ -33,14 +35,21 @@ fn for_each_device(check: &mut impl Check) {
 
 /// What is done with each device.
 trait Check {
-    fn device<D: SavedState + PartialEq + core::fmt::Debug>(&mut self, golden: D, new: D);
+    fn device<D>(&mut self, golden: D, new: D)
+    where
+        D: Device + SavedState + Clone + PartialEq + Debug,
+        D::Address: FromNumber;
 }
 
 /// Loads the file of version 1 and compares.
 struct Load;
 
 impl Check for Load {
-    fn device<D: SavedState + PartialEq + core::fmt::Debug>(&mut self, golden: D, mut new: D) {
+    fn device<D>(&mut self, golden: D, mut new: D)
+    where
+        D: Device + SavedState + Clone + PartialEq + Debug,
+        D::Address: FromNumber,
+    {
         let path = file(D::SECTION, 1);
         let bytes = fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         testing::load(&mut new, &bytes);
@@ -52,11 +61,54 @@ impl Check for Load {
 struct WriteMissing;
 
 impl Check for WriteMissing {
-    fn device<D: SavedState + PartialEq + core::fmt::Debug>(&mut self, golden: D, _new: D) {
+    fn device<D>(&mut self, golden: D, _new: D)
+    where
+        D: Device + SavedState + Clone + PartialEq + Debug,
+        D::Address: FromNumber,
+    {
         let path = file(D::SECTION, D::VERSION);
         if !path.exists() {
             fs::write(path, saved(&golden)).unwrap();
         }
+    }
+}
+
+/// Damages the saved state; what is loaded all the same must be fit for use.
+struct Damage {
+    /// Where, and by which bits.
+    changes: Vec<(usize, u8)>,
+    acts: Vec<Act>,
+}
+
+impl Check for Damage {
+    fn device<D>(&mut self, golden: D, new: D)
+    where
+        D: Device + SavedState + Clone + PartialEq + Debug,
+        D::Address: FromNumber,
+    {
+        let mut bytes = saved(&golden);
+        let len = bytes.len();
+        for (at, bits) in &self.changes {
+            bytes[at % len] ^= bits;
+        }
+        let mut loaded = new.clone();
+        let Ok(Some(section)) = Reader::new(&bytes).next_section() else { return };
+        match section.load_into(&mut loaded) {
+            Ok(()) => testing::survive(loaded, new, &self.acts, |_, _, _| {}),
+            Err(_) => assert_eq!(loaded, new, "a refused state leaves the device as it was"),
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn damaged_state_is_refused_or_harmless(
+        changes in proptest::collection::vec((any::<usize>(), any::<u8>()), 1..4),
+        acts in testing::acts(prop_oneof![
+            0..0x80u32, 0xa0..0xa2u32, 0x3f8..0x400u32, 0x600..0x60cu32, Just(0xcf9u32)
+        ]),
+    ) {
+        for_each_device(&mut Damage { changes, acts });
     }
 }
 
