@@ -154,6 +154,7 @@ fn configuration(dir: &Path) -> String {
         "Dir::Etc::sourcelist \"{dir}/sources.list\";\n\
          Dir::State::lists \"{dir}/lists\";\n\
          Dir::Cache \"{dir}/cache\";\n\
+         APT::Keep-Downloaded-Packages \"false\";\n\
          // Our folders are not for the unprivileged user that apt would fetch as.\n\
          APT::Sandbox::User \"root\";\n"
     )
@@ -166,17 +167,23 @@ fn backports(release: &str) -> String {
 
 /// The line for backports: on the mirror that the computer already uses; empty when it has backports.
 fn backports_source(release: &str) -> Result<String> {
+    // Works before any list was fetched.
     let mut ask = Command::new("apt-get");
-    ask.args(["indextargets", "--format", "$(RELEASE) $(REPO_URI)", "Created-By: Packages"]);
-    let sources = process::output("asking apt for its sources", &mut ask)?;
-    let mirror_of =
-        |release: &str| sources.lines().find_map(|line| line.strip_prefix(release)?.strip_prefix(' '));
+    ask.args(["update", "--print-uris"]);
+    let uris = process::output("asking apt for its sources", &mut ask)?;
     let backports = backports(release);
-    if mirror_of(&backports).is_some() {
+    if mirror_of(&backports, &uris).is_some() {
         return Ok(String::new());
     }
-    let mirror = mirror_of(release).with_context(|| format!("apt has no source for Debian {release}"))?;
+    let mirror =
+        mirror_of(release, &uris).with_context(|| format!("apt has no source for Debian {release}"))?;
     Ok(format!("deb [signed-by={ARCHIVE_KEYS}] {mirror} {backports} main"))
+}
+
+/// The mirror that has a suite, from lines such as `'http://mirror/debian/dists/bookworm/InRelease' NAME 0`.
+fn mirror_of<'a>(suite: &str, uris: &'a str) -> Option<&'a str> {
+    let tail = format!("/dists/{suite}/InRelease'");
+    uris.lines().find_map(|line| Some(line.strip_prefix('\'')?.split_once(&tail)?.0))
 }
 
 fn only_file_in(folder: &Path) -> Result<PathBuf> {
@@ -208,6 +215,14 @@ mod tests {
     fn a_stanza_without_a_checksum_is_no_package() {
         assert_eq!(Package::parse("Package: x\nVersion: 1\n"), None);
         assert_eq!(Package::parse(""), None);
+    }
+
+    #[test]
+    fn a_suite_is_found_on_its_mirror() {
+        let uris = "'http://m.example/debian/dists/bookworm/InRelease' m.example_InRelease 0 \n\
+                    'http://s.example/debian/dists/bookworm-updates/InRelease' x 0 \n";
+        assert_eq!(mirror_of("bookworm", uris), Some("http://m.example/debian"));
+        assert_eq!(mirror_of("bookworm-backports", uris), None);
     }
 
     #[test]
