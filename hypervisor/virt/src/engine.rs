@@ -5,6 +5,7 @@ use crate::frames::{FrameSource, OutOfFrames};
 use crate::vcpu_type::Vcpu;
 use base::{CpuId, Hpa};
 use core::fmt;
+use memory::NestedFormat;
 
 /// Why a CPU cannot run guests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +80,13 @@ impl Engine {
     pub fn new_vcpu(&self, nested_root: Hpa, frames: &mut impl FrameSource) -> Result<Vcpu, OutOfFrames> {
         match self {
             Self::Amd(engine) => amd::vcpu::Vcpu::new(engine, nested_root, frames).map(Vcpu::Amd),
+        }
+    }
+
+    /// The format of the nested page tables that its vCPUs walk.
+    pub const fn nested_format(&self) -> NestedFormat {
+        match self {
+            Self::Amd(_) => NestedFormat::Npt,
         }
     }
 

@@ -3,9 +3,11 @@
 //! Why unsafe: a frame is raw memory known by two addresses, and the processor reads and writes it behind the
 //! compiler's back. [`Frames`] is the proof that both addresses name the same memory and that nobody else uses it.
 
-use base::{Hpa, PAGE_BYTES};
+use base::{Hpa, PAGE_BYTES, PhysRange};
 use core::fmt;
 use core::ptr::NonNull;
+use log::error;
+use memory::SharedMemory;
 
 /// One or more contiguous 4 KiB frames, owned.
 #[derive(Debug)]
@@ -77,4 +79,24 @@ pub trait FrameSource {
 
     /// Takes frames back.
     fn give_back(&mut self, frames: Frames);
+}
+
+/// The machine's memory, the source in the hypervisor itself.
+impl FrameSource for &'static SharedMemory {
+    fn take(&mut self, count: usize) -> Result<Frames, OutOfFrames> {
+        let taken = self.lock().allocate(count).map_err(|_| OutOfFrames { count })?;
+        let pointer = taken.pointer();
+        let hpa = taken.into_range().start();
+        // SAFETY: `allocate` gave exactly these frames to us alone, mapped at `pointer` until they are freed, which
+        // takes the value that is made here.
+        Ok(unsafe { Frames::new(hpa, pointer, count) })
+    }
+
+    fn give_back(&mut self, frames: Frames) {
+        let len_bytes = (frames.count as u64).saturating_mul(PAGE_BYTES);
+        let freed = PhysRange::new(frames.hpa, len_bytes).map(|range| self.lock().free_range(range));
+        if let Ok(Err(error)) = freed {
+            error!("{} frames at {} are lost: {error}", frames.count, frames.hpa);
+        }
+    }
 }

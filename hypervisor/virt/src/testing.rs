@@ -1,4 +1,4 @@
-//! Frames from the host's heap, for tests.
+//! Frames from the host's heap, for tests. Unsafe because frames are raw memory.
 
 use crate::frames::{FrameSource, Frames, OutOfFrames};
 use base::Hpa;
