@@ -1,4 +1,6 @@
 //! The local APIC in x2APIC mode (Intel SDM, volume 3, section 11.12).
+//!
+//! Unsafe because it writes model-specific registers.
 
 use crate::cpu::{cpuid, rdmsr, wrmsr};
 

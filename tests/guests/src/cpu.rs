@@ -1,4 +1,6 @@
 //! Ports, registers and instructions, one thin function each.
+//!
+//! Unsafe because each is an instruction of assembly.
 
 use core::arch::asm;
 pub use core::arch::x86_64::__cpuid_count as cpuid;

@@ -7,6 +7,8 @@
 //!
 //! `#DB` and `#BP` are noted and returned from; interrupts are counted and acknowledged; an exception with no RESUME
 //! is printed and ends the guest.
+//!
+//! Unsafe because descriptor tables and handlers are below the language.
 
 use crate::{checks, cpu, println};
 use core::arch::{asm, global_asm};

@@ -1,4 +1,6 @@
 //! Exceptions reach the guest's own handlers with the right vector, error code, RIP, CR2 and DR6.
+//!
+//! Unsafe because the exceptions are raised on purpose, in assembly.
 
 #![no_std]
 #![no_main]

@@ -1,4 +1,6 @@
 //! HLT sleeps until a timer's interrupt, from the local APIC and from the 8254, and the TSC counts on meanwhile.
+//!
+//! Unsafe because it writes model-specific registers.
 
 #![no_std]
 #![no_main]

@@ -1,5 +1,7 @@
 //! Model-specific registers: unknown ones fault, those of the guest's own keep their values over exits, and EFER
 //! follows its rules.
+//!
+//! Unsafe because it writes model-specific registers, also in ways that must fault.
 
 #![no_std]
 #![no_main]

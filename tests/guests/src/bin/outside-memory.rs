@@ -1,4 +1,6 @@
 //! Addresses where nothing is read as ones and swallow writes, as on a PC; the VM goes on.
+//!
+//! Unsafe because it accesses addresses that no object has.
 
 #![no_std]
 #![no_main]

@@ -1,4 +1,6 @@
 //! Ports: the UART's registers, the CMOS clock, ports where nothing is, and string instructions.
+//!
+//! Unsafe because string instructions write memory.
 
 #![no_std]
 #![no_main]

@@ -1,4 +1,6 @@
 //! A triple fault ends this VM, and only this VM.
+//!
+//! Unsafe because it takes the processor's IDT away.
 
 #![no_std]
 #![no_main]
