@@ -12,6 +12,15 @@ pub enum Kind {
     BzImage,
 }
 
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::LinuxElf => "Linux ELF",
+            Self::BzImage => "Linux bzImage",
+        })
+    }
+}
+
 /// Something recognized that cannot be loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {

@@ -26,6 +26,8 @@ use devices::{
 };
 use seams::ByteSource;
 
+const NANOSECONDS_PER_SECOND: u64 = 1_000_000_000;
+
 /// Whether a device answered an access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim {
@@ -56,7 +58,7 @@ impl Board {
         Self {
             uart: Uart16550::new(place::COM1, place::COM1_GSI),
             pit: I8254::new(),
-            rtc: RtcCmos::new(),
+            rtc: RtcCmos::new(settings.wall_clock_at_zero.0 / NANOSECONDS_PER_SECOND),
             pm: AcpiPm::new(),
             keyboard: I8042::new(),
             reset: ResetControl::new(),

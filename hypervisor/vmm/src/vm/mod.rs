@@ -138,6 +138,11 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         &mut self.vcpu
     }
 
+    /// Its vCPU and its memory, to be given back: the VM has ended for good.
+    pub fn into_parts(self) -> (V, M) {
+        (self.vcpu, self.memory)
+    }
+
     /// Its memory.
     pub fn memory(&self) -> &M {
         &self.memory

@@ -289,3 +289,17 @@ fn what_cannot_be_continued_from_ends_the_vm_with_the_reason() {
     assert_eq!(reason(Exit::Unexpected(0x7f)), "vm demo: ended: unexpected exit, code 0x7f");
     assert_eq!(reason(Exit::TaskSwitch), "vm demo: ended: hardware task switch, which is not supported");
 }
+
+#[test]
+fn the_real_time_clock_shows_the_hosts_wall_clock() {
+    let mut vm = started(|_| {});
+    // 2001-09-09 01:46:40, ten seconds later; the registers hold BCD.
+    let mut host = FakeHost { now: Instant::default().after(Nanoseconds::from_secs(10)), timer: None };
+    for (register, value) in
+        [(0x09, 0x01), (0x08, 0x09), (0x07, 0x09), (0x04, 0x01), (0x02, 0x46), (0x00, 0x50)]
+    {
+        vm.vcpu.then(out(0x70, 1, register)).then(inp(0x71, 1));
+        vm.serve(&mut host);
+        assert_eq!(vm.vcpu.state.gprs.get(Gpr::Rax) & 0xff, value, "register {register:#x}");
+    }
+}
