@@ -46,8 +46,8 @@ mod testing;
 pub use error::HostMemoryError;
 pub use frames::{BLOCK_BYTES, FrameError, Frames, Usage, Zone};
 pub use guest::{
-    Extent, ExtentKind, GuestAccess, GuestMap, GuestMapConfig, GuestMapError, MappedWindow, NestedFormat, Window,
-    activate_window,
+    Extent, ExtentKind, GuestAccess, GuestMap, GuestMapConfig, GuestMapError, MappedWindow, NestedFormat,
+    Window, activate_window,
 };
 pub use heap::{Heap, HeapUsage};
 pub use host::{

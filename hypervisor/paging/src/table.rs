@@ -88,6 +88,6 @@ pub trait TableMemory {
     fn allocate_table(&mut self) -> Result<Hpa, OutOfTables>;
 
     /// Takes back `table`, which no entry leads to any more. A processor may still have cached that one did: the
-    /// frame serves another purpose only after the [`Flush`] of the operation has been applied.
+    /// frame serves another purpose only after the [`Flush`](crate::Flush) of the operation has been applied.
     fn free_table(&mut self, table: Hpa);
 }
