@@ -208,7 +208,7 @@ impl Device for AcpiPm {
 }
 
 impl SavedState for AcpiPm {
-    const SECTION: &'static str = "acpi_pm";
+    const SECTION: &'static str = "acpi-pm";
     const VERSION: u16 = 1;
     type Image = AcpiPmState;
 
@@ -330,7 +330,7 @@ mod tests {
     fn saved_events_that_do_not_exist_are_refused() {
         let mut pm = AcpiPm::new();
         let image = AcpiPmState { enable: 0x8000, ..pm.save() };
-        assert_eq!(pm.load(image), Err(StateError::OutOfRange { section: "acpi_pm", field: "enable" }));
+        assert_eq!(pm.load(image), Err(StateError::OutOfRange { section: "acpi-pm", field: "enable" }));
     }
 
     proptest! {

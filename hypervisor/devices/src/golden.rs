@@ -5,12 +5,14 @@
 
 extern crate std;
 
+use crate::lapic::{Accepted, LocalApic, Role};
+use crate::message::{DeliveryMode, Destination, InterruptMessage, Trigger};
 use crate::platform::{COM1, COM1_GSI};
 use crate::testing::{self, Act, FakeCx, FromNumber, inb, outb, saved};
 use crate::{Access, Width, WindowOffset};
 use crate::{AcpiPm, Device, I8042, I8254, I8259Pair, Ioapic, ResetControl, RtcCmos, Uart16550};
 use base::state::{Reader, SavedState};
-use base::{Gsi, Instant, Port};
+use base::{ApicId, Gsi, Instant, Port, Vector};
 use core::fmt::Debug;
 use proptest::prelude::*;
 use seams::Level;
@@ -45,16 +47,20 @@ trait Check {
 struct Load;
 
 impl Check for Load {
-    fn device<D>(&mut self, golden: D, mut new: D)
+    fn device<D>(&mut self, golden: D, new: D)
     where
         D: Device + SavedState + Clone + PartialEq + Debug,
         D::Address: FromNumber,
     {
-        let path = file(D::SECTION, 1);
-        let bytes = fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        testing::load(&mut new, &bytes);
-        assert_eq!(new, golden);
+        load_golden(golden, new);
     }
+}
+
+fn load_golden<D: SavedState + PartialEq + Debug>(golden: D, mut new: D) {
+    let path = file(D::SECTION, 1);
+    let bytes = fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    testing::load(&mut new, &bytes);
+    assert_eq!(new, golden);
 }
 
 /// Writes the file of the newest version if there is none.
@@ -66,10 +72,14 @@ impl Check for WriteMissing {
         D: Device + SavedState + Clone + PartialEq + Debug,
         D::Address: FromNumber,
     {
-        let path = file(D::SECTION, D::VERSION);
-        if !path.exists() {
-            fs::write(path, saved(&golden)).unwrap();
-        }
+        write_missing(&golden);
+    }
+}
+
+fn write_missing<D: SavedState>(golden: &D) {
+    let path = file(D::SECTION, D::VERSION);
+    if !path.exists() {
+        fs::write(path, saved(golden)).unwrap();
     }
 }
 
@@ -115,12 +125,14 @@ proptest! {
 #[test]
 fn every_golden_file_loads() {
     for_each_device(&mut Load);
+    load_golden(local_apic(), new_local_apic());
 }
 
 #[test]
 #[ignore = "writes into the source tree"]
 fn write_golden_files() {
     for_each_device(&mut WriteMissing);
+    write_missing(&local_apic());
 }
 
 /// A UART that drives its interrupt, with bytes in a FIFO that has wrapped around.
@@ -231,4 +243,27 @@ fn i8042() -> I8042 {
     outb(&mut kbc, &mut cx, 0x64, 0xaa);
     outb(&mut kbc, &mut cx, 0x64, 0xd1);
     kbc
+}
+
+fn new_local_apic() -> LocalApic {
+    LocalApic::new(ApicId(0), Role::Bootstrap)
+}
+
+/// A local APIC with a level-triggered interrupt in service, an edge that waits, and a periodic timer.
+fn local_apic() -> LocalApic {
+    const LVT_TIMER: u32 = 0x320;
+    const INITIAL_COUNT: u32 = 0x380;
+    const DIVIDE: u32 = 0x3e0;
+    let (mut lapic, now) = (new_local_apic(), Instant(1_000_000));
+    lapic.enter_virtual_wire_mode();
+    for (offset, value) in [(LVT_TIMER, 0x2_00ec), (DIVIDE, 0xb), (INITIAL_COUNT, 100_000)] {
+        lapic.write_mmio(offset, value, now);
+    }
+    let (delivery, destination) = (DeliveryMode::Fixed, Destination::Physical(0));
+    for (vector, trigger) in [(0x39, Trigger::Level), (0x31, Trigger::Edge)] {
+        let message = InterruptMessage { vector: Vector(vector), delivery, destination, trigger };
+        assert_eq!(lapic.accept(&message.into()), Accepted::Queued);
+    }
+    assert_eq!(lapic.acknowledge(), Some(Vector(0x39)));
+    lapic
 }

@@ -17,7 +17,7 @@
 //! edge-triggered one when it rises unmasked, and a masked edge is lost. Lines are logical levels, so polarity is kept
 //! but changes nothing.
 //!
-//! Invariant: remote IRR is set only in entries that are [level-triggered](Entry::is_level_triggered).
+//! Invariant: remote IRR is set only in entries that are level-triggered.
 //!
 //! Sources: Intel 82093AA datasheet (290566), section 3; for the EOI register, Intel 82801 (ICH9) datasheet (316972),
 //! section 13.5.

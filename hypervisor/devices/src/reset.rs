@@ -72,7 +72,7 @@ impl Device for ResetControl {
 }
 
 impl SavedState for ResetControl {
-    const SECTION: &'static str = "reset_control";
+    const SECTION: &'static str = "reset-control";
     const VERSION: u16 = 1;
     type Image = ResetControlState;
 

@@ -389,7 +389,7 @@ impl Device for RtcCmos {
 }
 
 impl SavedState for RtcCmos {
-    const SECTION: &'static str = "rtc_cmos";
+    const SECTION: &'static str = "rtc-cmos";
     const VERSION: u16 = 1;
     type Image = RtcCmosState;
 

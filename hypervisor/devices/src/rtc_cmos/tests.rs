@@ -215,7 +215,7 @@ fn impossible_dates_become_the_nearest_possible_ones() {
 #[test]
 fn saved_state_is_checked_field_by_field() {
     let (mut rtc, _) = clock();
-    let out_of_range = |field| Err(StateError::OutOfRange { section: "rtc_cmos", field });
+    let out_of_range = |field| Err(StateError::OutOfRange { section: "rtc-cmos", field });
     let good = rtc.save();
     assert_eq!(rtc.load(RtcCmosState { index: 0x80, ..good.clone() }), out_of_range("index"));
     assert_eq!(rtc.load(RtcCmosState { a: 0xa6, ..good.clone() }), out_of_range("a"));
