@@ -21,15 +21,6 @@ impl fmt::Display for Kind {
     }
 }
 
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::LinuxElf => "ELF",
-            Self::BzImage => "bzImage",
-        })
-    }
-}
-
 /// Something recognized that cannot be loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {

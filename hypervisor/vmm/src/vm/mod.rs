@@ -148,11 +148,6 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         &self.memory
     }
 
-    /// Takes the VM apart, so that its vCPU and memory can be given back.
-    pub fn into_parts(self) -> (V, M) {
-        (self.vcpu, self.memory)
-    }
-
     /// Its console: what the guest wrote is read here, and what is offered the guest can read once it is served.
     pub fn console_mut(&mut self) -> &mut VmConsole {
         &mut self.board.fabric.local.console
