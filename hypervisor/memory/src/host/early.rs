@@ -38,7 +38,7 @@ impl Plan {
         Self {
             blocks: blocks as usize,
             small_blocks: (FIRST_SMALL_BLOCKS + pieces + blocks / 64) as usize,
-            tables_bytes: (FIRST_TABLES + pieces + blocks / 512) * PAGE_BYTES,
+            tables_bytes: (FIRST_TABLES + pieces) * PAGE_BYTES,
         }
     }
 
