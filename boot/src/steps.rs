@@ -23,6 +23,9 @@ use uefi::Status;
 /// How long a failure stays on the screen before firmware goes on, which may clear it.
 const READING_TIME: Duration = Duration::from_secs(2);
 
+/// What becomes of memory that nothing but boot needs: it is free when firmware's is.
+const ONLY_FOR_BOOT: RegionKind = RegionKind::BootServices;
+
 /// Firmware's entry.
 #[uefi::entry]
 fn efi_main() -> Status {
@@ -38,24 +41,24 @@ fn efi_main() -> Status {
 
 fn run(console: &mut Console, tsc_at_start: u64) -> Result<Infallible, Failure> {
     check_cpu()?;
-    let mut memory = Allocations::default();
+    let memory = Allocations::default();
     let load_options = machine::load_options();
     let mut source = EspSource::of_this_image()?;
 
-    let (config_file, config) = read_config(console, &mut source, &mut memory)?;
+    let (config_file, config) = read_config(console, &mut source, &memory)?;
     let mut files = vec![config_file];
-    read_named_files(console, &mut source, &mut memory, &config, &mut files)?;
-    let overrides = overrides::collect(&read_overrides(&mut source, &mut memory)?, &load_options)?;
+    read_named_files(console, &mut source, &memory, &config, &mut files)?;
+    let overrides = overrides::collect(&read_overrides(&mut source, &memory)?, &load_options)?;
 
     let entropy = machine::entropy(console);
-    let (image, entry) = load_hypervisor(&mut source, &mut memory, &entropy)?;
+    let (image, entry) = load_hypervisor(&mut source, &memory, &entropy)?;
     drop(source);
 
     let stack = memory.claim("the boot stack", BOOT_STACK_BYTES, RegionKind::BootStack)?;
-    let tables = build_tables(&mut memory, &image)?;
+    let tables = build_tables(&memory, &image)?;
     let block = memory.claim("the handoff", MAX_TOTAL_BYTES as u64, RegionKind::Handoff)?;
     let handoff = Handoff {
-        memory_map: memory_map::build(&machine::memory_map()?, memory.claims()),
+        memory_map: memory_map::build(&machine::memory_map()?, &memory.claims()),
         rsdp: machine::rsdp(),
         smbios: machine::smbios(),
         entropy: entropy.for_kernel(),
@@ -75,7 +78,7 @@ fn run(console: &mut Console, tsc_at_start: u64) -> Result<Infallible, Failure> 
     handoff::encode(&handoff)?;
 
     console.line(format_args!("cofferdam: boot: entering hypervisor at {entry:#x}"));
-    leave_and_jump(Departure { handoff, memory, block, entry })
+    leave_and_jump(Departure { handoff, memory: &memory, block, entry })
 }
 
 /// Checks that the CPU can be handed over.
@@ -92,10 +95,10 @@ fn check_cpu() -> Result<(), Failure> {
 /// The configuration, as file 0 of the handoff and as what it says; the console moves to the port that it names.
 fn read_config(
     console: &mut Console,
-    source: &mut EspSource,
-    memory: &mut Allocations,
+    source: &mut impl FileSource,
+    memory: &Allocations,
 ) -> Result<(File, Config), Failure> {
-    let file = read_file(source, memory, config::FILE_NAME, None)?;
+    let file = read_file(source, memory, config::FILE_NAME, None, RegionKind::Files)?;
     let config = config::parse_bytes(file.bytes)?;
     console.move_to(config.host.console.port());
     Ok((describe(console, config::FILE_NAME, &file), config))
@@ -104,8 +107,8 @@ fn read_config(
 /// Every file that the configuration names, once each.
 fn read_named_files(
     console: &mut Console,
-    source: &mut EspSource,
-    memory: &mut Allocations,
+    source: &mut impl FileSource,
+    memory: &Allocations,
     config: &Config,
     files: &mut Vec<File>,
 ) -> Result<(), Failure> {
@@ -114,41 +117,43 @@ fn read_named_files(
         if files.iter().any(|file| file.path == path) {
             continue;
         }
-        let file = read_file(source, memory, path, Some(position))?;
+        let file = read_file(source, memory, path, Some(position), RegionKind::Files)?;
         files.push(describe(console, path, &file));
     }
     Ok(())
 }
 
-/// Reads the file at `path`, relative to Cofferdam's directory, into memory of its own.
-fn read_file(
-    source: &mut EspSource,
-    memory: &mut Allocations,
+/// Reads the file at `path`, relative to Cofferdam's directory, into memory of its own, which is to be handed over as
+/// `kind`.
+fn read_file<'a>(
+    source: &mut impl FileSource,
+    memory: &'a Allocations,
     path: &str,
     named_at: Option<Position>,
-) -> Result<Claim, Failure> {
+    kind: RegionKind,
+) -> Result<Claim<'a>, Failure> {
     let place = place_on_esp(path);
     let failed = |problem| Failure::File { place: place.clone(), named_at, problem };
     let len_bytes = source.len_bytes(&place).map_err(|error| failed(FileProblem::Source(error)))?;
     if len_bytes == 0 {
         return Err(failed(FileProblem::Empty));
     }
-    let claim = memory.claim("a file", len_bytes, RegionKind::Files);
+    let claim = memory.claim("a file", len_bytes, kind);
     let claim = claim.map_err(|_| failed(FileProblem::TooLarge(len_bytes)))?;
     source.read(&place, claim.bytes).map_err(|error| failed(FileProblem::Source(error)))?;
     Ok(claim)
 }
 
 /// The entry of the handoff for `file`; says that it is there.
-fn describe(console: &mut Console, path: &str, file: &Claim) -> File {
+fn describe(console: &mut Console, path: &str, file: &Claim<'_>) -> File {
     let size = ByteSize(file.range.len_bytes());
     console.line(format_args!("cofferdam: boot: read {path}: {size}"));
     File { path: path.into(), range: file.range, sha256: Sha256::digest(&*file.bytes).into() }
 }
 
 /// The file of overrides; empty if there is none.
-fn read_overrides(source: &mut EspSource, memory: &mut Allocations) -> Result<Vec<u8>, Failure> {
-    match read_file(source, memory, OVERRIDES_FILE, None) {
+fn read_overrides(source: &mut impl FileSource, memory: &Allocations) -> Result<Vec<u8>, Failure> {
+    match read_file(source, memory, OVERRIDES_FILE, None, ONLY_FOR_BOOT) {
         Ok(file) => Ok(file.bytes.to_vec()),
         Err(Failure::File {
             problem: FileProblem::Source(SourceError::NotFound) | FileProblem::Empty,
@@ -160,11 +165,11 @@ fn read_overrides(source: &mut EspSource, memory: &mut Allocations) -> Result<Ve
 
 /// Loads the hypervisor to a random place; also its entry's virtual address.
 fn load_hypervisor(
-    source: &mut EspSource,
-    memory: &mut Allocations,
+    source: &mut impl FileSource,
+    memory: &Allocations,
     entropy: &Entropy,
 ) -> Result<(Image, u64), Failure> {
-    let file = read_file(source, memory, HYPERVISOR_FILE, None)?;
+    let file = read_file(source, memory, HYPERVISOR_FILE, None, ONLY_FOR_BOOT)?;
     let elf = Elf::parse(file.bytes)?;
     let claim = memory.claim("the hypervisor", elf.len_bytes(), RegionKind::HypervisorImage)?;
     let virtual_start = image_start(claim.range, entropy.for_image_start());
@@ -179,7 +184,7 @@ fn load_hypervisor(
 }
 
 /// The page tables at entry.
-fn build_tables(memory: &mut Allocations, image: &Image) -> Result<Claim, Failure> {
+fn build_tables<'a>(memory: &'a Allocations, image: &Image) -> Result<Claim<'a>, Failure> {
     let largest = if cpu::has_huge_pages() { PageSize::Huge } else { PageSize::Large };
     let identity_end = identity_end(memory_map::ram_end(&machine::memory_map()?));
     let layout = Layout { image, identity_end, largest, jump_page: cpu::jump_page() };

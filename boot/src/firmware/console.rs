@@ -1,10 +1,10 @@
 //! Where boot speaks: firmware's console, and the serial line unless firmware's console already goes there. Once
-//! firmware is gone, the serial line alone.
+//! firmware is gone, the serial line alone. `unsafe` only to look at device paths that others have open.
 
 use super::uart::{Setup, Uart};
-use alloc::format;
+use alloc::{format, vec::Vec};
 use base::Port;
-use boot::device_path::has_uart;
+use boot::device_path::serial_port;
 use core::fmt::{Arguments, Write};
 use core::sync::atomic::{AtomicBool, Ordering};
 use uefi::boot::{OpenProtocolAttributes, OpenProtocolParams, SearchType};
@@ -31,58 +31,60 @@ pub(super) fn is_firmware_gone() -> bool {
 
 /// Both consoles as one.
 pub(crate) struct Console {
+    /// The serial ports that firmware's console goes to.
+    mirrored: Vec<Port>,
     port: Port,
     uart: Option<Uart>,
-    /// Firmware's console is on a serial line.
-    is_mirrored: bool,
 }
 
 impl Console {
     /// Firmware's console, and the first serial port.
     pub(crate) fn new() -> Self {
-        let is_mirrored = !is_firmware_gone() && is_firmware_on_serial();
-        Self { port: FIRST_PORT, uart: find(FIRST_PORT, is_mirrored), is_mirrored }
+        let mirrored = if is_firmware_gone() { Vec::new() } else { firmwares_ports() };
+        let mut console = Self { mirrored, port: FIRST_PORT, uart: None };
+        console.uart = console.find(FIRST_PORT);
+        console
     }
 
     /// Goes on at the serial port that the configuration names, if it names one.
     pub(crate) fn move_to(&mut self, port: Option<Port>) {
         if let Some(port) = port.filter(|port| *port != self.port) {
             self.port = port;
-            self.uart = find(port, self.is_mirrored);
+            self.uart = self.find(port);
         }
     }
 
     /// Says one line.
     pub(crate) fn line(&mut self, text: Arguments<'_>) {
         let line = format!("{text}\r\n");
-        let firmware = !is_firmware_gone();
-        if firmware {
+        if !is_firmware_gone() {
             uefi::system::with_stdout(|out| {
                 // Nothing can be done about a console that does not work.
                 let _ = out.write_str(&line);
             });
         }
-        if let Some(uart) = self.uart.as_ref().filter(|_| !(firmware && self.is_mirrored)) {
+        if let Some(uart) = &self.uart {
             uart.send(&line);
         }
     }
+
+    /// The UART at `port`, unless firmware's console has it.
+    fn find(&self, port: Port) -> Option<Uart> {
+        let setup = if is_firmware_gone() { Setup::Keep } else { Setup::Program };
+        if self.mirrored.contains(&port) { None } else { Uart::find(port, setup) }
+    }
 }
 
-fn find(port: Port, is_mirrored: bool) -> Option<Uart> {
-    let setup = if is_mirrored || is_firmware_gone() { Setup::Keep } else { Setup::Program };
-    Uart::find(port, setup)
-}
-
-/// Whether one of the devices behind firmware's console is a serial line.
-fn is_firmware_on_serial() -> bool {
+/// The serial ports behind firmware's console.
+fn firmwares_ports() -> Vec<Port> {
     let devices = uefi::boot::locate_handle_buffer(SearchType::ByProtocol(&CONSOLE_OUT_DEVICE));
-    devices.is_ok_and(|handles| handles.iter().any(|handle| is_serial(*handle)))
+    devices.map(|handles| handles.iter().copied().filter_map(port_of).collect()).unwrap_or_default()
 }
 
-fn is_serial(handle: Handle) -> bool {
+fn port_of(handle: Handle) -> Option<Port> {
     let params = OpenProtocolParams { handle, agent: uefi::boot::image_handle(), controller: None };
     // SAFETY: the path is read at once; no driver is loaded or unloaded meanwhile.
     let path =
         unsafe { uefi::boot::open_protocol::<DevicePath>(params, OpenProtocolAttributes::GetProtocol) };
-    path.is_ok_and(|path| has_uart(path.as_bytes()))
+    serial_port(path.ok()?.as_bytes())
 }

@@ -11,13 +11,13 @@ use uefi::Status;
 use uefi::runtime::ResetType;
 
 /// What is needed on the way out.
-pub(crate) struct Departure {
+pub(crate) struct Departure<'a> {
     /// All but the memory map and the time of leaving, which are known only then.
     pub(crate) handoff: Handoff,
     /// What boot has claimed.
-    pub(crate) memory: Allocations,
+    pub(crate) memory: &'a Allocations,
     /// Where the handoff goes.
-    pub(crate) block: Claim,
+    pub(crate) block: Claim<'a>,
     /// The virtual address of the hypervisor's entry.
     pub(crate) entry: u64,
 }
@@ -26,13 +26,13 @@ pub(crate) struct Departure {
 ///
 /// The heap is boot's own and works on. What could fail was rehearsed with the memory map of a moment ago; should
 /// firmware's last map be different enough to be refused, the machine is reset with a line on the serial port.
-pub(crate) fn leave_and_jump(departure: Departure) -> ! {
+pub(crate) fn leave_and_jump(departure: Departure<'_>) -> ! {
     let Departure { mut handoff, memory, block, entry } = departure;
     // SAFETY: no protocol is open any more, and nothing of firmware's is used below but the memory map, which is
     // memory of boot's.
     let map = unsafe { uefi::boot::exit_boot_services(None) };
     console::firmware_is_gone();
-    handoff.memory_map = memory_map::build(&machine::descriptors(&map), memory.claims());
+    handoff.memory_map = memory_map::build(&machine::descriptors(&map), &memory.claims());
     handoff.tsc_at_exit = cpu::time_stamp();
     // Freeing it would be a call of firmware's.
     mem::forget(map);

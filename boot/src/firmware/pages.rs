@@ -4,23 +4,25 @@ use alloc::vec::Vec;
 use base::{Hpa, PAGE_BYTES, PhysRange};
 use boot::Failure;
 use boot::page_tables::Table;
+use core::cell::RefCell;
 use core::ptr::NonNull;
 use core::slice;
 use handoff::{MemoryRegion, RegionKind};
 use uefi::boot::{AllocateType, MemoryType};
 
-/// Memory that was allocated and is never freed by boot.
-pub(crate) struct Claim {
+/// Memory that was allocated and zeroed.
+pub(crate) struct Claim<'a> {
     /// The bytes that were asked for; the rest of the last page is zero.
     pub(crate) range: PhysRange,
     /// The same, at their own address, as all memory is under UEFI (UEFI 2.10, section 2.3.4).
-    pub(crate) bytes: &'static mut [u8],
+    pub(crate) bytes: &'a mut [u8],
 }
 
-/// All claims so far.
+/// All claims so far, in whole pages. They are given back when this is dropped, so that the next boot entry has them
+/// if boot fails; on the way to the hypervisor it never is.
 #[derive(Default)]
 pub(crate) struct Allocations {
-    claims: Vec<MemoryRegion>,
+    claims: RefCell<Vec<MemoryRegion>>,
 }
 
 impl Allocations {
@@ -29,16 +31,15 @@ impl Allocations {
     /// # Errors
     /// [`Failure::Memory`] naming `what`.
     pub(crate) fn claim(
-        &mut self,
+        &self,
         what: &'static str,
         len_bytes: u64,
         kind: RegionKind,
-    ) -> Result<Claim, Failure> {
-        let failure = Failure::Memory { what, len_bytes };
-        let (pages, range) = allocate(len_bytes).ok_or(failure)?;
-        self.claims.push(MemoryRegion { range, kind });
-        // SAFETY: firmware has just given these pages to boot alone; every claim is for as long as boot runs, and the
-        // whole of it is initialized here.
+    ) -> Result<Claim<'_>, Failure> {
+        let (pages, range) = allocate(len_bytes).ok_or(Failure::Memory { what, len_bytes })?;
+        self.claims.borrow_mut().push(MemoryRegion { range, kind });
+        // SAFETY: firmware has just given these pages to boot alone; they stay until `self` is dropped, which the
+        // slice cannot outlive; all of them are initialized here.
         let all = unsafe {
             pages.write_bytes(0, range.len_bytes() as usize);
             slice::from_raw_parts_mut(pages.as_ptr(), range.len_bytes() as usize)
@@ -47,9 +48,21 @@ impl Allocations {
         Ok(Claim { range: PhysRange::new(range.start(), len_bytes).unwrap_or(range), bytes })
     }
 
-    /// What was claimed, in whole pages.
-    pub(crate) fn claims(&self) -> &[MemoryRegion] {
-        &self.claims
+    /// What was claimed.
+    pub(crate) fn claims(&self) -> Vec<MemoryRegion> {
+        self.claims.borrow().clone()
+    }
+}
+
+impl Drop for Allocations {
+    fn drop(&mut self) {
+        for region in self.claims.get_mut() {
+            let Some(start) = NonNull::new(region.range.start().as_u64() as *mut u8) else { continue };
+            // SAFETY: the pages were allocated with this start and count, and no slice of them is left. What firmware
+            // refuses to take back is lost to the next boot entry, which is all that can be done.
+            let _ =
+                unsafe { uefi::boot::free_pages(start, (region.range.len_bytes() / PAGE_BYTES) as usize) };
+        }
     }
 }
 

@@ -26,7 +26,7 @@ const MAX_POLLS: u32 = 20_000;
 /// Who sets the line's speed and format.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Setup {
-    /// Firmware's console uses the line and has set it.
+    /// Whoever used the line before.
     Keep,
     /// Boot: 115200 baud, 8 data bits, no parity.
     Program,
