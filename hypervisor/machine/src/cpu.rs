@@ -241,6 +241,13 @@ mod tests {
     }
 
     #[test]
+    fn cpuid_gives_the_registers_in_order() {
+        let [highest, b, c, d] = cpuid(0, 0);
+        let name = [b, d, c].map(u32::to_le_bytes).concat();
+        assert!(highest >= 1 && name.is_ascii(), "{name:?}");
+    }
+
+    #[test]
     fn a_cpu_without_any_leaf_has_no_features() {
         #[derive(Clone)]
         struct Nothing;

@@ -12,7 +12,7 @@
 pub mod dying;
 pub mod uart;
 
-pub use uart::{LineRate, Uart};
+pub use uart::{LineRate, Uart, Wanted};
 
 use crate::log::{Entry, MAX_LINE_BYTES, Reader};
 use crate::port::{GrantedPorts, PortRange};
@@ -69,7 +69,7 @@ impl SerialConsole {
         let uart = Uart::probe(granted(base), base, rate);
         if uart.is_some() {
             INTERRUPTING.store(base.0, Ordering::Relaxed);
-            dying::set_port(base);
+            dying::use_opened(base);
         }
         Self { uart, ..Self::none() }
     }
@@ -107,7 +107,7 @@ impl<P: PortIo> SerialConsole<P> {
         };
         uart.receive(self.received);
         uart.transmit(|| self.transmit.take());
-        uart.want_transmit_interrupt(!self.transmit.is_empty());
+        uart.set_transmit_interrupt(if self.transmit.is_empty() { Wanted::No } else { Wanted::Yes });
     }
 
     /// Offers `text` as far as there is room, with carriage returns.

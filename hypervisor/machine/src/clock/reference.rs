@@ -168,12 +168,13 @@ impl<P: PortIo> Reference for Pit<P> {
             return None;
         }
         let start = Moment::of(counter, || self.ports.write_u8(PIT_GATE, idle | GATE));
-        let mut before = counter();
+        // The output rose after the last read that saw it low had begun, and before the first that saw it high ended.
+        let (mut before, mut between) = (start.before, start.after);
         let end = (0..MAX_READS).find_map(|_| {
             let output = self.ports.read_u8(PIT_GATE) & OUTPUT;
             let after = counter();
             let moment = Moment { reference: (), before, after };
-            before = after;
+            (before, between) = (between, after);
             (output != 0).then_some(moment)
         });
         self.ports.write_u8(PIT_GATE, idle);

@@ -8,14 +8,15 @@ use core::fmt;
 use core::sync::atomic::{AtomicU16, Ordering};
 use seams::PortIo;
 
-/// Where last words go until a console is opened: COM1, if there is a UART.
-static PORT: AtomicU16 = AtomicU16::new(COM_PORTS[0].0.0);
+/// Where last words go once a console was opened; before (0) they go to COM1, if there is a UART.
+static OPENED: AtomicU16 = AtomicU16::new(0);
 
 /// A UART sends a byte in a millisecond at 9600 bit/s; a read of its status takes a microsecond where it is real.
 const MAX_READS: u32 = 100_000;
 
-pub(super) fn set_port(port: Port) {
-    PORT.store(port.0, Ordering::Relaxed);
+/// Sends last words to the UART at `port`, which was set up.
+pub(super) fn use_opened(port: Port) {
+    OPENED.store(port.0, Ordering::Relaxed);
 }
 
 /// Writes to a UART by polling. Once the UART does not take a byte, the rest is dropped.
@@ -27,14 +28,18 @@ pub struct DyingWriter<P: PortIo = GrantedPorts<1>> {
 impl DyingWriter {
     /// Takes the serial line over, whoever used it: nobody will any more.
     pub fn take_over() -> Self {
-        let port = Port(PORT.load(Ordering::Relaxed));
-        Self::new(granted(port), port)
+        match OPENED.load(Ordering::Relaxed) {
+            0 => {
+                let (com1, _) = COM_PORTS[0];
+                Self::on(Uart::probe(granted(com1), com1, LineRate::B115200))
+            }
+            port => Self::on(Some(Uart::assumed(granted(Port(port)), Port(port)))),
+        }
     }
 }
 
 impl<P: PortIo> DyingWriter<P> {
-    fn new(ports: P, port: Port) -> Self {
-        let mut uart = Uart::probe(ports, port, LineRate::B115200);
+    fn on(mut uart: Option<Uart<P>>) -> Self {
         if let Some(uart) = &mut uart {
             uart.silence();
         }
@@ -69,9 +74,13 @@ mod tests {
     use super::*;
     use core::fmt::Write;
 
+    fn writer() -> DyingWriter<FakeUart> {
+        DyingWriter::on(Uart::probe(FakeUart::default(), Port(0x3f8), LineRate::B115200))
+    }
+
     #[test]
     fn a_stuck_uart_ends_the_waiting_and_loses_the_rest() {
-        let mut writer = DyingWriter::new(FakeUart::default(), Port(0x3f8));
+        let mut writer = writer();
         writer.write_str("a").unwrap();
         assert_eq!(writer.uart.as_mut().unwrap().ports().sent, b"a");
         writer.uart.as_mut().unwrap().ports().stuck = true;
@@ -81,7 +90,7 @@ mod tests {
 
     #[test]
     fn line_feeds_get_their_carriage_returns() {
-        let mut writer = DyingWriter::new(FakeUart::default(), Port(0x3f8));
+        let mut writer = writer();
         for text in ["x", "\n"] {
             for byte in text.bytes() {
                 let bytes = if byte == b'\n' { &b"\r\n"[..] } else { &[byte] };

@@ -68,6 +68,15 @@ impl LineRate {
     }
 }
 
+/// Whether an interrupt is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// It is: bytes are left to be sent.
+    Yes,
+    /// It is not.
+    No,
+}
+
 /// A UART that answered.
 #[derive(Debug)]
 pub struct Uart<P> {
@@ -104,7 +113,7 @@ impl<P: PortIo> Uart<P> {
         Some(uart)
     }
 
-    /// The UART at `base` that was set up before: for the interrupt handler.
+    /// The UART at `base` that was set up before: for the interrupt handler and for last words.
     pub(super) const fn assumed(ports: P, base: Port) -> Self {
         Self { ports, base, depth: 1, enabled: 0 }
     }
@@ -124,9 +133,11 @@ impl<P: PortIo> Uart<P> {
     }
 
     /// Turns the transmitter's interrupt on or off; it stays off as long as interrupts are not enabled at all.
-    pub fn want_transmit_interrupt(&mut self, more_is_left: bool) {
-        let wanted = more_is_left && self.enabled & ENABLE_RECEIVE != 0;
-        let enabled = if wanted { self.enabled | ENABLE_TRANSMIT } else { self.enabled & !ENABLE_TRANSMIT };
+    pub fn set_transmit_interrupt(&mut self, wanted: Wanted) {
+        let enabled = match wanted {
+            Wanted::Yes if self.enabled & ENABLE_RECEIVE != 0 => self.enabled | ENABLE_TRANSMIT,
+            Wanted::Yes | Wanted::No => self.enabled & !ENABLE_TRANSMIT,
+        };
         self.enable(enabled);
     }
 
@@ -276,12 +287,12 @@ pub(crate) mod tests {
     #[test]
     fn the_transmit_interrupt_needs_interrupts_at_all() {
         let mut uart = Uart::probe(FakeUart::default(), Port(0x2f8), LineRate::B9600).unwrap();
-        uart.want_transmit_interrupt(true);
+        uart.set_transmit_interrupt(Wanted::Yes);
         assert_eq!(uart.ports().interrupts, 0);
         uart.enable_interrupts();
-        uart.want_transmit_interrupt(true);
+        uart.set_transmit_interrupt(Wanted::Yes);
         assert_eq!(uart.ports().interrupts, 3);
-        uart.want_transmit_interrupt(false);
+        uart.set_transmit_interrupt(Wanted::No);
         assert_eq!(uart.ports().interrupts, 1);
     }
 
