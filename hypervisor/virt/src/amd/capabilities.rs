@@ -1,6 +1,7 @@
 //! What this CPU's AMD-V can do (CPUID 0x8000_000A; APM 24593, volume 3, appendix E.4.9).
 
 use bitflags::bitflags;
+use core::arch::x86_64::CpuidResult;
 use core::fmt::{self, Write};
 
 bitflags! {
@@ -33,12 +34,22 @@ pub struct Capabilities {
     pub asids: u32,
     /// The width of a host-physical address in bits (CPUID 0x8000_0008, EAX 7:0).
     pub physical_bits: u32,
+    /// Whether predictions of branches can be dropped (CPUID 0x8000_0008, EBX bit 12: IBPB).
+    pub has_branch_barrier: bool,
 }
 
+/// CPUID 0x8000_0008, EBX: IBPB.
+const BRANCH_BARRIER: u32 = 1 << 12;
+
 impl Capabilities {
-    /// The capabilities that registers `ebx` and `edx` of the leaf tell.
-    pub const fn from_cpuid(ebx: u32, edx: u32, physical_bits: u32) -> Self {
-        Self { features: Features::from_bits_truncate(edx), asids: ebx, physical_bits }
+    /// The capabilities that CPUID leaves 0x8000_000A (`svm`) and 0x8000_0008 (`sizes`) tell.
+    pub const fn from_cpuid(svm: &CpuidResult, sizes: &CpuidResult) -> Self {
+        Self {
+            features: Features::from_bits_truncate(svm.edx),
+            asids: svm.ebx,
+            physical_bits: sizes.eax & 0xff,
+            has_branch_barrier: sizes.ebx & BRANCH_BARRIER != 0,
+        }
     }
 }
 
@@ -55,6 +66,16 @@ impl fmt::Display for Capabilities {
     }
 }
 
+/// The capabilities of a CPU with `asids` ids, `features` of the register EDX, and 40-bit addresses.
+#[cfg(test)]
+pub const fn capabilities(asids: u32, features: u32) -> Capabilities {
+    let none = CpuidResult { eax: 0, ebx: 0, ecx: 0, edx: 0 };
+    Capabilities::from_cpuid(
+        &CpuidResult { ebx: asids, edx: features, ..none },
+        &CpuidResult { eax: 40, ..none },
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,7 +83,6 @@ mod tests {
 
     #[test]
     fn the_log_names_what_the_cpu_has() {
-        let text = Capabilities::from_cpuid(16, 0x1_0009, 40).to_string();
-        assert_eq!(text, "AMD-V, 16 ASIDs, nested-paging next-rip");
+        assert_eq!(capabilities(16, 0x1_0009).to_string(), "AMD-V, 16 ASIDs, nested-paging next-rip");
     }
 }

@@ -140,11 +140,12 @@ fn injection(field: u64) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::amd::capabilities::capabilities;
     use crate::amd::vcpu::Vcpu;
     use crate::amd::vcpu::tests::vcpu;
     use crate::amd::vmcb::Vmcb;
 
-    const LIMITS: Capabilities = Capabilities::from_cpuid(16, 1, 40);
+    const LIMITS: Capabilities = capabilities(16, 1);
 
     fn reason_after(spoil: impl FnOnce(&mut Vmcb)) -> &'static str {
         let mut vcpu: Vcpu = vcpu();

@@ -64,6 +64,7 @@ impl Vcpu {
 
     fn mask_nmis(&mut self) {
         self.nmi_mask = NmiMask::Masked;
+        self.nmi_window = Wanted::No;
         self.set_iret_intercept(Wanted::Yes);
     }
 

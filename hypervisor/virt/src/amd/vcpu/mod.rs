@@ -13,7 +13,7 @@ mod state;
 #[cfg(test)]
 pub mod tests;
 
-use super::bring_up::Engine;
+use super::bring_up::{Engine, drop_branch_predictions};
 use super::capabilities::{Capabilities, Features};
 use super::event;
 use super::exit::{self, code};
@@ -156,6 +156,7 @@ impl Vcpu {
         let assigned = engine.tags.assign(&mut self.tag);
         self.assign_tag(assigned);
         self.host = Some(engine.host.hpa());
+        drop_branch_predictions(&self.capabilities);
         self.fpu.restore();
         debug_registers::write(&self.breakpoints);
     }
@@ -187,14 +188,14 @@ impl Vcpu {
 
     /// The VMCB.
     #[inline(always)]
-    pub fn vmcb(&self) -> &Vmcb {
+    pub(in crate::amd) fn vmcb(&self) -> &Vmcb {
         // SAFETY: as for `block_mut`, with shared access to `self`.
         unsafe { self.vmcb.pointer().cast::<Vmcb>().as_ref() }
     }
 
     /// The VMCB, to change.
     #[inline(always)]
-    pub fn vmcb_mut(&mut self) -> &mut Vmcb {
+    pub(in crate::amd) fn vmcb_mut(&mut self) -> &mut Vmcb {
         block_mut(&mut self.vmcb)
     }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::amd::capabilities::Capabilities;
+use crate::amd::capabilities::capabilities;
 use crate::amd::intercepts::DEBUG_EXCEPTION;
 use crate::testing::HostFrames;
 use ::vcpu::Vcpu as _;
@@ -9,9 +9,9 @@ use vcpu::Exception;
 /// A vCPU that was never entered, as on a CPU with all features.
 pub fn vcpu() -> Vcpu {
     let maps = PermissionMaps { msrs: Hpa::from_low_bits(0x1000), ports: Hpa::from_low_bits(0x3000) };
-    let capabilities = Capabilities::from_cpuid(16, u32::MAX, 40);
     let root = Hpa::from_low_bits(0x6000);
-    let mut vcpu = Vcpu::build(capabilities, maps, Method::Fxsave, root, &mut HostFrames).unwrap();
+    let mut vcpu =
+        Vcpu::build(capabilities(16, u32::MAX), maps, Method::Fxsave, root, &mut HostFrames).unwrap();
     vcpu.vmcb_mut().control.asid = 1;
     vcpu
 }
