@@ -29,6 +29,7 @@ pub mod progress;
 pub mod run;
 pub mod scenario;
 pub mod setup;
+pub mod symbolize;
 pub mod terminal;
 pub mod test;
 pub mod toolchain;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use xtask::image::{self, Kernels, Request, Table};
-use xtask::{bench, build, check, demo, run, setup, test};
+use xtask::{bench, build, check, demo, run, setup, symbolize, test};
 
 /// Everything one does with Cofferdam, a bare-metal hypervisor.
 ///
@@ -33,6 +33,8 @@ enum Command {
     Bench(bench::Bench),
     /// Check formatting, lints, documentation, the order of crates, sizes and unsafe code
     Check(check::Options),
+    /// Name the functions in the epitaph of a hypervisor that died
+    Symbolize(symbolize::Options),
     /// Install or fetch what the other commands need (they do so by themselves)
     Setup,
 }
@@ -76,6 +78,7 @@ fn execute(command: Command) -> Result<ExitCode> {
         Command::Test(options) => test::command(&options),
         Command::Bench(bench) => bench::command(bench).map(|()| ExitCode::SUCCESS),
         Command::Check(options) => Ok(check::command(&options)),
+        Command::Symbolize(options) => symbolize::command(&options).map(|()| ExitCode::SUCCESS),
         Command::Setup => setup::command().map(|()| ExitCode::SUCCESS),
     }
 }
