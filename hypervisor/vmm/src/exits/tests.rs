@@ -3,9 +3,9 @@
 extern crate std;
 
 use crate::testing::{
-    ENTRY, FakeHost, FakeMemory, FakeVcpu, INTERRUPTS_ON, RAM_BYTES, inp, out, rdmsr, started, wrmsr,
+    ENTRY, FakeHost, FakeMemory, FakeVcpu, INTERRUPTS_ON, RAM_BYTES, inp, out, rdmsr, start, started, wrmsr,
 };
-use crate::vm::{Ending, Fault, Served, Vm};
+use crate::vm::{Ending, Fault, Lifecycle, Served, Vm};
 use base::{Gpa, Instant, Port};
 use proptest::prelude::*;
 use std::{vec, vec::Vec};
@@ -410,6 +410,9 @@ proptest! {
         let mut vm = started(|vcpu| vcpu.length = None);
         let mut host = FakeHost::default();
         for (exit, registers, enabled) in steps {
+            if matches!(vm.lifecycle(), Lifecycle::Created | Lifecycle::Ended(_)) {
+                start(&mut vm, &host);
+            }
             vm.memory.put(ENTRY, &code);
             vm.vcpu.then(move |vcpu| {
                 let names = [Gpr::Rax, Gpr::Rcx, Gpr::Rdx, Gpr::Rdi];
