@@ -22,7 +22,7 @@
 //!
 //! [`main`] takes the arguments `[FILTER] [--long] [--list]` and prints one line per scenario,
 //! `scenario TAB passed|failed TAB seconds TAB name`, which `cargo xtask test` reads; the reason of a failure
-//! stands on lines before it. At most two emulators run at once. The serial log of each run is kept in the
+//! stands on lines before it. At most [`AT_ONCE`] run at once. The serial log of each run is kept in the
 //! build folder below `scenarios/`. Everything that must be built is built before: [`prepare`].
 
 use std::fs::File;
@@ -39,8 +39,8 @@ use crate::build::{self, Hypervisor};
 use crate::emulator::{Emulator, Machine};
 use crate::guest::{self, Kernel};
 use crate::image::{self, Contents, Table};
+use crate::paths;
 use crate::setup::{self, Need};
-use crate::{paths, progress};
 
 /// A test of the whole.
 #[derive(Clone, Copy)]
@@ -175,8 +175,8 @@ pub fn prepare() -> Result<()> {
     Ok(())
 }
 
-/// How many emulators run at once. More do not finish earlier on small machines, and make time-outs likely.
-const AT_ONCE: usize = 2;
+/// How many scenarios run at once. More do not finish earlier on small computers, and make time-outs likely.
+pub const AT_ONCE: usize = 2;
 
 /// The `main` of a program of scenarios.
 #[must_use]
@@ -225,7 +225,6 @@ fn run_all(scenarios: &[Scenario]) -> usize {
 
 /// Runs one; a panic in it is a failure like any other.
 fn run(scenario: &Scenario) -> (Result<()>, Duration) {
-    let _step = progress::Step::start(scenario.name);
     let begin = Instant::now();
     let body = || (scenario.run)(&Lab::new(scenario.name)?);
     let result = std::panic::catch_unwind(body)

@@ -28,10 +28,12 @@ struct Report<'a> {
 /// Prepares and runs the scenarios, and prints a line for each as it ends.
 pub fn run(options: &Options) -> Result<Outcome> {
     process::quiet("building the scenarios", toolchain::host_cargo().args(["build", "--package", "system"]))?;
-    if scenario_names(options)?.is_empty() {
+    let names = scenario_names(options)?;
+    if names.is_empty() {
         return Ok(Outcome { counts: Counts::default(), times: Vec::new() });
     }
     scenario::prepare()?;
+    println!("{} scenarios, {} at a time:", names.len(), scenario::AT_ONCE);
     let mut command = program(options);
     let mut child = command
         .stdin(Stdio::null())
