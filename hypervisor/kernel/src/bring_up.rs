@@ -1,0 +1,165 @@
+//! The order in which the host comes up.
+//!
+//! ```text
+//!  on boot's tables:  exceptions ─ handoff ─ CPU protection ─ our tables
+//!  on our tables:     memory ─ stacks ─ configuration ─ serial line ─ ACPI ─ interrupts, clock ─ virtualization ─ VMs
+//! ```
+//!
+//! Unsafe because the handoff block is read where boot put it, and because each step here fulfils what the unsafe
+//! functions of `machine` and `memory` ask for: that it is done once, on this CPU, in this order.
+
+mod board;
+mod stacks;
+
+use crate::dying::refuse;
+use crate::frames::VirtFrames;
+use crate::guests::{Ground, Guests};
+use crate::line::Line;
+use crate::operator::Desk;
+use crate::power::Power;
+use crate::run::{self, Alarm, Host};
+use crate::version;
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::vec::Vec;
+use base::{CpuId, Instant, Nanoseconds};
+use config::{Config, LogLevel};
+use console::Terminal;
+use handoff::{HEADER_BYTES, Handoff, Header};
+use log::{LevelFilter, info, warn};
+use machine::clock::HostClock;
+use machine::cpu::{Cpu, Features};
+use memory::{HostSpace, SharedMemory, View};
+use paging::Level;
+use sched::RunQueue;
+
+/// What passes from boot's tables to ours; on the heap, which lies in the image.
+struct Passage {
+    handoff: Handoff,
+    cpu: Cpu,
+    protection: Features,
+}
+
+/// The first half, on boot's page tables and stack.
+pub fn on_boot_tables(handoff_address: u64) -> ! {
+    machine::log::init(LevelFilter::Info);
+    stacks::install_first();
+    let handoff = read_handoff(handoff_address).unwrap_or_else(|error| refuse(&error));
+    stacks::tell_epitaph(&handoff.image, &[stacks::of_boot(&handoff)]);
+    let cpu = Cpu::detect();
+    let protection = machine::cpu::protect(&cpu);
+    let largest_leaf = if cpu.has(Features::PAGES_1G) { Level::Pointer } else { Level::Directory };
+    // SAFETY: boot has mapped all memory at its physical address (docs/boot.md), and nothing of ours uses free memory yet.
+    let space = unsafe { HostSpace::build(&handoff, largest_leaf) }.unwrap_or_else(|error| refuse(&error));
+    let passage = Box::into_raw(Box::new(Passage { handoff, cpu, protection }));
+    // SAFETY: this is the boot CPU, interrupts are masked since entry, the descriptor tables and the passage are in
+    // the image, and boot's stack and the handoff's block are not used again.
+    unsafe { space.activate(on_own_tables, passage.expose_provenance()) }
+}
+
+/// Reads and checks the handoff block.
+fn read_handoff(address: u64) -> Result<Handoff, handoff::HandoffError> {
+    let start = core::ptr::with_exposed_provenance::<u8>(address as usize);
+    // SAFETY: boot passes the address of the block, which has a header at least and is mapped (docs/boot.md).
+    let header = unsafe { &*start.cast::<[u8; HEADER_BYTES]>() };
+    let len_bytes = Header::parse(header)?.total_bytes();
+    // SAFETY: the header is boot's and undamaged, so the block is as long as it says.
+    handoff::parse(unsafe { core::slice::from_raw_parts(start, len_bytes) })
+}
+
+/// The second half, on our own.
+extern "sysv64" fn on_own_tables(passage: usize) -> ! {
+    // SAFETY: `on_boot_tables` leaked the box for this.
+    let passage = unsafe { Box::from_raw(core::ptr::with_exposed_provenance_mut::<Passage>(passage)) };
+    let Passage { handoff, cpu, protection } = *passage;
+    // SAFETY: `activate` has just entered the space that was built from this handoff.
+    let memory = unsafe { memory::host::start(&handoff) }.unwrap_or_else(|error| refuse(&error));
+    stacks::install_guarded(memory, &handoff).unwrap_or_else(|error| refuse(&error));
+
+    let config = read_config(memory, &handoff).unwrap_or_else(|error| refuse(&error));
+    machine::log::set_level(level_filter(config.host.log));
+    let acpi = board::Acpi::read(memory, &handoff);
+    let mut line = Line::open(board::console_port(config.host.console, &acpi));
+    info!("Cofferdam {} ({})", version::VERSION, version::BUILD_ID);
+    info!("booted by {}", handoff.boot_build_id);
+    info!("CPU: {cpu}");
+    info!("protection: {}", names(protection));
+    if !handoff.overrides.is_empty() {
+        info!("boot overrides: {}", handoff.overrides);
+    }
+    acpi.report();
+    line.settle();
+
+    let (clock, calibration) = HostClock::start(&cpu, acpi.pm_timer()).unwrap_or_else(|error| refuse(&error));
+    info!("clock: TSC {calibration}");
+    let mut board = board::Board::take_over(memory, &cpu, &acpi).unwrap_or_else(|error| refuse(&error));
+    board.route_console(config.host.console, &acpi, &mut line);
+    let timer = machine::clock::Timer::start(board.apic, &cpu, clock).unwrap_or_else(|error| refuse(&error));
+    info!("timer: {}", timer.report());
+    line.settle();
+
+    // The decoder makes its tables on the heap at first use: not on an exit.
+    vcpu::decode::prepare();
+    let engine = virt::bring_up(CpuId(0), &mut VirtFrames(memory)).unwrap_or_else(|error| refuse(&error));
+    info!("virtualization: {engine}");
+    acpi.report_iommus();
+    let power = Power(acpi.power());
+    let wall_clock_at_zero = wall_clock_at_zero(&handoff, clock);
+    let ground = Ground { handoff: &handoff, memory, engine: &engine, cpu: &cpu, clock, wall_clock_at_zero };
+    let guests = Guests::new(&config, &ground);
+    let host_lines = Vec::from([
+        format!("CPU {cpu}"),
+        format!("clock TSC {calibration}"),
+        format!("timer {}", timer.report()),
+        format!("virtualization {engine}"),
+    ]);
+    line.settle();
+
+    drop(acpi);
+    run::for_ever(Host {
+        clock,
+        alarm: Alarm { apic: board.apic, timer, clock },
+        engine,
+        memory,
+        queue: RunQueue::new(),
+        desk: Desk { guests, host_lines, memory, power_off_wanted: false },
+        terminal: Terminal::new(config.host.attach),
+        line,
+        power,
+        when_idle: config.host.when_idle,
+    })
+}
+
+/// Parses the configuration once more: what boot made of it is not believed.
+fn read_config(memory: &'static SharedMemory, handoff: &Handoff) -> Result<Config, alloc::string::String> {
+    let file = handoff.files.first().ok_or("the handoff has no configuration")?;
+    let view = View::new(memory, file.range).map_err(|error| format!("{}: {error}", file.path))?;
+    config::parse_bytes(&view).map_err(|error| format!("{error}"))
+}
+
+/// The wall-clock time at [`Instant`] zero. Without a clock in the machine it is 1970, and says so.
+fn wall_clock_at_zero(handoff: &Handoff, clock: &HostClock) -> Nanoseconds {
+    let Some(seconds) = handoff.wall_clock_s else {
+        warn!("the firmware has no wall clock: guests start in 1970");
+        return Nanoseconds(0);
+    };
+    // Boot read it just before it left firmware.
+    let since_boot = clock.tsc().scale.nanoseconds(machine::tsc::read().saturating_sub(handoff.tsc_at_exit));
+    let since_zero = seams::Clock::now(clock).since(Instant(0));
+    let at_now = Nanoseconds::from_secs(seconds).0.saturating_add(since_boot.0);
+    Nanoseconds(at_now.saturating_sub(since_zero.0))
+}
+
+const fn level_filter(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::Error => LevelFilter::Error,
+        LogLevel::Warn => LevelFilter::Warn,
+        LogLevel::Info => LevelFilter::Info,
+        LogLevel::Debug => LevelFilter::Debug,
+        LogLevel::Trace => LevelFilter::Trace,
+    }
+}
+
+fn names(features: Features) -> alloc::string::String {
+    features.iter_names().map(|(name, _)| name).collect::<Vec<_>>().join(" ")
+}

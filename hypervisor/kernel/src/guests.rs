@@ -1,0 +1,239 @@
+//! The VMs of this host: made from the configuration, loaded, and told of when they end.
+
+mod image;
+
+use crate::frames::VirtFrames;
+use alloc::{format, string::String, vec::Vec};
+use base::{Nanoseconds, VmId, VmName};
+use config::Config;
+use core::fmt;
+use handoff::Handoff;
+use image::Files;
+use log::{error, info};
+use machine::clock::HostClock;
+use machine::cpu::{Cpu, Features};
+use memory::{GuestAccess, GuestMap, GuestMapConfig, SharedMemory};
+use vcpu::cpuid::TscStability;
+use vmm::vm::DebugExitPort;
+use vmm::{Host, Lifecycle, RamLayout, Settings, Vm};
+
+/// What a VM may take of the hypervisor's memory for its page tables: 4 MiB, and a 64th of its RAM, which is more than
+/// tables of small pages for all of it.
+const fn table_budget_bytes(ram_bytes: u64) -> u64 {
+    4 * base::MIB + ram_bytes / 64
+}
+
+/// One VM with what the host knows about it.
+pub struct Guest {
+    pub config: config::Vm,
+    /// How long a CPU has served it.
+    pub served: Nanoseconds,
+    /// What there is of it now.
+    pub body: Body,
+}
+
+/// What there is of a VM.
+pub enum Body {
+    /// All of it.
+    Present(Present),
+    /// Its memory has been given back; this is left to say.
+    Gone(String),
+}
+
+/// A VM that runs or can run.
+pub struct Present {
+    pub vm: Vm<virt::Vcpu, GuestAccess>,
+    files: Files,
+}
+
+/// All VMs, in the order of the configuration: a VM's id is its place there.
+pub struct Guests {
+    guests: Vec<Guest>,
+    /// Whose vCPU is loaded on this CPU.
+    pub current: Option<VmId>,
+    memory: &'static SharedMemory,
+}
+
+/// What all VMs of a host have in common.
+pub struct Ground<'a> {
+    pub handoff: &'a Handoff,
+    pub memory: &'static SharedMemory,
+    pub engine: &'a virt::Engine,
+    pub cpu: &'a Cpu,
+    pub clock: &'static HostClock,
+    /// The wall-clock time at [`base::Instant`] zero, since 1970 UTC.
+    pub wall_clock_at_zero: Nanoseconds,
+}
+
+impl Guests {
+    /// Makes the VMs of `config` that start by themselves. One that cannot be made is refused by name; the others are
+    /// made all the same.
+    pub fn new(config: &Config, ground: &Ground<'_>) -> Self {
+        let make = |(index, vm): (u16, &config::Vm)| {
+            let body = if vm.autostart {
+                Present::new(VmId(index), vm, ground)
+                    .map_or_else(|reason| Body::refused(vm.name, reason), Body::Present)
+            } else {
+                Body::Gone(String::from("not started"))
+            };
+            Guest { config: vm.clone(), served: Nanoseconds(0), body }
+        };
+        let guests = (0..).zip(&config.vms).map(make).collect();
+        Self { guests, current: None, memory: ground.memory }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.guests.len()
+    }
+
+    /// All of them with their ids.
+    pub fn iter(&self) -> impl Iterator<Item = (VmId, &Guest)> {
+        (0..).map(VmId).zip(&self.guests)
+    }
+
+    /// All of them with their ids, to change.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (VmId, &mut Guest)> {
+        (0..).map(VmId).zip(&mut self.guests)
+    }
+
+    /// One of them.
+    pub fn get_mut(&mut self, vm: VmId) -> Option<&mut Guest> {
+        self.guests.get_mut(usize::from(vm.0))
+    }
+
+    /// The one of this name.
+    pub fn by_name(&mut self, name: VmName) -> Option<&mut Guest> {
+        self.guests.iter_mut().find(|guest| guest.config.name == name)
+    }
+
+    /// Brings a VM's vCPU onto this CPU, and takes that of the VM before off it. `None` when the VM is gone.
+    #[inline]
+    pub fn switch_to(&mut self, vm: VmId, engine: &mut virt::Engine) -> Option<&mut Present> {
+        if self.current != Some(vm) {
+            self.leave();
+            let present = self.get_mut(vm)?.present()?;
+            present.vm.vcpu_mut().load_on_cpu(engine);
+            self.current = Some(vm);
+        }
+        self.get_mut(vm)?.present()
+    }
+
+    /// Gives back what a VM has that will not run again; `last_words` is what is left of it.
+    pub fn release(&mut self, vm: VmId, last_words: String) {
+        if self.current == Some(vm) {
+            self.leave();
+        }
+        let memory = self.memory;
+        let Some(guest) = self.get_mut(vm) else { return };
+        if let Body::Present(present) = core::mem::replace(&mut guest.body, Body::Gone(last_words)) {
+            present.release(memory);
+        }
+    }
+
+    /// Takes the vCPU that is loaded on this CPU off it.
+    fn leave(&mut self) {
+        let before = self.current.take().and_then(|before| self.get_mut(before));
+        if let Some(present) = before.and_then(Guest::present) {
+            present.vm.vcpu_mut().unload();
+        }
+    }
+}
+
+impl Guest {
+    /// The VM, if it is not gone.
+    #[inline]
+    pub fn present(&mut self) -> Option<&mut Present> {
+        match &mut self.body {
+            Body::Present(present) => Some(present),
+            Body::Gone(_) => None,
+        }
+    }
+}
+
+/// What the VM is doing, for the operator.
+impl fmt::Display for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gone(last_words) => f.write_str(last_words),
+            Self::Present(present) => match present.vm.lifecycle() {
+                Lifecycle::Created => f.write_str("starting"),
+                Lifecycle::Running => f.write_str("running"),
+                Lifecycle::Halted => f.write_str("halted"),
+                Lifecycle::Ended(ending) => write!(f, "ended: {ending}"),
+            },
+        }
+    }
+}
+
+impl Body {
+    /// A VM that could not be made or loaded.
+    pub fn refused(name: VmName, reason: String) -> Self {
+        error!("vm {name}: cannot start: {reason}");
+        Self::Gone(format!("cannot start: {reason}"))
+    }
+}
+
+impl Present {
+    fn new(id: VmId, config: &config::Vm, ground: &Ground<'_>) -> Result<Self, String> {
+        let ram = RamLayout::new(config.memory.0).map_err(|error| format!("{error}"))?;
+        let files = Files::of(config, ground.handoff)?;
+        let map = GuestMap::new(
+            ground.memory,
+            GuestMapConfig {
+                vm: id,
+                ram_bytes: config.memory.0,
+                format: ground.engine.nested_format(),
+                budget_bytes: table_budget_bytes(config.memory.0),
+            },
+        )
+        .map_err(|error| format!("{error}"))?;
+        let nested_root = map.nested_root();
+        let access = GuestAccess::new(map).map_err(|error| format!("{error}"))?;
+        let vcpu = ground
+            .engine
+            .new_vcpu(nested_root, &mut VirtFrames(ground.memory))
+            .map_err(|error| format!("{error}"))?;
+        let stable = ground.cpu.has(Features::INVARIANT_TSC);
+        let settings = Settings {
+            name: config.name,
+            ram,
+            on_reset: config.on_reset,
+            debug_exit: if config.debug_exit { DebugExitPort::Present } else { DebugExitPort::Absent },
+            tsc: ground.clock.tsc().scale,
+            tsc_stability: if stable { TscStability::Invariant } else { TscStability::Unknown },
+            wall_clock_at_zero: ground.wall_clock_at_zero,
+        };
+        Ok(Self { vm: Vm::new(settings, vcpu, access, machine::cpu::cpuid), files })
+    }
+
+    /// Loads the kernel and lets the VM run from its start.
+    pub fn start(&mut self, memory: &'static SharedMemory, host: &impl Host) -> Result<(), String> {
+        let opened = self.files.open(memory)?;
+        let loaded = self.vm.start(&opened.image(&self.files), host).map_err(|error| format!("{error}"))?;
+        let name = self.vm.name();
+        info!("vm {name}: started: {} kernel, entry {:#x}", loaded.kind, loaded.state.rip);
+        Ok(())
+    }
+
+    /// Tells the log how the VM ended and how often it left its guest; returns what remains to be said of it.
+    pub fn tell_ending(&self) -> String {
+        let Some(line) = self.vm.ending_line() else { return String::from("ended by the host") };
+        info!("{line}");
+        if let Some(report) = self.vm.crash_report() {
+            report.lines().for_each(|line| info!("{line}"));
+        }
+        self.vm.stats().lines(self.vm.name()).for_each(|line| info!("{line}"));
+        match self.vm.lifecycle() {
+            Lifecycle::Ended(ending) => format!("ended: {ending}"),
+            _ => String::from("ended"),
+        }
+    }
+
+    fn release(self, memory: &'static SharedMemory) {
+        let (vcpu, access) = self.vm.into_parts();
+        vcpu.release(&mut VirtFrames(memory));
+        // The vCPU is gone, so nothing runs in the map any more.
+        drop(access);
+    }
+}

@@ -1,0 +1,64 @@
+//! The files that a VM starts from: boot put them into memory, and they stay there, so that a reset can load them again.
+
+use alloc::{format, string::String};
+use base::PhysRange;
+use config::RelativePath;
+use handoff::Handoff;
+use memory::{SharedMemory, View};
+use vmm::{File, Image};
+
+/// Where the files of one VM are.
+pub struct Files {
+    kernel: Named,
+    initrd: Option<Named>,
+    cmdline: String,
+}
+
+struct Named {
+    name: String,
+    range: PhysRange,
+}
+
+/// The files, visible as long as this lives.
+pub struct Opened {
+    kernel: View,
+    initrd: Option<View>,
+}
+
+impl Files {
+    /// Finds the files that `vm` names among those that boot has read.
+    pub fn of(vm: &config::Vm, handoff: &Handoff) -> Result<Self, String> {
+        let find = |path: &RelativePath| {
+            let file = handoff.files.iter().find(|file| file.path == path.as_str());
+            let range = file.map(|file| file.range);
+            let range = range.ok_or_else(|| {
+                format!("boot has not read {path}; install boot and hypervisor of one release")
+            })?;
+            Ok::<_, String>(Named { name: String::from(path.as_str()), range })
+        };
+        Ok(Self {
+            kernel: find(&vm.kernel.value)?,
+            initrd: vm.initrd.as_ref().map(|path| find(&path.value)).transpose()?,
+            cmdline: vm.cmdline.clone(),
+        })
+    }
+
+    /// Maps the files.
+    pub fn open(&self, memory: &'static SharedMemory) -> Result<Opened, String> {
+        let view =
+            |file: &Named| View::new(memory, file.range).map_err(|error| format!("{}: {error}", file.name));
+        Ok(Opened { kernel: view(&self.kernel)?, initrd: self.initrd.as_ref().map(view).transpose()? })
+    }
+}
+
+impl Opened {
+    /// The files as the loader wants them.
+    pub fn image<'a>(&'a self, files: &'a Files) -> Image<'a> {
+        let initrd = files.initrd.as_ref().zip(self.initrd.as_ref());
+        Image {
+            kernel: File { name: &files.kernel.name, bytes: &self.kernel },
+            initrd: initrd.map(|(file, view)| File { name: &file.name, bytes: view }),
+            cmdline: &files.cmdline,
+        }
+    }
+}

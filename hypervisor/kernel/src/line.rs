@@ -1,0 +1,114 @@
+//! The serial line as the loop's first task: keys in, log and guests' output out, never waiting.
+
+use crate::guests::{Guest, Present};
+use crate::operator::Desk;
+use backends::console::Output;
+use base::Port;
+use console::Terminal;
+use machine::log::{Entry, Reader};
+use machine::serial::{LineRate, SerialConsole, missed};
+use seams::{ByteSink, ByteSource};
+
+/// How many bytes of a guest's output are taken in one turn of the loop.
+const OUTPUT_PER_TURN: usize = 512;
+
+/// How often the line is polled at most when what is left must go out before the power does.
+const FLUSH_POLLS: u32 = 10_000_000;
+
+/// The line and how far the log has been shown on it.
+pub struct Line {
+    pub serial: SerialConsole,
+    pub log: Reader,
+}
+
+impl Line {
+    /// The line behind the UART at `port`; without a port it leads nowhere.
+    pub fn open(port: Option<Port>) -> Self {
+        let serial = port.map_or(SerialConsole::none(), |port| SerialConsole::open(port, LineRate::B115200));
+        Self { serial, log: Reader::new() }
+    }
+
+    /// During bring-up, when there is no loop yet: sends all that the log has gained.
+    pub fn settle(&mut self) {
+        for _ in 0..FLUSH_POLLS {
+            self.serial.print_log(&mut self.log);
+            self.serial.poll();
+            if self.serial.is_drained() {
+                return;
+            }
+        }
+    }
+
+    /// One turn: what was typed goes to the shell or a guest, what they and the log say goes to the line.
+    pub fn poll(&mut self, terminal: &mut Terminal, desk: &mut Desk) {
+        while let Some(byte) = self.serial.take() {
+            terminal.input(byte, desk);
+        }
+        self.show_log(terminal);
+        if let Some(present) =
+            terminal.attached().and_then(|vm| desk.guests.by_name(vm)).and_then(Guest::present)
+        {
+            show(terminal, present, OUTPUT_PER_TURN);
+        }
+        self.transmit(terminal);
+    }
+
+    /// Shows what the log has gained.
+    pub fn show_log(&mut self, terminal: &mut Terminal) {
+        while terminal.has_room() {
+            match self.log.next_entry() {
+                Some(Entry::Line(line)) => terminal.log_line(&line),
+                Some(Entry::Missed(bytes)) => terminal.log_line(&missed(bytes)),
+                None => return,
+            }
+        }
+    }
+
+    /// Shows all that is left of an ended guest's output, if the terminal is at its console.
+    pub fn show_rest(&mut self, terminal: &mut Terminal, guest: &mut Guest) {
+        if terminal.attached() == Some(guest.config.name)
+            && let Some(present) = guest.present()
+        {
+            show(terminal, present, usize::MAX);
+        }
+    }
+
+    /// Whether bytes wait that the line would take if it were polled again at once.
+    pub fn has_work(&self, terminal: &Terminal) -> bool {
+        terminal.has_output() && self.serial.room_bytes() > 0
+    }
+
+    /// Sends all that waits, as long as the line takes it.
+    pub fn flush(&mut self, terminal: &mut Terminal) {
+        self.show_log(terminal);
+        for _ in 0..FLUSH_POLLS {
+            self.transmit(terminal);
+            if self.serial.is_drained() && !terminal.has_output() {
+                return;
+            }
+        }
+    }
+
+    fn transmit(&mut self, terminal: &mut Terminal) {
+        while self.serial.room_bytes() > 0 {
+            let Some(byte) = terminal.take() else { break };
+            // There is room.
+            let _ = self.serial.offer(byte);
+        }
+        self.serial.poll();
+    }
+}
+
+/// Shows at most `most` bytes of what a guest wrote.
+fn show(terminal: &mut Terminal, guest: &mut Present, most: usize) {
+    for _ in 0..most {
+        if !terminal.has_room() {
+            return;
+        }
+        match guest.vm.console_mut().next_output() {
+            Some(Output::Byte(byte)) => terminal.guest_byte(byte),
+            Some(Output::Missed(bytes)) => terminal.guest_missed(bytes),
+            None => return,
+        }
+    }
+}

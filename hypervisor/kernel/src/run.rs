@@ -1,0 +1,192 @@
+//! The CPU's loop: the host's own tasks, then whoever is next, again and again.
+//!
+//! ```text
+//!   tasks: the line, the log ──► next VM ──► serve ──► what became of it
+//!      ▲                          │ none                       │
+//!      │                          ▼                            │
+//!      └── take interrupts ◄── scrub or sleep ◄────────────────┘
+//! ```
+//!
+//! Interrupts are masked all the way but for the window and the sleep.
+
+use crate::line::Line;
+use crate::operator::Desk;
+use crate::power::Power;
+use alloc::{format, string::String};
+use base::{Instant, Nanoseconds, VmId};
+use config::WhenIdle;
+use console::Terminal;
+use log::{error, info};
+use machine::apic::LocalApic;
+use machine::clock::{HostClock, Timer};
+use machine::{interrupts, tsc};
+use memory::SharedMemory;
+use sched::{RunQueue, Turn};
+use seams::Clock;
+use vmm::Served;
+
+/// What the CPU's loop works with.
+pub struct Host {
+    pub clock: &'static HostClock,
+    pub alarm: Alarm,
+    pub engine: virt::Engine,
+    pub memory: &'static SharedMemory,
+    pub queue: RunQueue,
+    pub desk: Desk,
+    pub terminal: Terminal,
+    pub line: Line,
+    pub power: Power,
+    pub when_idle: WhenIdle,
+}
+
+/// The CPU's one timer, shared by the slice of the VM that is served and that VM's own deadline.
+pub struct Alarm {
+    pub apic: &'static LocalApic,
+    pub timer: Timer,
+    pub clock: &'static HostClock,
+}
+
+/// The CPU as the VM that is served sees it.
+struct Serving<'a> {
+    alarm: &'a Alarm,
+    slice_end: Instant,
+}
+
+impl vmm::Host for Serving<'_> {
+    #[inline]
+    fn now(&self) -> Instant {
+        self.alarm.clock.now()
+    }
+
+    #[inline]
+    fn tsc(&self) -> u64 {
+        tsc::read()
+    }
+
+    #[inline]
+    fn set_guest_timer(&mut self, deadline: Option<Instant>) {
+        let first = deadline.map_or(self.slice_end, |deadline| deadline.min(self.slice_end));
+        self.alarm.set(first);
+    }
+}
+
+impl Alarm {
+    #[inline]
+    fn set(&self, deadline: Instant) {
+        self.timer.arm(self.apic, self.clock, deadline);
+    }
+}
+
+/// Runs the host until it is powered off.
+pub fn for_ever(mut host: Host) -> ! {
+    info!("hypervisor ready: {} VMs", host.desk.guests.len());
+    host.start_guests();
+    loop {
+        host.line.poll(&mut host.terminal, &mut host.desk);
+        interrupts::window();
+        if host.desk.power_off_wanted {
+            host.power_off();
+        }
+        host.step();
+    }
+}
+
+impl Host {
+    /// Every VM that could be made wants the CPU, to be loaded first.
+    fn start_guests(&mut self) {
+        for (vm, guest) in self.desk.guests.iter_mut() {
+            if guest.present().is_some() {
+                self.queue.add(vm);
+            }
+        }
+    }
+
+    /// One turn of the loop: somebody is served, or the CPU rests.
+    fn step(&mut self) {
+        let now = self.clock.now();
+        for (vm, guest) in self.desk.guests.iter_mut() {
+            if guest.present().is_some_and(|present| present.vm.wants_cpu(now)) {
+                self.queue.wake(vm);
+            }
+        }
+        match self.queue.pick(now) {
+            Some(turn) => self.serve(turn, now),
+            None if self.queue.is_empty() && self.when_idle == WhenIdle::PowerOff => {
+                info!("no VM is left: powering off");
+                self.desk.power_off_wanted = true;
+            }
+            None => self.rest(),
+        }
+    }
+
+    fn serve(&mut self, turn: Turn, now: Instant) {
+        let Turn { vm, slice } = turn;
+        let Some(present) = self.desk.guests.switch_to(vm, &mut self.engine) else {
+            return self.queue.remove(vm);
+        };
+        let served = present.vm.serve(&mut Serving { alarm: &self.alarm, slice_end: now.after(slice) });
+        let ran = self.clock.now().since(now);
+        self.queue.charge(vm, ran);
+        if let Some(guest) = self.desk.guests.get_mut(vm) {
+            guest.served = Nanoseconds(guest.served.0.saturating_add(ran.0));
+        }
+        match served {
+            Served::HostInterrupt => {}
+            Served::Halted { wake } => self.queue.sleep(vm, wake.unwrap_or(Instant::FAR_FUTURE)),
+            Served::LoadRequested => self.load(vm),
+            Served::Ended(_) => self.end(vm),
+        }
+    }
+
+    /// Loads a VM's kernel: it is new, or its guest reset it.
+    fn load(&mut self, vm: VmId) {
+        let serving = Serving { alarm: &self.alarm, slice_end: Instant::FAR_FUTURE };
+        let Some(guest) = self.desk.guests.get_mut(vm) else { return };
+        let name = guest.config.name;
+        let Some(Err(reason)) = guest.present().map(|present| present.start(self.memory, &serving)) else {
+            return;
+        };
+        error!("vm {name}: cannot start: {reason}");
+        self.forget(vm, format!("cannot start: {reason}"));
+    }
+
+    /// Tells how a VM ended, after all that its guest has written.
+    fn end(&mut self, vm: VmId) {
+        let Some(guest) = self.desk.guests.get_mut(vm) else { return };
+        self.line.show_rest(&mut self.terminal, guest);
+        let last_words = guest.present().map(|present| present.tell_ending());
+        self.forget(vm, last_words.unwrap_or_default());
+    }
+
+    /// Takes a VM that will not run again out of the queue, gives back what it has, and takes the terminal from it.
+    fn forget(&mut self, vm: VmId, last_words: String) {
+        self.queue.remove(vm);
+        self.desk.guests.release(vm, last_words);
+        let Some(guest) = self.desk.guests.get_mut(vm) else { return };
+        self.line.show_log(&mut self.terminal);
+        if self.terminal.attached() == Some(guest.config.name) {
+            self.terminal.show_shell();
+        }
+    }
+
+    /// Nobody wants the CPU: memory is scrubbed step by step, and when that is done, the CPU sleeps.
+    fn rest(&mut self) {
+        if self.line.has_work(&self.terminal) || self.memory.lock().scrub_step() {
+            return;
+        }
+        self.alarm.set(self.queue.next_wake());
+        interrupts::enable_and_halt();
+    }
+
+    fn power_off(&mut self) -> ! {
+        for (_, guest) in self.desk.guests.iter_mut() {
+            let name = guest.config.name;
+            if guest.present().is_some() {
+                info!("vm {name}: ended: the host is powered off");
+            }
+        }
+        info!("powering off");
+        self.line.flush(&mut self.terminal);
+        self.power.off(self.clock)
+    }
+}
