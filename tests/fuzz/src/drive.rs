@@ -1,0 +1,67 @@
+//! A driver that means harm, and what holds for every device whatever it does.
+
+use crate::{Bytes, RecordingCx};
+use base::state::{Reader, SavedState, Writer};
+use base::{Instant, Nanoseconds};
+use core::fmt::Debug;
+use devices::{Access, Device, Width};
+
+/// Drives `device` until `input` is used up, and checks after each act:
+/// - time that has passed leaves no deadline behind;
+/// - `fresh` takes over the saved state and is the same device then.
+///
+/// `address` makes an address of a byte; `outside` is what the device takes from elsewhere than its registers.
+pub fn drive<D>(
+    mut device: D,
+    fresh: &D,
+    input: &mut Bytes<'_>,
+    address: impl Fn(u8) -> D::Address,
+    mut outside: impl FnMut(&mut D, &mut RecordingCx, u8),
+) where
+    D: Device + SavedState + Clone + Debug + PartialEq,
+{
+    let mut cx = RecordingCx::new();
+    while !input.is_empty() {
+        let act = input.u8();
+        let width = [Width::Byte, Width::Word, Width::Dword, Width::Byte][usize::from(act >> 6)];
+        match act & 7 {
+            0 | 1 => _ = device.read(&mut cx, Access { at: address(input.u8()), width }),
+            2 | 3 => {
+                let at = address(input.u8());
+                let value = if width == Width::Byte { input.u8().into() } else { input.u32() };
+                device.write(&mut cx, Access { at, width }, value);
+            }
+            4 => cx.wait(Nanoseconds(input.scaled())),
+            5 => outside(&mut device, &mut cx, input.u8()),
+            6 => device.quiesce(&mut cx),
+            _ => device.reset(&mut cx),
+        }
+        device.advance(&mut cx);
+        let deadline = device.next_deadline().unwrap_or(Instant::FAR_FUTURE);
+        assert!(
+            deadline > cx.now || cx.now == Instant::FAR_FUTURE,
+            "act {act:#x} left {deadline:?} behind {:?} in {device:?}",
+            cx.now
+        );
+        let mut copy = fresh.clone();
+        load(&mut copy, &saved(&device));
+        assert_eq!(copy, device);
+    }
+}
+
+/// `device` as bytes.
+pub fn saved(device: &impl SavedState) -> Vec<u8> {
+    let mut writer = Writer::new();
+    writer.section(device);
+    writer.finish()
+}
+
+/// Loads bytes that [`saved`] made.
+///
+/// # Panics
+/// When they are refused.
+pub fn load(device: &mut impl SavedState, bytes: &[u8]) {
+    let section = Reader::new(bytes).next_section();
+    let loaded = section.map(|section| section.map(|section| section.load_into(device)));
+    assert_eq!(loaded, Ok(Some(Ok(()))), "what a device has saved, it loads");
+}

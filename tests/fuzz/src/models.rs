@@ -1,0 +1,110 @@
+//! Every device with a state behind ports or a window: how it is made, where it answers, and what reaches it otherwise.
+
+use crate::drive::{drive, load, saved};
+use crate::{Bytes, RecordingCx};
+use base::state::SavedState;
+use base::{Gsi, Port, Vector};
+use core::fmt::Debug;
+use devices::platform::{COM1, COM1_GSI};
+use devices::{
+    AcpiPm, Device, I8042, I8254, I8259Pair, Ioapic, ResetControl, RtcCmos, Uart16550, WindowOffset,
+};
+use seams::Level;
+
+/// What a device starts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Its state after power-on.
+    PowerOn,
+    /// A state that the input gives, if the device takes it.
+    Loaded,
+}
+
+/// A moment of the year 2026, in seconds since 1970.
+const WALL_CLOCK_S: u64 = 1_790_000_000;
+
+/// Drives the device that the first byte of `input` picks.
+pub fn pick(input: &mut Bytes<'_>, start: Start) {
+    let at = |ports: &'static [u16]| move |byte: u8| Port(ports[usize::from(byte) % ports.len()]);
+    match input.u8() % 8 {
+        0 => {
+            let uart = Uart16550::new(COM1, COM1_GSI);
+            let address = |byte: u8| Port(COM1.0 + u16::from(byte % 9));
+            // A byte that finds no room is offered again by who has it: here it is lost.
+            run(uart, start, input, address, |uart, cx, byte| _ = uart.receive(cx, byte));
+        }
+        1 => run(
+            I8259Pair::new(),
+            start,
+            input,
+            at(&[0x20, 0x21, 0xa0, 0xa1, 0x4d0, 0x4d1, 0x1f]),
+            |pic, _, byte| match byte {
+                0xff => _ = pic.acknowledge(),
+                _ => pic.set_line(Gsi((byte & 31).into()), level(byte)),
+            },
+        ),
+        2 => run(I8254::new(), start, input, at(&[0x40, 0x41, 0x42, 0x43, 0x61, 0x60]), nothing),
+        3 => run(RtcCmos::new(WALL_CLOCK_S), start, input, at(&[0x70, 0x71, 0x6f]), nothing),
+        4 => run(
+            Ioapic::new(),
+            start,
+            input,
+            |byte| WindowOffset([0x00, 0x10, 0x40, u32::from(byte)][usize::from(byte % 4)]),
+            |ioapic, cx, byte| match byte >> 6 {
+                3 => ioapic.end_of_interrupt(cx, Vector(byte)),
+                _ => _ = ioapic.set_line(Gsi((byte & 31).into()), level(byte)),
+            },
+        ),
+        5 => {
+            let address = |byte: u8| Port(0x5fe + u16::from(byte % 16));
+            run(AcpiPm::new(), start, input, address, |pm, cx, _| pm.press_power_button(cx));
+        }
+        6 => run(I8042::new(), start, input, at(&[0x60, 0x64, 0x61, 0x63]), nothing),
+        _ => run(ResetControl::new(), start, input, at(&[0xcf9, 0xcf8, 0xcf7]), nothing),
+    }
+}
+
+/// The level that bit 5 of an input gives to the line that its low bits name.
+const fn level(byte: u8) -> Level {
+    if byte & 1 << 5 == 0 { Level::Deasserted } else { Level::Asserted }
+}
+
+/// Nothing but its registers reaches the device.
+const fn nothing<D>(_: &mut D, _: &mut RecordingCx, _: u8) {}
+
+fn run<D>(
+    mut device: D,
+    start: Start,
+    input: &mut Bytes<'_>,
+    address: impl Fn(u8) -> D::Address,
+    outside: impl FnMut(&mut D, &mut RecordingCx, u8),
+) where
+    D: Device + SavedState + Clone + Debug + PartialEq,
+{
+    let fresh = device.clone();
+    if start == Start::Loaded {
+        let len_bytes = input.u16();
+        take_over(&mut device, input.take(len_bytes.into()));
+    }
+    drive(device, &fresh, input, address, outside);
+}
+
+/// Loads `state`, the CBOR of an image, into `device`, which is at power-on.
+///
+/// # Panics
+/// When a refused state leaves a trace, or an accepted one is not what the device saves then.
+pub fn take_over<D: SavedState + Clone + Debug + PartialEq>(device: &mut D, state: &[u8]) {
+    let before = device.clone();
+    let Ok(image) = minicbor::decode(state) else { return };
+    match device.load(image) {
+        Err(error) => {
+            assert!(error.to_string().contains(D::SECTION));
+            assert_eq!(*device, before, "a refused state has left a trace");
+        }
+        Ok(()) => {
+            let mut copy = before;
+            load(&mut copy, &saved(device));
+            assert_eq!(copy, *device);
+        }
+    }
+}
