@@ -2,9 +2,8 @@
 
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
-use super::metadata;
 use crate::process;
 use crate::setup::{self, Need};
 use crate::toolchain::{BARE, Toolchain, UEFI, host_cargo};
@@ -13,36 +12,45 @@ use crate::{build, paths};
 /// What exists only for a bare target: package and target.
 const BARE_PACKAGES: [(&str, &str); 3] = [("kernel", BARE), ("guests", BARE), ("boot", UEFI)];
 
+/// Arguments that choose what builds on any host: the workspace's default members, and the scenarios.
+const HOST_PACKAGES: [&[&str]; 2] = [&[], &["--package", "system"]];
+
 /// Formatting.
 pub fn fmt() -> Result<String> {
     process::quiet("checking the formatting", host_cargo().args(["fmt", "--all", "--", "--check", "-l"]))?;
     Ok("all files".into())
 }
 
-/// Lints.
+/// Lints. All crates are linted even if one has warnings.
 pub fn clippy() -> Result<String> {
-    let mut host = host_cargo();
-    host.args(["clippy", "--all-targets", "--package", "system"]);
-    // The default members and the scenarios.
-    host.args(metadata::default_members()?.iter().flat_map(|name| ["--package", name.as_str()]));
-    process::quiet("linting the host crates", host.args(["--", "-Dwarnings"]))?;
+    let mut results = Vec::new();
+    for packages in HOST_PACKAGES {
+        let mut command = host_cargo();
+        command.args(["clippy", "--all-targets"]).args(packages).args(["--", "-Dwarnings"]);
+        results.push(process::quiet("linting the host crates", &mut command));
+    }
 
     setup::ensure(&[Need::Toolchain, Need::BareLinter])?;
     let toolchain = Toolchain::choose()?;
     for (package, target) in BARE_PACKAGES {
         let mut command = toolchain.cargo("clippy", target);
         in_own_lane(&mut command, package);
-        process::quiet(&format!("linting {package} for {target}"), command.args(["--", "-Dwarnings"]))?;
+        let what = format!("linting {package} for {target}");
+        results.push(process::quiet(&what, command.args(["--", "-Dwarnings"])));
     }
+    let wrong: Vec<String> =
+        results.into_iter().filter_map(|result| Some(format!("{:#}", result.err()?))).collect();
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok("host crates, kernel, guests, boot".into())
 }
 
 /// Documentation.
 pub fn docs() -> Result<String> {
-    let mut host = host_cargo();
-    host.args(["doc", "--no-deps", "--document-private-items", "--package", "system"]);
-    host.args(metadata::default_members()?.iter().flat_map(|name| ["--package", name.as_str()]));
-    process::quiet("building the documentation", host.env("RUSTDOCFLAGS", "-Dwarnings"))?;
+    for packages in HOST_PACKAGES {
+        let mut command = host_cargo();
+        command.args(["doc", "--no-deps", "--document-private-items"]).args(packages);
+        process::quiet("building the documentation", command.env("RUSTDOCFLAGS", "-Dwarnings"))?;
+    }
     Ok(format!("{}", paths::target().join("doc").display()))
 }
 

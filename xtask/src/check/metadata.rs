@@ -1,6 +1,6 @@
 //! The crates of the workspace, as `cargo metadata` describes them.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::Value;
 
 use crate::process;
@@ -18,15 +18,6 @@ pub struct Crate {
 /// All crates of the workspace.
 pub fn crates() -> Result<Vec<Crate>> {
     Ok(parse(&metadata()?))
-}
-
-/// The names of the crates that build on any host.
-pub fn default_members() -> Result<Vec<String>> {
-    let metadata = metadata()?;
-    let ids = metadata["workspace_default_members"].as_array().context("cargo metadata names no members")?;
-    let packages = metadata["packages"].as_array().into_iter().flatten();
-    let named = packages.filter(|package| ids.contains(&package["id"]));
-    Ok(named.filter_map(|package| package["name"].as_str()).map(str::to_string).collect())
 }
 
 fn metadata() -> Result<Value> {

@@ -1,5 +1,6 @@
-//! `cargo xtask test`: host tests, then scenarios; ends with `N passed, N failed`.
+//! `cargo xtask test`: host tests, fuzz targets, then scenarios; ends with `N passed, N failed`.
 
+mod fuzz;
 mod host;
 mod scenarios;
 
@@ -57,6 +58,7 @@ pub fn command(options: &Options) -> Result<ExitCode> {
     if host::has_loom_tests() {
         total += host::run("interleavings (loom)", filter, host::Lane::Loom)?;
     }
+    total += fuzz::run(options)?;
     let scenarios = scenarios::run(options)?;
     total += scenarios.counts;
     print_slowest(scenarios.times);
