@@ -6,9 +6,9 @@ use base::{Instant, Nanoseconds};
 use core::fmt::Debug;
 use devices::{Access, Device, Width};
 
-/// Drives `device` until `input` is used up, and checks after each act:
-/// - time that has passed leaves no deadline behind;
-/// - `fresh` takes over the saved state and is the same device then.
+/// Drives `device` until `input` is used up, and checks:
+/// - after each act, time that has passed leaves no deadline behind;
+/// - when it is saved and at the end, `fresh` takes over the state and is the same device; the copy is driven on.
 ///
 /// `address` makes an address of a byte; `outside` is what the device takes from elsewhere than its registers.
 pub fn drive<D>(
@@ -33,7 +33,10 @@ pub fn drive<D>(
             }
             4 => cx.wait(Nanoseconds(input.scaled())),
             5 => outside(&mut device, &mut cx, input.u8()),
-            6 => device.quiesce(&mut cx),
+            6 => {
+                device.quiesce(&mut cx);
+                device = copied(&device, fresh);
+            }
             _ => device.reset(&mut cx),
         }
         device.advance(&mut cx);
@@ -43,10 +46,16 @@ pub fn drive<D>(
             "act {act:#x} left {deadline:?} behind {:?} in {device:?}",
             cx.now
         );
-        let mut copy = fresh.clone();
-        load(&mut copy, &saved(&device));
-        assert_eq!(copy, device);
     }
+    copied(&device, fresh);
+}
+
+/// `fresh` with the state of `device`.
+fn copied<D: SavedState + Clone + Debug + PartialEq>(device: &D, fresh: &D) -> D {
+    let mut copy = fresh.clone();
+    load(&mut copy, &saved(device));
+    assert_eq!(copy, *device);
+    copy
 }
 
 /// `device` as bytes.
