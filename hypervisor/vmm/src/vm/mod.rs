@@ -108,13 +108,14 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         let now = host.now();
         let console = mem::take(&mut self.board.fabric.local.console);
         self.board = Board::new(&self.settings, console, now);
-        self.msrs = Msrs::new(VmClock::starting(now, self.settings.tsc));
         let acpi = acpi::build(&acpi::Platform { vcpus: 1 }).map_err(|error| LoadError {
             file: String::from(image.kernel.name),
             problem: Problem::Acpi(error),
         })?;
         let loaded = loader::load(image, self.settings.ram, &acpi, &self.memory)?;
         self.vcpu.load(&loaded.state);
+        // Loading takes long: the guest's time begins when it does, by clock and TSC alike.
+        self.msrs = Msrs::new(VmClock::starting(host.now(), self.settings.tsc));
         self.vcpu.set_tsc_offset(0_u64.wrapping_sub(host.tsc()));
         self.vcpu.want_interrupt_window(Wanted::No);
         self.vcpu.want_nmi_window(Wanted::No);
