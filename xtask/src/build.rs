@@ -67,7 +67,7 @@ fn program(target: &str, name: &str) -> PathBuf {
 fn cargo(what: &str, package: &str, target: &str) -> Result<()> {
     setup::ensure(&[Need::Toolchain])?;
     let mut command = Toolchain::choose()?.cargo("build", target);
-    command.args(["--release", "--package", package, "--target-dir"]).arg(paths::lane(LANE));
+    command.args(["--quiet", "--release", "--package", package, "--target-dir"]).arg(paths::lane(LANE));
     if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
         command.arg("--color=always");
     }

@@ -118,7 +118,7 @@ impl Lab {
         guest::vmlinux(kernel)
     }
 
-    /// The initial RAM disk with a shell; see [`guest::initramfs`] for what it does.
+    /// The initial RAM disk with a shell; see [`guest::initramfs()`] for what it does.
     ///
     /// # Errors
     /// When busybox cannot be fetched.

@@ -26,7 +26,10 @@ pub fn clippy() -> Result<String> {
     let mut results = Vec::new();
     for packages in HOST_PACKAGES {
         let mut command = host_cargo();
-        command.args(["clippy", "--all-targets"]).args(packages).args(["--", "-Dwarnings"]);
+        command
+            .args(["clippy", "--quiet", "--keep-going", "--all-targets"])
+            .args(packages)
+            .args(["--", "-Dwarnings"]);
         results.push(process::quiet("linting the host crates", &mut command));
     }
 
@@ -48,7 +51,9 @@ pub fn clippy() -> Result<String> {
 pub fn docs() -> Result<String> {
     for packages in HOST_PACKAGES {
         let mut command = host_cargo();
-        command.args(["doc", "--no-deps", "--document-private-items"]).args(packages);
+        command
+            .args(["doc", "--quiet", "--keep-going", "--no-deps", "--document-private-items"])
+            .args(packages);
         process::quiet("building the documentation", command.env("RUSTDOCFLAGS", "-Dwarnings"))?;
     }
     Ok(format!("{}", paths::target().join("doc").display()))
@@ -57,5 +62,5 @@ pub fn docs() -> Result<String> {
 /// Lints compile for the bare targets with another driver than builds: a folder of their own.
 fn in_own_lane(command: &mut Command, package: &str) {
     let lane = paths::lane(&format!("{}-clippy", build::LANE));
-    command.args(["--release", "--package", package, "--target-dir"]).arg(lane);
+    command.args(["--quiet", "--release", "--package", package, "--target-dir"]).arg(lane);
 }
