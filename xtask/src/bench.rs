@@ -1,7 +1,8 @@
-//! `cargo xtask bench`: what things cost, in counts that repeat exactly.
+//! `cargo xtask bench`: what things cost, in counts that do not depend on the computer.
 //!
-//! The emulated computer's time is executed instructions ([`Time::Instructions`]), so that two runs of one build
-//! give the same numbers on any computer.
+//! The emulated computer's time is executed instructions ([`Time::Instructions`]), so that a slow computer gives
+//! the numbers of a fast one. Two runs differ by less than one percent: the disk answers firmware whenever the
+//! host has read it, and from there on timers tick at other instructions.
 
 use std::io::Write;
 use std::time::Duration;

@@ -28,7 +28,7 @@ enum Command {
     Image(ImageOptions),
     /// Run the host tests, then the scenarios in emulated computers
     Test(test::Options),
-    /// Measure, in counts that repeat exactly
+    /// Measure, in counts that do not depend on this computer
     #[command(subcommand)]
     Bench(bench::Bench),
     /// Check formatting, lints, documentation, the order of crates, sizes and unsafe code

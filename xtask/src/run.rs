@@ -51,7 +51,7 @@ pub struct Options {
     /// Wait for gdb before the first instruction, and say how to attach
     #[arg(long)]
     debug: bool,
-    /// Let time be executed instructions, so that a run repeats exactly (slower)
+    /// Let time be executed instructions, so that this computer's speed does not matter (slower)
     #[arg(long)]
     icount: bool,
     /// Store a bzImage as it is, instead of the kernel that it carries

@@ -49,7 +49,7 @@ pub enum Debugger {
 pub enum Time {
     /// The host's clock.
     Host,
-    /// Executed instructions, 32 ns each: a run repeats exactly. One CPU, translator only.
+    /// Executed instructions, 32 ns each: this computer's speed does not matter. One CPU, translator only.
     Instructions,
 }
 
@@ -239,7 +239,7 @@ impl Machine {
             Disk::Nvme => add(&["-device", "nvme,drive=disk,serial=cofferdam"]),
         }
         if self.time == Time::Instructions {
-            add(&["-icount", "shift=5,sleep=off", "-rtc", "base=2000-01-01,clock=vm"]);
+            add(&["-icount", "shift=5,sleep=off", "-rtc", "base=2000-01-01,clock=vm", "-seed", "1"]);
         }
         if self.on_reset == OnReset::End {
             add(&["-no-reboot"]);
