@@ -73,8 +73,15 @@ fn contents(lab: &Lab, config: &str, damage: impl Fn(&mut Contents)) -> Result<C
 fn boot_refuses(lab: &Lab, config: &str, damage: impl Fn(&mut Contents), words: &[&str]) -> Result<()> {
     let image = lab.image(&contents(lab, config, damage)?)?;
     let mut emulator = lab.start(lab.machine(&image))?;
-    emulator.expect("cofferdam: boot: ", BOOT)?;
-    let line = emulator.expect("\n", STEP)?;
+    emulator.expect("cofferdam boot ", BOOT)?;
+    // Its progress is told in the same form; the message is the first line that says something else.
+    let line = loop {
+        emulator.expect("cofferdam: boot: ", STEP)?;
+        let line = emulator.expect("\n", STEP)?;
+        if !line.starts_with("read ") {
+            break line;
+        }
+    };
     for word in words {
         ensure!(line.contains(word), "the message lacks {word:?}: {line}");
     }
