@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod broken;
+mod kernels;
 mod linux;
 mod operator;
 mod several;
@@ -21,8 +22,9 @@ const BOOT: Duration = Duration::from_secs(240);
 const STEP: Duration = Duration::from_secs(90);
 
 fn main() -> ExitCode {
-    let groups: [&[Scenario]; 5] = [
+    let groups: [&[Scenario]; 6] = [
         linux::SCENARIOS,
+        kernels::SCENARIOS,
         tiny_guests::SCENARIOS,
         several::SCENARIOS,
         operator::SCENARIOS,
