@@ -1,6 +1,5 @@
 use super::*;
 use crate::amd::capabilities::capabilities;
-use crate::amd::intercepts::DEBUG_EXCEPTION;
 use crate::testing::HostFrames;
 use ::vcpu::Vcpu as _;
 use base::Vector;
@@ -138,8 +137,19 @@ fn the_nmi_window_opens_after_a_step_over_the_iret_that_the_guest_does_not_see()
     vcpu.vmcb_mut().save.dr6 = 1 << 14;
     assert_eq!(exit_with(&mut vcpu, code::EXCEPTION_DB), Some(Exit::NmiWindow));
     assert_eq!(vcpu.vmcb().save.dr6, 0);
-    assert_eq!(vcpu.vmcb().control.intercept_exceptions & DEBUG_EXCEPTION, 0);
     assert!(vcpu.interrupt_state().accepts_nmi());
+}
+
+#[test]
+fn exceptions_that_their_own_delivery_can_raise_leave_the_guest() {
+    let mut vcpu = vcpu();
+    for (vector, error_code) in [(1, None), (17, Some(0))] {
+        assert_ne!(vcpu.vmcb().control.intercept_exceptions & 1 << vector, 0);
+        let exception = Exception { vector: Vector(vector), error_code };
+        assert_eq!(exit_with(&mut vcpu, code::EXCEPTION_0 + u64::from(vector)), Some(Exit::Exception(exception)));
+        vcpu.inject(Event::Exception(exception));
+        assert_eq!(vcpu.queued_event(), Some(Event::Exception(exception)));
+    }
 }
 
 #[test]
@@ -153,11 +163,24 @@ fn a_flush_is_asked_for_once() {
 }
 
 #[test]
-fn a_new_generation_of_asids_flushes_all_whatever_else_is_asked_for() {
+fn under_a_new_asid_everything_is_flushed_with_the_first_entry_and_not_before() {
     let mut vcpu = vcpu();
     exit_with(&mut vcpu, code::CPUID);
-    vcpu.assign_tag(Assigned::FlushAll);
-    vcpu.flush_tlb();
+    vcpu.assign_tag(Assigned::Stale);
+    vcpu.assign_tag(Assigned::Kept);
+    assert_eq!(vcpu.vmcb().control.tlb_control, TlbControl::FlushGuest as u32);
+    exit_with(&mut vcpu, code::INVALID);
+    assert_eq!(vcpu.vmcb().control.tlb_control, TlbControl::FlushGuest as u32, "the entry was refused");
+    exit_with(&mut vcpu, code::CPUID);
+    assert_eq!(vcpu.vmcb().control.tlb_control, TlbControl::Keep as u32);
+}
+
+#[test]
+fn a_processor_that_cannot_flush_one_asid_flushes_all() {
+    let maps = PermissionMaps { msrs: Hpa::from_low_bits(0x1000), ports: Hpa::from_low_bits(0x3000) };
+    let root = Hpa::from_low_bits(0x6000);
+    let mut vcpu = Vcpu::build(capabilities(16, 1), maps, Method::Fxsave, root, &mut HostFrames).unwrap();
+    vcpu.assign_tag(Assigned::Stale);
     assert_eq!(vcpu.vmcb().control.tlb_control, TlbControl::FlushAll as u32);
 }
 
