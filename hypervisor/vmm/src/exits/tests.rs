@@ -3,11 +3,12 @@
 extern crate std;
 
 use crate::testing::{
-    ENTRY, FakeHost, FakeMemory, FakeVcpu, INTERRUPTS_ON, RAM_BYTES, inp, out, rdmsr, start, started, wrmsr,
+    ENTRY, FakeHost, FakeVcpu, INTERRUPTS_ON, RAM_BYTES, inp, out, rdmsr, start, started, wrmsr,
 };
 use crate::vm::{Ending, Fault, Lifecycle, Served, Vm};
 use base::{Gpa, Instant, Port};
 use proptest::prelude::*;
+use seams::fake::FlatMemory;
 use std::{vec, vec::Vec};
 use vcpu::permission::msr;
 use vcpu::{
@@ -15,7 +16,7 @@ use vcpu::{
     StringIo,
 };
 
-type TestVm = Vm<FakeVcpu, FakeMemory>;
+type TestVm = Vm<FakeVcpu, FlatMemory>;
 
 /// Lets the guest do `step` and returns the VM behind it.
 fn after(step: impl FnOnce(&mut FakeVcpu) -> Exit + 'static) -> TestVm {
