@@ -68,7 +68,6 @@ pub fn command(options: &Options) -> Result<ExitCode> {
     options.machine(PathBuf::new()).check()?;
     let interrupted = catch_signals()?;
     setup::ensure(&[Need::Toolchain, Need::Emulator])?;
-    let hypervisor = build::hypervisor()?;
     let config = match &options.config {
         Some(config) => config.clone(),
         None => demo::prepare()?,
@@ -76,7 +75,8 @@ pub fn command(options: &Options) -> Result<ExitCode> {
     let kernels = if options.keep_bzimage { Kernels::Keep } else { Kernels::Unpack };
     let scratch = tempfile::Builder::new().prefix("cofferdam-run-").tempdir()?;
     let out = scratch.path().join("disk.img");
-    image::make(&Request { config, out: out.clone(), table: Table::Gpt, kernels }, &hypervisor)?;
+    let request = Request { config, out: out.clone(), table: Table::Gpt, kernels };
+    let hypervisor = image::make(&request, build::hypervisor)?;
 
     if options.debug {
         explain_debugger(&hypervisor);

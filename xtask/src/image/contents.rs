@@ -32,14 +32,15 @@ pub struct Contents {
 }
 
 impl Contents {
-    /// The boot loader, the hypervisor, and the configuration with all that it names.
+    /// The configuration with all that it names.
     ///
     /// # Errors
     /// Names the line of the configuration and the file.
-    pub fn collect(config: &Path, kernels: Kernels, hypervisor: &Hypervisor) -> Result<Self> {
+    pub fn of_config(config: &Path, kernels: Kernels) -> Result<Self> {
         let text = paths::read(config)?;
         let parsed = config::parse_bytes(&text).map_err(|error| anyhow!("{}:{error}", config.display()))?;
-        let mut contents = Self::with_hypervisor(hypervisor, text)?;
+        let mut contents = Self::default();
+        contents.add(config::FILE_NAME, text);
         let folder = config.parent().unwrap_or(Path::new("."));
         for vm in &parsed.vms {
             for (path, position) in vm.files() {
@@ -62,13 +63,22 @@ impl Contents {
     /// When the boot loader or the hypervisor cannot be read.
     pub fn with_hypervisor(hypervisor: &Hypervisor, config: Vec<u8>) -> Result<Self> {
         let mut contents = Self::default();
-        contents.files.insert(BOOT_LOADER.into(), paths::read(&hypervisor.boot)?);
-        let elf = paths::read(&hypervisor.kernel)?;
-        let stripped = elf::without_sections(&elf).map_err(|error| anyhow!("{error}"));
-        let stripped = stripped.with_context(|| hypervisor.kernel.display().to_string())?;
-        contents.add("hypervisor.elf", stripped);
         contents.add(config::FILE_NAME, config);
+        contents.add_hypervisor(hypervisor)?;
         Ok(contents)
+    }
+
+    /// Adds the boot loader and the hypervisor.
+    ///
+    /// # Errors
+    /// When one of them cannot be read.
+    pub fn add_hypervisor(&mut self, hypervisor: &Hypervisor) -> Result<()> {
+        self.files.insert(BOOT_LOADER.into(), paths::read(&hypervisor.boot)?);
+        let elf = paths::read(&hypervisor.kernel)?;
+        let stripped =
+            elf::without_sections(&elf).with_context(|| hypervisor.kernel.display().to_string())?;
+        self.add("hypervisor.elf", stripped);
+        Ok(())
     }
 
     /// Puts a file beside the configuration, in place of one of the same name.
@@ -130,7 +140,9 @@ mod tests {
         std::fs::write(dir.path().join("sub/vmlinux"), b"\x7fELF").unwrap();
         let path = dir.path().join("cofferdam.toml");
         std::fs::write(&path, config).unwrap();
-        Contents::collect(&path, Kernels::Unpack, &hypervisor_in(dir.path()))
+        let mut contents = Contents::of_config(&path, Kernels::Unpack)?;
+        contents.add_hypervisor(&hypervisor_in(dir.path()))?;
+        Ok(contents)
     }
 
     #[test]
