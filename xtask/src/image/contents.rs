@@ -38,7 +38,8 @@ impl Contents {
     /// Names the line of the configuration and the file.
     pub fn of_config(config: &Path, kernels: Kernels) -> Result<Self> {
         let text = paths::read(config)?;
-        let parsed = config::parse_bytes(&text).map_err(|error| anyhow!("{}:{error}", config.display()))?;
+        let parsed =
+            config::parse_bytes(&text).map_err(|error| anyhow!(at_path(config, &error.to_string())))?;
         let mut contents = Self::default();
         contents.add(config::FILE_NAME, text);
         let folder = config.parent().unwrap_or(Path::new("."));
@@ -98,11 +99,16 @@ impl Contents {
     }
 }
 
+/// An error in the configuration with the file's own path instead of the name that it has on the image.
+fn at_path(config: &Path, error: &str) -> String {
+    let place = error.strip_prefix(config::FILE_NAME).unwrap_or(error);
+    format!("{}{place}", config.display())
+}
+
 /// Reads a file below `folder`.
 fn file_in(folder: &Path, relative_path: &str) -> Result<Vec<u8>> {
     let path: PathBuf = folder.join(relative_path);
-    let metadata =
-        std::fs::metadata(&path).with_context(|| format!("there is no file {}", path.display()))?;
+    let Ok(metadata) = std::fs::metadata(&path) else { bail!("there is no file {}", path.display()) };
     if !metadata.is_file() {
         bail!("{} is not a file", path.display());
     }
@@ -170,6 +176,7 @@ mod tests {
     #[test]
     fn an_error_in_the_configuration_has_file_line_and_column() {
         let text = format!("{:#}", collect("[host]\nconsole = 7.5\n").unwrap_err());
-        assert!(text.contains("cofferdam.toml:2:"), "{text}");
+        assert!(text.contains("/cofferdam.toml:2:"), "{text}");
+        assert_eq!(at_path(Path::new("my.toml"), "cofferdam.toml:2:1: x"), "my.toml:2:1: x");
     }
 }
