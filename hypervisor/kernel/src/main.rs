@@ -24,7 +24,6 @@ extern crate alloc;
 mod bring_up;
 mod dying;
 mod entry;
-mod frames;
 mod guests;
 mod heap;
 mod line;

@@ -82,8 +82,10 @@ pub fn for_ever(mut host: Host) -> ! {
     info!("hypervisor ready: {} VMs", host.desk.guests.len());
     host.start_guests();
     loop {
-        host.line.poll(&mut host.terminal, &mut host.desk);
+        // The window first: what comes after the line was polled must find the CPU before it sleeps, not be handled
+        // and forgotten.
         interrupts::window();
+        host.line.poll(&mut host.terminal, &mut host.desk);
         if host.desk.power_off_wanted {
             host.power_off();
         }
@@ -124,7 +126,8 @@ impl Host {
         let Some(present) = self.desk.guests.switch_to(vm, &mut self.engine) else {
             return self.queue.remove(vm);
         };
-        let served = present.vm.serve(&mut Serving { alarm: &self.alarm, slice_end: now.after(slice) });
+        let slice_end = now.after(slice).min(self.line.next_poll(now));
+        let served = present.vm.serve(&mut Serving { alarm: &self.alarm, slice_end });
         let ran = self.clock.now().since(now);
         self.queue.charge(vm, ran);
         if let Some(guest) = self.desk.guests.get_mut(vm) {
@@ -169,12 +172,14 @@ impl Host {
         }
     }
 
-    /// Nobody wants the CPU: memory is scrubbed step by step, and when that is done, the CPU sleeps.
+    /// Nobody wants the CPU: memory is scrubbed step by step, and when that is done, the CPU sleeps. Interrupts have been
+    /// masked since the line was polled, so one that has come since then ends the sleep at once.
     fn rest(&mut self) {
         if self.line.has_work(&self.terminal) || self.memory.lock().scrub_step() {
             return;
         }
-        self.alarm.set(self.queue.next_wake());
+        let next_poll = self.line.next_poll(self.clock.now());
+        self.alarm.set(self.queue.next_wake().min(next_poll));
         interrupts::enable_and_halt();
     }
 
