@@ -10,8 +10,8 @@ use config::OnReset;
 use seams::fake::FlatMemory;
 use std::{collections::VecDeque, vec, vec::Vec};
 use vcpu::{
-    CpuMode, Direction, Event, Exit, Gpr, Gprs, InterruptState, IoExit, Segment, SegmentName, Vcpu,
-    VcpuState, Wanted,
+    CpuMode, Direction, Event, Exception, Exit, Gpr, Gprs, InterruptState, IoExit, Segment, SegmentName,
+    Vcpu, VcpuState, Wanted,
     control::efer,
     cpuid::{Registers, TscStability},
 };
@@ -27,6 +27,7 @@ pub struct FakeVcpu {
     pub delivered: Vec<Event>,
     pub window_wanted: Wanted,
     pub nmi_window_wanted: Wanted,
+    pub task_priority_exits_wanted: Wanted,
     pub tsc_offset: u64,
     pub tlb_flushes: u32,
     pub length: Option<u8>,
@@ -42,6 +43,7 @@ impl FakeVcpu {
             delivered: Vec::new(),
             window_wanted: Wanted::No,
             nmi_window_wanted: Wanted::No,
+            task_priority_exits_wanted: Wanted::No,
             tsc_offset: 0,
             tlb_flushes: 0,
             length: Some(2),
@@ -87,6 +89,9 @@ impl Vcpu for FakeVcpu {
     fn set_rip(&mut self, rip: u64) {
         self.state.rip = rip;
         self.shadowed = false;
+        if self.state.rflags & TRAP_FLAG != 0 {
+            self.queued = Some(Event::Exception(Exception::DEBUG));
+        }
     }
     fn rflags(&self) -> u64 {
         self.state.rflags
@@ -142,6 +147,9 @@ impl Vcpu for FakeVcpu {
     }
     fn set_task_priority(&mut self, priority: u8) {
         self.state.cr8 = priority.into();
+    }
+    fn want_task_priority_exits(&mut self, wanted: Wanted) {
+        self.task_priority_exits_wanted = wanted;
     }
     fn cpl(&self) -> u8 {
         self.state.ss.dpl()
@@ -345,6 +353,9 @@ pub fn out(port: u16, size_bytes: u8, value: u32) -> impl FnOnce(&mut FakeVcpu) 
 pub fn inp(port: u16, size_bytes: u8) -> impl FnOnce(&mut FakeVcpu) -> Exit {
     move |vcpu| io(vcpu, port, size_bytes, Direction::In)
 }
+
+/// RFLAGS.TF.
+pub const TRAP_FLAG: u64 = 1 << 8;
 
 /// RFLAGS with interrupts enabled.
 pub const INTERRUPTS_ON: u64 = 0x202;

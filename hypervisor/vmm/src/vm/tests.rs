@@ -130,9 +130,12 @@ fn the_task_priority_that_the_guest_sets_without_an_exit_holds_interrupts_back()
     host.now = Instant(2000);
     vm.serve(&mut host);
     assert!(vm.vcpu.delivered.is_empty());
+    assert_eq!(vm.vcpu.task_priority_exits_wanted, Wanted::Yes, "lowering it is not to be missed");
     vm.vcpu.then(set_cr8(3));
     vm.serve(&mut host);
     assert_eq!(vm.vcpu.delivered, [Event::Interrupt(Vector(0x40))]);
+    vm.serve(&mut host);
+    assert_eq!(vm.vcpu.task_priority_exits_wanted, Wanted::No);
 }
 
 #[test]

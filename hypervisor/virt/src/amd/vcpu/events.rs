@@ -5,7 +5,7 @@ use super::super::intercepts::Intercepts1;
 use super::super::nmi::{GuestTrap, NmiMask};
 use super::super::vmcb::{CleanBits, InterruptControl};
 use super::{Vcpu, rflags};
-use vcpu::{Event, Exception, Exit, Wanted};
+use vcpu::{Event, Exception, Exit, Vcpu as _, Wanted};
 
 /// DR6 bits 3:0: which breakpoints hit.
 const DR6_BREAKPOINTS: u64 = 0xf;
@@ -118,6 +118,18 @@ impl Vcpu {
         }
     }
 
+    /// An instruction has completed with RFLAGS.TF set: the guest's step, unless the hypervisor set the flag.
+    #[cold]
+    pub(super) fn trap_single_step(&mut self) {
+        if self.guest_rflags() & rflags::TF == 0 {
+            return;
+        }
+        let vmcb = self.vmcb_mut();
+        vmcb.save.dr6 = vmcb.save.dr6 & !DR6_BREAKPOINTS | DR6_SINGLE_STEP;
+        vmcb.control.clean &= !CleanBits::DEBUG_REGISTERS.bits();
+        self.queue(Event::Exception(Exception::DEBUG));
+    }
+
     /// RFLAGS without the trap flag of a step.
     #[inline]
     pub(super) fn guest_rflags(&self) -> u64 {
@@ -137,6 +149,7 @@ impl Vcpu {
         self.unmask_nmis();
         self.nmi_window = Wanted::No;
         self.set_interrupt_window(Wanted::No);
+        self.want_task_priority_exits(Wanted::No);
         let control = &mut self.vmcb_mut().control;
         control.event_injection = 0;
         control.interrupt_shadow = 0;

@@ -17,7 +17,7 @@ use super::bring_up::{Engine, drop_branch_predictions};
 use super::capabilities::{Capabilities, Features};
 use super::event;
 use super::exit::{self, code};
-use super::intercepts::{ALWAYS1, ALWAYS2, CR_WRITES, EXCEPTIONS, Intercepts1};
+use super::intercepts::{ALWAYS1, ALWAYS2, CR_WRITES, CR8_WRITES, EXCEPTIONS, Intercepts1};
 use super::nmi::NmiMask;
 use super::permission_maps::PermissionMaps;
 use super::vmcb::{CleanBits, InterruptControl, NESTED_PAGING, SaveArea, TlbControl, Vmcb};
@@ -295,6 +295,9 @@ impl vcpu::Vcpu for Vcpu {
         // An instruction has completed: it lifts the shadow and the resume flag.
         vmcb.save.rflags &= !rflags::RF;
         vmcb.control.interrupt_shadow = 0;
+        if vmcb.save.rflags & rflags::TF != 0 {
+            self.trap_single_step();
+        }
     }
 
     #[inline]
@@ -380,6 +383,15 @@ impl vcpu::Vcpu for Vcpu {
         let mask = InterruptControl::TASK_PRIORITY.bits();
         control.interrupt_control = control.interrupt_control & !mask | u64::from(priority) & mask;
         control.clean &= !CleanBits::INTERRUPTS.bits();
+    }
+
+    fn want_task_priority_exits(&mut self, wanted: Wanted) {
+        let control = &mut self.vmcb_mut().control;
+        match wanted {
+            Wanted::Yes => control.intercept_cr |= CR8_WRITES,
+            Wanted::No => control.intercept_cr &= !CR8_WRITES,
+        }
+        control.clean &= !CleanBits::INTERCEPTS.bits();
     }
 
     #[inline]

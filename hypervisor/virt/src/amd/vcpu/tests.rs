@@ -3,7 +3,7 @@ use crate::amd::capabilities::capabilities;
 use crate::testing::HostFrames;
 use ::vcpu::Vcpu as _;
 use base::Vector;
-use vcpu::Exception;
+use vcpu::{ControlRegister, Exception};
 
 /// A vCPU that was never entered, as on a CPU with all features.
 pub fn vcpu() -> Vcpu {
@@ -62,12 +62,13 @@ fn an_exit_brings_rax_and_rsp_back_and_makes_everything_clean() {
 #[test]
 fn every_setter_takes_its_clean_bit_back() {
     type Change = fn(&mut Vcpu);
-    let cases: [(Change, CleanBits); 8] = [
+    let cases: [(Change, CleanBits); 9] = [
         (|v| v.set_cr0(0), CleanBits::CONTROL_REGISTERS),
         (|v| v.set_cr4(0), CleanBits::CONTROL_REGISTERS),
         (|v| v.set_efer(0), CleanBits::CONTROL_REGISTERS),
         (|v| v.set_cr2(0), CleanBits::CR2),
         (|v| v.set_task_priority(1), CleanBits::INTERRUPTS),
+        (|v| v.want_task_priority_exits(Wanted::Yes), CleanBits::INTERCEPTS),
         (|v| v.set_tsc_offset(1), CleanBits::INTERCEPTS),
         (|v| v.want_interrupt_window(Wanted::Yes), CleanBits::INTERRUPTS.union(CleanBits::INTERCEPTS)),
         (|v| v.load(&VcpuState::reset()), CleanBits::all()),
@@ -146,10 +147,45 @@ fn exceptions_that_their_own_delivery_can_raise_leave_the_guest() {
     for (vector, error_code) in [(1, None), (17, Some(0))] {
         assert_ne!(vcpu.vmcb().control.intercept_exceptions & 1 << vector, 0);
         let exception = Exception { vector: Vector(vector), error_code };
-        assert_eq!(exit_with(&mut vcpu, code::EXCEPTION_0 + u64::from(vector)), Some(Exit::Exception(exception)));
+        let exit = exit_with(&mut vcpu, code::EXCEPTION_0 + u64::from(vector));
+        assert_eq!(exit, Some(Exit::Exception(exception)));
         vcpu.inject(Event::Exception(exception));
         assert_eq!(vcpu.queued_event(), Some(Event::Exception(exception)));
     }
+}
+
+#[test]
+fn a_guest_that_steps_itself_is_trapped_behind_an_instruction_that_was_done_for_it() {
+    let mut vcpu = vcpu();
+    vcpu.vmcb_mut().save.dr6 = 0xffff_0ff1;
+    vcpu.set_rip(0x1000);
+    assert_eq!(vcpu.queued_event(), None);
+    vcpu.set_rflags(rflags::TF);
+    vcpu.set_rip(0x1002);
+    assert_eq!(vcpu.queued_event(), Some(Event::Exception(Exception::DEBUG)));
+    assert_eq!(vcpu.vmcb().save.dr6, 0xffff_4ff0);
+}
+
+#[test]
+fn a_step_of_the_hypervisor_is_no_trap_of_the_guest() {
+    let mut vcpu = vcpu();
+    vcpu.inject(Event::Nmi);
+    exit_with(&mut vcpu, code::CPUID);
+    vcpu.want_nmi_window(Wanted::Yes);
+    exit_with(&mut vcpu, code::IRET);
+    vcpu.set_rip(0x1000);
+    assert_eq!(vcpu.queued_event(), None);
+}
+
+#[test]
+fn a_write_of_the_task_priority_exits_while_that_is_wanted() {
+    let mut vcpu = vcpu();
+    vcpu.want_task_priority_exits(Wanted::Yes);
+    assert_eq!(vcpu.vmcb().control.intercept_cr, 0x110_0000);
+    let exit = exit_with(&mut vcpu, code::CR8_WRITE);
+    assert_eq!(exit, Some(Exit::WriteControlRegister(ControlRegister::Cr8)));
+    vcpu.want_task_priority_exits(Wanted::No);
+    assert_eq!(vcpu.vmcb().control.intercept_cr, 0x10_0000);
 }
 
 #[test]
