@@ -17,6 +17,7 @@ use crate::line::Line;
 use crate::operator::Desk;
 use crate::power::Power;
 use crate::run::{self, Alarm, Host};
+use crate::strays::Strays;
 use crate::version;
 use alloc::boxed::Box;
 use alloc::format;
@@ -117,6 +118,7 @@ extern "sysv64" fn on_own_tables(passage: usize) -> ! {
         line,
         power,
         when_idle: config.host.when_idle,
+        strays: Strays::default(),
     })
 }
 

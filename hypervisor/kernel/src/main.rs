@@ -30,4 +30,5 @@ mod line;
 mod operator;
 mod power;
 mod run;
+mod strays;
 mod version;

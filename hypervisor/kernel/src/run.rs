@@ -12,6 +12,7 @@
 use crate::line::Line;
 use crate::operator::Desk;
 use crate::power::Power;
+use crate::strays::Strays;
 use alloc::{format, string::String};
 use base::{Instant, Nanoseconds, VmId};
 use config::WhenIdle;
@@ -37,6 +38,7 @@ pub struct Host {
     pub line: Line,
     pub power: Power,
     pub when_idle: WhenIdle,
+    pub strays: Strays,
 }
 
 /// The CPU's one timer, shared by the slice of the VM that is served and that VM's own deadline.
@@ -85,6 +87,7 @@ pub fn for_ever(mut host: Host) -> ! {
         // The window first: what comes after the line was polled must find the CPU before it sleeps, not be handled
         // and forgotten.
         interrupts::window();
+        host.strays.tell_new();
         host.line.poll(&mut host.terminal, &mut host.desk);
         if host.desk.power_off_wanted {
             host.power_off();
