@@ -60,6 +60,8 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             Exit::Pause => self.skip(Known::Pause),
             Exit::WriteControlRegister(register) => self.write_control_register(*register),
             Exit::Privileged(privileged) => self.privileged(*privileged),
+            // The guest's work may be damaged, and nothing in it could tell.
+            Exit::Exception(Exception::MACHINE_CHECK) => Err(Fault::MachineCheck.into()),
             // Intercepted to be seen; the guest's all the same.
             Exit::Exception(exception) => Err(Stop::Raise(*exception)),
             Exit::InterruptWindow => {

@@ -13,7 +13,7 @@ use base::Vector;
 use seams::ByteSink;
 use std::{string::ToString, vec::Vec};
 use vcpu::permission::msr;
-use vcpu::{Event, Exit, Gpr};
+use vcpu::{Event, Exception, Exit, Gpr};
 
 const TIMER_VECTOR: u64 = 0x40;
 
@@ -290,6 +290,10 @@ fn what_cannot_be_continued_from_ends_the_vm_with_the_reason() {
         vm.ending_line().unwrap().to_string()
     };
     assert_eq!(reason(Exit::Unexpected(0x7f)), "vm demo: ended: unexpected exit, code 0x7f");
+    assert_eq!(
+        reason(Exit::Exception(Exception::MACHINE_CHECK)),
+        "vm demo: ended: machine check: the host's hardware failed while it ran"
+    );
     assert_eq!(reason(Exit::TaskSwitch), "vm demo: ended: hardware task switch, which is not supported");
 }
 
