@@ -67,10 +67,16 @@ pub fn command(options: &Options) -> Result<ExitCode> {
     // Before minutes of building.
     options.machine(PathBuf::new()).check()?;
     let interrupted = catch_signals()?;
-    setup::ensure(&[Need::Toolchain, Need::Emulator])?;
     let config = match &options.config {
-        Some(config) => config.clone(),
-        None => demo::prepare()?,
+        Some(config) => {
+            setup::ensure(&[Need::Toolchain, Need::Emulator])?;
+            config.clone()
+        }
+        None => {
+            // At once: the lists of packages are then fetched once.
+            setup::ensure(&Need::ALL)?;
+            demo::prepare()?
+        }
     };
     let kernels = if options.keep_bzimage { Kernels::Keep } else { Kernels::Unpack };
     let scratch = tempfile::Builder::new().prefix("cofferdam-run-").tempdir()?;
