@@ -129,7 +129,9 @@ impl Host {
         let Some(present) = self.desk.guests.switch_to(vm, &mut self.engine) else {
             return self.queue.remove(vm);
         };
-        let slice_end = now.after(slice).min(self.line.next_poll(now));
+        // A line that is polled waits for the end of the slice, which is long while nobody else wants the CPU.
+        let slice = if self.line.needs_polling() { slice.min(sched::SLICE) } else { slice };
+        let slice_end = now.after(slice);
         let served = present.vm.serve(&mut Serving { alarm: &self.alarm, slice_end });
         let ran = self.clock.now().since(now);
         self.queue.charge(vm, ran);
