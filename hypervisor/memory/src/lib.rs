@@ -49,7 +49,7 @@ pub use guest::{
     Extent, ExtentKind, GuestAccess, GuestMap, GuestMapConfig, GuestMapError, MappedWindow, NestedFormat,
     Window,
 };
-pub use heap::{Heap, HeapUsage};
+pub use heap::{EarlyArena, Heap, HeapUsage};
 pub use host::{
     DeviceWindow, HostFrames, HostMemory, HostSpace, SharedMemory, StackTop, View, Views, global,
 };
