@@ -38,8 +38,6 @@ pub(super) enum Alignment {
     Checked,
     /// `#GP(0)` if it is not natural.
     Required,
-    /// Nothing.
-    Free,
 }
 
 /// Where the bytes of an operand are: in one page, or at the end of one and the start of another.
@@ -216,7 +214,7 @@ impl<C: EmulationContext> Executor<'_, C> {
         match alignment {
             Alignment::Required => Err(Exception::GENERAL_PROTECTION),
             Alignment::Checked if self.checks_alignment() => Err(ALIGNMENT_CHECK),
-            Alignment::Checked | Alignment::Free => Ok(()),
+            Alignment::Checked => Ok(()),
         }
     }
 

@@ -39,12 +39,19 @@ impl<C: EmulationContext> Executor<'_, C> {
         Ok(())
     }
 
-    /// The destination is written in either case (SDM, CMPXCHG), the accumulator only when they differ.
+    /// Memory is written in either case (SDM, CMPXCHG), a register only when it is equal: 32 bits of it do not clear the
+    /// upper half otherwise, on the processors that tests ran on.
     pub(super) fn cmpxchg(&mut self) -> Result<(), EmulationFault> {
         let size = self.operand_size(0)?;
         let accumulator = RegisterOperand::accumulator(size);
         let expected = accumulator.read(self.cx.gprs());
         let new = self.gpr_operand(1)?.read(self.cx.gprs());
+        let current = if self.is_memory(0) { None } else { Some(self.value_of(0)?) };
+        if let Some(current) = current.filter(|current| *current != expected) {
+            self.set_flags(flags::subtract(expected, current, 0, size));
+            accumulator.write(self.cx.gprs_mut(), current);
+            return Ok(());
+        }
         let old = self.modify(0, size, |value| {
             let compared = flags::subtract(expected, value, 0, size);
             Computed { value: if compared.flags & ZERO != 0 { new } else { value }, ..compared }

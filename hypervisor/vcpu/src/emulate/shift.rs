@@ -115,7 +115,7 @@ const fn rotate_with_carry(value: u64, rflags: u64, count: u32, size: Size) -> (
     (turned as u64 & size.mask(), turned >> size.bits() & 1 != 0)
 }
 
-/// With 16 bits and a count past them the result is undefined (SDM, SHLD): processors go on with the destination.
+/// With 16 bits and a count past them the result is undefined (SDM, SHLD): here it goes on with the destination.
 pub(super) fn double_left(value: u64, source: u64, count: u32, size: Size) -> Computed {
     let bits = size.bits();
     let (value, source) = (value & size.mask(), source & size.mask());

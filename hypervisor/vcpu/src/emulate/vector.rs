@@ -51,20 +51,26 @@ impl Form {
         let half = |encoding, part| form(encoding, part, 8, Alignment::Checked);
         use Encoding::{Legacy, Vex};
         match code {
-            Code::Movups_xmm_xmmm128 | Code::Movups_xmmm128_xmm => whole(Legacy, 16, Alignment::Free),
-            Code::Movupd_xmm_xmmm128 | Code::Movupd_xmmm128_xmm => whole(Legacy, 16, Alignment::Free),
-            Code::Movdqu_xmm_xmmm128 | Code::Movdqu_xmmm128_xmm => whole(Legacy, 16, Alignment::Free),
-            Code::Lddqu_xmm_m128 => whole(Legacy, 16, Alignment::Free),
+            Code::Movups_xmm_xmmm128 | Code::Movups_xmmm128_xmm => whole(Legacy, 16, Alignment::Checked),
+            Code::Movupd_xmm_xmmm128 | Code::Movupd_xmmm128_xmm => whole(Legacy, 16, Alignment::Checked),
+            Code::Movdqu_xmm_xmmm128 | Code::Movdqu_xmmm128_xmm => whole(Legacy, 16, Alignment::Checked),
+            Code::Lddqu_xmm_m128 => whole(Legacy, 16, Alignment::Checked),
             Code::Movaps_xmm_xmmm128 | Code::Movaps_xmmm128_xmm => whole(Legacy, 16, Alignment::Required),
             Code::Movapd_xmm_xmmm128 | Code::Movapd_xmmm128_xmm => whole(Legacy, 16, Alignment::Required),
             Code::Movdqa_xmm_xmmm128 | Code::Movdqa_xmmm128_xmm => whole(Legacy, 16, Alignment::Required),
             Code::Movntps_m128_xmm | Code::Movntpd_m128_xmm => whole(Legacy, 16, Alignment::Required),
             Code::Movntdq_m128_xmm | Code::Movntdqa_xmm_m128 => whole(Legacy, 16, Alignment::Required),
 
-            Code::VEX_Vmovups_xmm_xmmm128 | Code::VEX_Vmovups_xmmm128_xmm => whole(Vex, 16, Alignment::Free),
-            Code::VEX_Vmovupd_xmm_xmmm128 | Code::VEX_Vmovupd_xmmm128_xmm => whole(Vex, 16, Alignment::Free),
-            Code::VEX_Vmovdqu_xmm_xmmm128 | Code::VEX_Vmovdqu_xmmm128_xmm => whole(Vex, 16, Alignment::Free),
-            Code::VEX_Vlddqu_xmm_m128 => whole(Vex, 16, Alignment::Free),
+            Code::VEX_Vmovups_xmm_xmmm128 | Code::VEX_Vmovups_xmmm128_xmm => {
+                whole(Vex, 16, Alignment::Checked)
+            }
+            Code::VEX_Vmovupd_xmm_xmmm128 | Code::VEX_Vmovupd_xmmm128_xmm => {
+                whole(Vex, 16, Alignment::Checked)
+            }
+            Code::VEX_Vmovdqu_xmm_xmmm128 | Code::VEX_Vmovdqu_xmmm128_xmm => {
+                whole(Vex, 16, Alignment::Checked)
+            }
+            Code::VEX_Vlddqu_xmm_m128 => whole(Vex, 16, Alignment::Checked),
             Code::VEX_Vmovaps_xmm_xmmm128 | Code::VEX_Vmovaps_xmmm128_xmm => {
                 whole(Vex, 16, Alignment::Required)
             }
@@ -77,10 +83,16 @@ impl Form {
             Code::VEX_Vmovntps_m128_xmm | Code::VEX_Vmovntpd_m128_xmm => whole(Vex, 16, Alignment::Required),
             Code::VEX_Vmovntdq_m128_xmm | Code::VEX_Vmovntdqa_xmm_m128 => whole(Vex, 16, Alignment::Required),
 
-            Code::VEX_Vmovups_ymm_ymmm256 | Code::VEX_Vmovups_ymmm256_ymm => whole(Vex, 32, Alignment::Free),
-            Code::VEX_Vmovupd_ymm_ymmm256 | Code::VEX_Vmovupd_ymmm256_ymm => whole(Vex, 32, Alignment::Free),
-            Code::VEX_Vmovdqu_ymm_ymmm256 | Code::VEX_Vmovdqu_ymmm256_ymm => whole(Vex, 32, Alignment::Free),
-            Code::VEX_Vlddqu_ymm_m256 => whole(Vex, 32, Alignment::Free),
+            Code::VEX_Vmovups_ymm_ymmm256 | Code::VEX_Vmovups_ymmm256_ymm => {
+                whole(Vex, 32, Alignment::Checked)
+            }
+            Code::VEX_Vmovupd_ymm_ymmm256 | Code::VEX_Vmovupd_ymmm256_ymm => {
+                whole(Vex, 32, Alignment::Checked)
+            }
+            Code::VEX_Vmovdqu_ymm_ymmm256 | Code::VEX_Vmovdqu_ymmm256_ymm => {
+                whole(Vex, 32, Alignment::Checked)
+            }
+            Code::VEX_Vlddqu_ymm_m256 => whole(Vex, 32, Alignment::Checked),
             Code::VEX_Vmovaps_ymm_ymmm256 | Code::VEX_Vmovaps_ymmm256_ymm => {
                 whole(Vex, 32, Alignment::Required)
             }
