@@ -12,6 +12,7 @@
 use crate::line::Line;
 use crate::operator::Desk;
 use crate::power::Power;
+use crate::strays::Strays;
 use alloc::{format, string::String};
 use base::{Instant, Nanoseconds, VmId};
 use config::WhenIdle;
@@ -37,6 +38,7 @@ pub struct Host {
     pub line: Line,
     pub power: Power,
     pub when_idle: WhenIdle,
+    pub strays: Strays,
 }
 
 /// The CPU's one timer, shared by the slice of the VM that is served and that VM's own deadline.
@@ -82,8 +84,11 @@ pub fn for_ever(mut host: Host) -> ! {
     info!("hypervisor ready: {} VMs", host.desk.guests.len());
     host.start_guests();
     loop {
-        host.line.poll(&mut host.terminal, &mut host.desk);
+        // The window first: what comes after the line was polled must find the CPU before it sleeps, not be handled
+        // and forgotten.
         interrupts::window();
+        host.strays.tell_new();
+        host.line.poll(&mut host.terminal, &mut host.desk);
         if host.desk.power_off_wanted {
             host.power_off();
         }
@@ -124,7 +129,10 @@ impl Host {
         let Some(present) = self.desk.guests.switch_to(vm, &mut self.engine) else {
             return self.queue.remove(vm);
         };
-        let served = present.vm.serve(&mut Serving { alarm: &self.alarm, slice_end: now.after(slice) });
+        // A line that is polled waits for the end of the slice, which is long while nobody else wants the CPU.
+        let slice = if self.line.needs_polling() { slice.min(sched::SLICE) } else { slice };
+        let slice_end = now.after(slice);
+        let served = present.vm.serve(&mut Serving { alarm: &self.alarm, slice_end });
         let ran = self.clock.now().since(now);
         self.queue.charge(vm, ran);
         if let Some(guest) = self.desk.guests.get_mut(vm) {
@@ -169,12 +177,14 @@ impl Host {
         }
     }
 
-    /// Nobody wants the CPU: memory is scrubbed step by step, and when that is done, the CPU sleeps.
+    /// Nobody wants the CPU: memory is scrubbed step by step, and when that is done, the CPU sleeps. Interrupts have been
+    /// masked since the line was polled, so one that has come since then ends the sleep at once.
     fn rest(&mut self) {
         if self.line.has_work(&self.terminal) || self.memory.lock().scrub_step() {
             return;
         }
-        self.alarm.set(self.queue.next_wake());
+        let next_poll = self.line.next_poll(self.clock.now());
+        self.alarm.set(self.queue.next_wake().min(next_poll));
         interrupts::enable_and_halt();
     }
 

@@ -24,8 +24,6 @@ pub mod exit;
 pub mod kvmclock;
 pub mod permission;
 pub mod state;
-#[cfg(test)]
-mod testing;
 pub mod walk;
 
 pub use engine::{InterruptState, Vcpu, Wanted};

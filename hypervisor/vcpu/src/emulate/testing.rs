@@ -4,12 +4,12 @@ extern crate std;
 
 use super::{EmulationContext, EmulationFault, Outcome, Privilege, VectorValue, step};
 use crate::control::{cr0, cr4, efer, xcr0};
-use crate::testing::FlatMemory;
 use crate::walk::{self, Paging, WalkFault};
 use crate::{Access, CpuMode, Gpr, Gprs, Segment, SegmentName, VcpuState};
 use base::{Gpa, Port};
+use seams::fake::FlatMemory;
 use seams::{GuestMemory, MemoryError};
-use std::{vec, vec::Vec};
+use std::vec::Vec;
 
 pub(super) const RAM_BYTES: u64 = 0x1_0000;
 /// The first of 4096 bytes that a device answers.
@@ -63,7 +63,7 @@ impl Machine {
             state,
             mode,
             cpl: 0,
-            memory: FlatMemory::new(RAM_BYTES as usize),
+            memory: FlatMemory::new(RAM_BYTES),
             vectors: [[0; 32]; 16],
             device_value: 0x80,
             seen: Vec::new(),
@@ -80,7 +80,7 @@ impl Machine {
     }
 
     pub(super) fn holding(self, at: u64, bytes: &[u8]) -> Self {
-        self.memory.write(Gpa::new(at).unwrap(), bytes).unwrap();
+        self.memory.put(at, bytes);
         self
     }
 
@@ -123,9 +123,7 @@ impl Machine {
     }
 
     pub(super) fn bytes(&self, at: u64, len: usize) -> Vec<u8> {
-        let mut bytes = vec![0; len];
-        self.memory.read(Gpa::new(at).unwrap(), &mut bytes).unwrap();
-        bytes
+        self.memory.bytes(at, len)
     }
 
     pub(super) fn word(&self, at: u64) -> u64 {

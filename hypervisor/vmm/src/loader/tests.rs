@@ -3,10 +3,11 @@
 extern crate std;
 
 use super::*;
-use crate::testing::{FakeMemory, Phdr, elf_with};
+use crate::testing::{Phdr, elf_with};
 use base::MIB;
 use devices::acpi;
 use proptest::prelude::*;
+use seams::fake::FlatMemory;
 use std::{string::ToString, vec, vec::Vec};
 use vcpu::{Gpr, control::efer};
 
@@ -40,7 +41,7 @@ fn load_with(
     kernel: &[u8],
     initrd: Option<&[u8]>,
     cmdline: &str,
-    memory: &FakeMemory,
+    memory: &FlatMemory,
 ) -> Result<Loaded, LoadError> {
     let image = Image {
         kernel: File { name: "vmlinux", bytes: kernel },
@@ -52,17 +53,17 @@ fn load_with(
 }
 
 fn problem_with(kernel: &[u8]) -> Problem {
-    load_with(kernel, None, "", &FakeMemory::new(RAM_BYTES)).unwrap_err().problem
+    load_with(kernel, None, "", &FlatMemory::new(RAM_BYTES)).unwrap_err().problem
 }
 
-fn field(memory: &FakeMemory, offset: u64, len: usize) -> u64 {
+fn field(memory: &FlatMemory, offset: u64, len: usize) -> u64 {
     let bytes = memory.bytes(ZERO_PAGE + offset, len);
     bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 
 #[test]
 fn segments_go_to_their_physical_addresses_and_the_rest_of_them_is_zero() {
-    let memory = FakeMemory::new(RAM_BYTES);
+    let memory = FlatMemory::new(RAM_BYTES);
     memory.put(0x20_0000, &[0xff; 0x4000]);
     let loaded = load_with(&elf(), None, "", &memory).unwrap();
     assert_eq!(loaded.kind, Kind::LinuxElf);
@@ -74,7 +75,7 @@ fn segments_go_to_their_physical_addresses_and_the_rest_of_them_is_zero() {
 
 #[test]
 fn the_vcpu_starts_in_64_bit_mode_at_the_entry_with_the_zero_page_in_rsi() {
-    let memory = FakeMemory::new(RAM_BYTES);
+    let memory = FlatMemory::new(RAM_BYTES);
     let state = load_with(&elf(), None, "", &memory).unwrap().state;
     assert_eq!(state.rip, 0x10_0010);
     assert_eq!(state.gprs.get(Gpr::Rsi), ZERO_PAGE);
@@ -87,7 +88,7 @@ fn the_vcpu_starts_in_64_bit_mode_at_the_entry_with_the_zero_page_in_rsi() {
 
 #[test]
 fn the_page_tables_map_the_first_4_gib_to_themselves() {
-    let memory = FakeMemory::new(RAM_BYTES);
+    let memory = FlatMemory::new(RAM_BYTES);
     let state = load_with(&elf(), None, "", &memory).unwrap().state;
     let entry = |table: u64, index: u64| {
         let bytes = memory.bytes((table & !0xfff) + index * 8, 8);
@@ -104,7 +105,7 @@ fn the_page_tables_map_the_first_4_gib_to_themselves() {
 
 #[test]
 fn the_zero_page_tells_memory_map_command_line_and_rsdp() {
-    let memory = FakeMemory::new(RAM_BYTES);
+    let memory = FlatMemory::new(RAM_BYTES);
     load_with(&elf(), None, "console=ttyS0", &memory).unwrap();
     assert_eq!(memory.bytes(field(&memory, 0x228, 4), 14), b"console=ttyS0\0");
     assert_eq!(field(&memory, 0x070, 8), 0xe_0000);
@@ -119,7 +120,7 @@ fn the_zero_page_tells_memory_map_command_line_and_rsdp() {
 
 #[test]
 fn the_initial_ram_disk_lies_page_aligned_at_the_top_of_memory() {
-    let memory = FakeMemory::new(RAM_BYTES);
+    let memory = FlatMemory::new(RAM_BYTES);
     let initrd = load_with(&elf(), Some(&[7; 5000]), "", &memory).unwrap().initrd.unwrap();
     assert_eq!(initrd, Extent { start: RAM_BYTES - 8192, end: RAM_BYTES - 8192 + 5000 });
     assert_eq!(memory.bytes(initrd.start, 5000), vec![7; 5000]);
@@ -131,14 +132,14 @@ fn an_initial_ram_disk_obeys_the_kernels_highest_address() {
     let mut kernel = bzimage();
     kernel[0x22c..0x230].copy_from_slice(&0x7f_ffffu32.to_le_bytes());
     let initrd =
-        load_with(&kernel, Some(&[7; 4096]), "", &FakeMemory::new(RAM_BYTES)).unwrap().initrd.unwrap();
+        load_with(&kernel, Some(&[7; 4096]), "", &FlatMemory::new(RAM_BYTES)).unwrap().initrd.unwrap();
     assert_eq!(initrd.end, 0x80_0000);
 }
 
 #[test]
 fn an_initial_ram_disk_that_does_not_fit_is_refused_by_its_own_name() {
     let large = vec![0; 14 * MIB as usize];
-    let error = load_with(&elf(), Some(&large), "", &FakeMemory::new(RAM_BYTES)).unwrap_err();
+    let error = load_with(&elf(), Some(&large), "", &FlatMemory::new(RAM_BYTES)).unwrap_err();
     assert_eq!(
         error.to_string(),
         "initramfs.cpio: 14M do not fit beside the kernel, there is room for 14320K; give the VM more memory"
@@ -147,7 +148,7 @@ fn an_initial_ram_disk_that_does_not_fit_is_refused_by_its_own_name() {
 
 #[test]
 fn a_bzimage_goes_to_its_preferred_address_and_is_entered_behind_its_first_sector() {
-    let memory = FakeMemory::new(RAM_BYTES);
+    let memory = FlatMemory::new(RAM_BYTES);
     let loaded = load_with(&bzimage(), None, "quiet", &memory).unwrap();
     assert_eq!(loaded.kind, Kind::BzImage);
     assert_eq!(loaded.kernel, Extent { start: MIB, end: 3 * MIB });
@@ -161,7 +162,7 @@ fn a_bzimage_goes_to_its_preferred_address_and_is_entered_behind_its_first_secto
 
 #[test]
 fn bytes_behind_a_bzimages_kernel_are_not_loaded() {
-    let memory = FakeMemory::new(RAM_BYTES);
+    let memory = FlatMemory::new(RAM_BYTES);
     let mut signed = bzimage();
     signed.extend([0xee; 64]);
     load_with(&signed, None, "", &memory).unwrap();
@@ -211,7 +212,7 @@ fn segments_outside_memory_are_refused_with_the_remedy() {
     let segment = |paddr| Phdr { offset: 0x1000, paddr, filesz: 0x1000, memsz: 0x1000 };
     let message = |paddr| {
         let kernel = elf_with(paddr, &[segment(paddr)]);
-        load_with(&kernel, None, "", &FakeMemory::new(RAM_BYTES)).unwrap_err().to_string()
+        load_with(&kernel, None, "", &FlatMemory::new(RAM_BYTES)).unwrap_err().to_string()
     };
     assert_eq!(
         message(0x1000),
@@ -246,7 +247,7 @@ fn a_file_without_segments_is_refused() {
 
 #[test]
 fn a_command_line_must_fit_and_hold_no_nul() {
-    let memory = FakeMemory::new(RAM_BYTES);
+    let memory = FlatMemory::new(RAM_BYTES);
     let long = "x".repeat(2048);
     let too_long = load_with(&elf(), None, &long, &memory).unwrap_err().problem;
     assert_eq!(too_long, Problem::CommandLineTooLong { len_bytes: 2048, max_bytes: 2047 });
@@ -256,14 +257,14 @@ fn a_command_line_must_fit_and_hold_no_nul() {
 
 #[test]
 fn memory_that_refuses_a_write_is_an_error_and_not_a_panic() {
-    let error = load_with(&elf(), None, "", &FakeMemory::new(MIB)).unwrap_err();
+    let error = load_with(&elf(), None, "", &FlatMemory::new(MIB)).unwrap_err();
     assert!(matches!(error.problem, Problem::Memory(_)));
 }
 
 proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(bytes: Vec<u8>, initrd: Vec<u8>, cmdline: std::string::String) {
-        let _ = load_with(&bytes, Some(&initrd), &cmdline, &FakeMemory::new(RAM_BYTES));
+        let _ = load_with(&bytes, Some(&initrd), &cmdline, &FlatMemory::new(RAM_BYTES));
     }
 
     #[test]
@@ -272,7 +273,7 @@ proptest! {
     ) {
         let mut kernel = if elf_file { elf() } else { bzimage() };
         mutations.iter().for_each(|&(at, byte)| kernel[at] = byte);
-        let memory = FakeMemory::new(RAM_BYTES);
+        let memory = FlatMemory::new(RAM_BYTES);
         if let Ok(loaded) = load_with(&kernel, Some(&[1; 100]), "quiet", &memory) {
             prop_assert!(loaded.kernel.start >= MIB && loaded.kernel.end <= RAM_BYTES);
             prop_assert!(loaded.initrd.unwrap().start >= loaded.kernel.end);
