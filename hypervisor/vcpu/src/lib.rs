@@ -17,6 +17,7 @@
 pub mod control;
 pub mod cpuid;
 pub mod decode;
+pub mod emulate;
 pub mod engine;
 pub mod event;
 pub mod exit;
