@@ -82,6 +82,8 @@ extern "sysv64" fn on_own_tables(passage: usize) -> ! {
     let acpi = Acpi::read(memory, &handoff);
     let mut line = Line::open(board::console_port(config.host.console, &acpi));
     introduce(&handoff, &cpu, protection);
+    #[cfg(feature = "seeded-faults")]
+    crate::faults::choose(&handoff.overrides).unwrap_or_else(|error| refuse(&error));
     acpi.report();
     line.settle();
 

@@ -119,6 +119,8 @@ fn show(terminal: &mut Terminal, guest: &mut Present, most: usize) {
             return;
         }
         match guest.vm.console_mut().next_output() {
+            #[cfg(feature = "seeded-faults")]
+            Some(_) if crate::faults::is_chosen(crate::faults::Fault::LostOutput) => {}
             Some(Output::Byte(byte)) => terminal.guest_byte(byte),
             Some(Output::Missed(bytes)) => terminal.guest_missed(bytes),
             None => return,

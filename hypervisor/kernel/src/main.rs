@@ -24,6 +24,8 @@ extern crate alloc;
 mod bring_up;
 mod dying;
 mod entry;
+#[cfg(feature = "seeded-faults")]
+mod faults;
 mod guests;
 mod heap;
 mod line;

@@ -9,6 +9,8 @@
 //!
 //! Interrupts are masked all the way but for the window and the sleep.
 
+#[cfg(feature = "seeded-faults")]
+use crate::faults::{self, Fault};
 use crate::line::Line;
 use crate::operator::Desk;
 use crate::power::Power;
@@ -75,6 +77,10 @@ impl vmm::Host for Serving<'_> {
 impl Alarm {
     #[inline]
     fn set(&self, deadline: Instant) {
+        #[cfg(feature = "seeded-faults")]
+        if faults::is_chosen(Fault::DeafTimer) {
+            return;
+        }
         self.timer.arm(self.apic, self.clock, deadline);
     }
 }
@@ -83,6 +89,8 @@ impl Alarm {
 pub fn for_ever(mut host: Host) -> ! {
     info!("hypervisor ready: {} VMs", host.desk.guests.len());
     host.start_guests();
+    #[cfg(feature = "seeded-faults")]
+    faults::die_if_chosen();
     loop {
         // The window first: what comes after the line was polled must find the CPU before it sleeps, not be handled
         // and forgotten.
@@ -164,6 +172,12 @@ impl Host {
         self.line.show_rest(&mut self.terminal, guest);
         let last_words = guest.present().map(|present| present.tell_ending());
         self.forget(vm, last_words.unwrap_or_default());
+        #[cfg(feature = "seeded-faults")]
+        if faults::is_chosen(Fault::ContagiousEnd) {
+            for other in (0..self.desk.guests.len()).filter_map(|index| u16::try_from(index).ok()) {
+                self.forget(VmId(other), String::from("ended with another"));
+            }
+        }
     }
 
     /// Takes a VM that will not run again out of the queue, gives back what it has, and takes the terminal from it.
@@ -180,6 +194,11 @@ impl Host {
     /// Nobody wants the CPU: memory is scrubbed step by step, and when that is done, the CPU sleeps. Interrupts have been
     /// masked since the line was polled, so one that has come since then ends the sleep at once.
     fn rest(&mut self) {
+        // Scrubbing keeps the CPU awake, which then needs no timer: it would hide the fault for a while.
+        #[cfg(feature = "seeded-faults")]
+        if faults::is_chosen(Fault::DeafTimer) {
+            return interrupts::enable_and_halt();
+        }
         if self.line.has_work(&self.terminal) || self.memory.lock().scrub_step() {
             return;
         }

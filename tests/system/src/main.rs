@@ -6,8 +6,10 @@
 #![forbid(unsafe_code)]
 
 mod broken;
+mod faults;
 mod linux;
 mod operator;
+mod reference;
 mod several;
 mod tiny_guests;
 
@@ -21,12 +23,14 @@ const BOOT: Duration = Duration::from_secs(240);
 const STEP: Duration = Duration::from_secs(90);
 
 fn main() -> ExitCode {
-    let groups: [&[Scenario]; 5] = [
+    let groups: [&[Scenario]; 7] = [
         linux::SCENARIOS,
         tiny_guests::SCENARIOS,
+        reference::SCENARIOS,
         several::SCENARIOS,
         operator::SCENARIOS,
         broken::SCENARIOS,
+        faults::SCENARIOS,
     ];
     scenario::main(&groups.concat())
 }
