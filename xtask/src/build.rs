@@ -1,7 +1,8 @@
 //! Builds what runs on bare machines: the hypervisor, the boot loader, the tiny guests.
 //!
 //! Flags of the bare target are in `.cargo/config.toml`, so that a plain `cargo build --target` builds the same.
-//! One build folder serves both targets: the compiler and linker are the same for all.
+//! One build folder serves both targets: the compiler and linker are the same for all. A hypervisor with seeded faults
+//! shares it too, but for the finished program.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,6 +15,9 @@ use crate::{paths, process};
 
 /// Build folder of the bare targets.
 pub const LANE: &str = "bare";
+
+/// Where a hypervisor with seeded faults is put: never where an image would be made of it by itself.
+const FAULTY_LANE: &str = "bare-seeded-faults";
 
 /// The two programs that make up Cofferdam.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +32,13 @@ impl Hypervisor {
     /// Where [`hypervisor`] leaves them.
     #[must_use]
     pub fn built() -> Self {
-        Self { kernel: program(BARE, "cofferdam"), boot: program(UEFI, "boot.efi") }
+        Self { kernel: program(LANE, BARE, "cofferdam"), boot: program(LANE, UEFI, "boot.efi") }
+    }
+
+    /// Where [`faulty_hypervisor`] leaves the one with seeded faults.
+    #[must_use]
+    pub fn built_faulty() -> Self {
+        Self { kernel: program(FAULTY_LANE, BARE, "cofferdam"), ..Self::built() }
     }
 }
 
@@ -39,7 +49,23 @@ impl Hypervisor {
 pub fn hypervisor() -> Result<Hypervisor> {
     cargo("building the hypervisor", "kernel", BARE)?;
     cargo("building the boot loader", "boot", UEFI)?;
-    let hypervisor = Hypervisor::built();
+    present(Hypervisor::built())
+}
+
+/// Builds the hypervisor once more, with faults that scenarios choose from.
+///
+/// # Errors
+/// What the compiler said.
+pub fn faulty_hypervisor() -> Result<Hypervisor> {
+    setup::ensure(&[Need::Toolchain])?;
+    let mut command = command("kernel", BARE, FAULTY_LANE)?;
+    // Only the kernel itself knows the feature; what it depends on is taken from the ordinary build.
+    command.args(["--features", "seeded-faults"]).env("CARGO_BUILD_BUILD_DIR", paths::lane(LANE));
+    process::quiet("building the hypervisor with seeded faults", &mut command)?;
+    present(Hypervisor::built_faulty())
+}
+
+fn present(hypervisor: Hypervisor) -> Result<Hypervisor> {
     for file in [&hypervisor.kernel, &hypervisor.boot] {
         ensure!(file.is_file(), "the build left no {}", file.display());
     }
@@ -57,23 +83,28 @@ pub fn guests() -> Result<()> {
 /// Where [`guests`] leaves the guest of this name.
 #[must_use]
 pub fn guest(name: &str) -> PathBuf {
-    program(BARE, name)
+    program(LANE, BARE, name)
 }
 
-fn program(target: &str, name: &str) -> PathBuf {
-    paths::lane(LANE).join(target).join("release").join(name)
+fn program(lane: &str, target: &str, name: &str) -> PathBuf {
+    paths::lane(lane).join(target).join("release").join(name)
 }
 
 fn cargo(what: &str, package: &str, target: &str) -> Result<()> {
     setup::ensure(&[Need::Toolchain])?;
+    process::quiet(what, &mut command(package, target, LANE)?)
+}
+
+/// The command that builds a package for a target and leaves the finished program in a lane.
+fn command(package: &str, target: &str, lane: &str) -> Result<Command> {
     let mut command = Toolchain::choose()?.cargo("build", target);
-    command.args(["--quiet", "--release", "--package", package, "--target-dir"]).arg(paths::lane(LANE));
+    command.args(["--quiet", "--release", "--package", package, "--target-dir"]).arg(paths::lane(lane));
     if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
         command.arg("--color=always");
     }
     // Only what reads the variable is built anew when it changes.
     command.env("COFFERDAM_BUILD_ID", build_id());
-    process::quiet(what, &mut command)
+    Ok(command)
 }
 
 /// What the hypervisor calls its build: the commit, and `-dirty` if files differ from it.

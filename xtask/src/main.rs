@@ -88,13 +88,12 @@ fn make_image(options: ImageOptions) -> Result<ExitCode> {
         Some(config) => config,
         None => demo::prepare()?,
     };
-    let hypervisor = match (options.hypervisor, options.boot) {
-        (Some(kernel), Some(boot)) => build::Hypervisor { kernel, boot },
-        _ => build::hypervisor()?,
-    };
     let kernels = if options.keep_bzimage { Kernels::Keep } else { Kernels::Unpack };
     let request = Request { config, out: options.out, table: options.table, kernels };
-    image::make(&request, &hypervisor)?;
+    image::make(&request, || match (options.hypervisor, options.boot) {
+        (Some(kernel), Some(boot)) => Ok(build::Hypervisor { kernel, boot }),
+        _ => build::hypervisor(),
+    })?;
     let out = request.out.display();
     println!("{out} is ready. To write it to a disk, all of whose contents are lost:");
     println!("  sudo dd if={out} of=/dev/DISK bs=4M conv=fsync status=progress");

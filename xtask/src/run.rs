@@ -67,34 +67,31 @@ pub fn command(options: &Options) -> Result<ExitCode> {
     // Before minutes of building.
     options.machine(PathBuf::new()).check()?;
     let interrupted = catch_signals()?;
-    setup::ensure(&[Need::Toolchain, Need::Emulator])?;
-    let hypervisor = build::hypervisor()?;
     let config = match &options.config {
-        Some(config) => config.clone(),
-        None => demo::prepare()?,
+        Some(config) => {
+            setup::ensure(&[Need::Toolchain, Need::Emulator])?;
+            config.clone()
+        }
+        None => {
+            // At once: the lists of packages are then fetched once.
+            setup::ensure(&Need::ALL)?;
+            demo::prepare()?
+        }
     };
     let kernels = if options.keep_bzimage { Kernels::Keep } else { Kernels::Unpack };
     let scratch = tempfile::Builder::new().prefix("cofferdam-run-").tempdir()?;
     let out = scratch.path().join("disk.img");
-    image::make(&Request { config, out: out.clone(), table: Table::Gpt, kernels }, &hypervisor)?;
+    let request = Request { config, out: out.clone(), table: Table::Gpt, kernels };
+    let hypervisor = image::make(&request, build::hypervisor)?;
 
     if options.debug {
         explain_debugger(&hypervisor);
     }
-    let machine = options.machine(out).copy_serial_to(std::io::stdout());
-    if options.headless {
-        let mut emulator = machine.start()?;
-        terminal::forward_stdin(emulator.input());
-        return judge(options.watch(&mut emulator, &interrupted)?);
-    }
-    explain_keys();
-    let raw = terminal::Raw::enter()?;
-    let mut emulator = machine.on_reset(OnReset::Restart).start()?;
-    let quit = Arc::clone(&interrupted);
-    terminal::forward_keys(emulator.input(), move || quit.store(true, Ordering::Relaxed));
-    let ending = options.watch(&mut emulator, &interrupted);
-    drop(raw);
-    println!();
+    let machine = options.machine(out);
+    let ending = match options.headless {
+        true => options.for_a_script(machine, &interrupted),
+        false => options.for_a_person(machine, &interrupted),
+    };
     judge(ending?)
 }
 
@@ -112,6 +109,27 @@ impl Options {
             .time(time)
             .debugger(if self.debug { Debugger::Wait } else { Debugger::None })
             .qemu_args(self.qemu_args.split_whitespace())
+    }
+
+    /// Runs with the standard streams as they are.
+    fn for_a_script(&self, machine: Machine, interrupted: &AtomicBool) -> Result<Ending> {
+        let mut emulator = machine.copy_serial_to(std::io::stdout()).start()?;
+        terminal::forward_stdin(emulator.input());
+        self.watch(&mut emulator, interrupted)
+    }
+
+    /// Runs with every key going to the machine; afterwards the terminal is as it was.
+    fn for_a_person(&self, machine: Machine, interrupted: &Arc<AtomicBool>) -> Result<Ending> {
+        explain_keys();
+        let raw = terminal::Raw::enter()?;
+        let screen = terminal::WithoutClearing::new(std::io::stdout());
+        let mut emulator = machine.copy_serial_to(screen).on_reset(OnReset::Restart).start()?;
+        let quit = Arc::clone(interrupted);
+        terminal::forward_keys(emulator.input(), move || quit.store(true, Ordering::Relaxed));
+        let ending = self.watch(&mut emulator, interrupted);
+        drop(raw);
+        println!();
+        ending
     }
 
     /// Waits for the machine's end, the deadline or a signal.

@@ -65,6 +65,8 @@ pub enum Speed {
 /// What a scenario works with.
 pub struct Lab {
     hypervisor: Hypervisor,
+    /// The boot overrides of its images, if any.
+    overrides: Option<String>,
     scratch: tempfile::TempDir,
     log: PathBuf,
     /// Numbers the images of this scenario.
@@ -78,8 +80,18 @@ impl Lab {
         let log = logs.join(format!("{name}.log"));
         // A log of an earlier run would mislead.
         File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
-        let scratch = tempfile::Builder::new().prefix("cofferdam-lab-").tempdir()?;
-        Ok(Self { hypervisor: Hypervisor::built(), scratch, log, images: AtomicU32::new(0) })
+        let (hypervisor, scratch) = (Hypervisor::built(), scratch()?);
+        Ok(Self { hypervisor, overrides: None, scratch, log, images: AtomicU32::new(0) })
+    }
+
+    /// The same, but with the hypervisor that has seeded faults, of which images choose `fault`.
+    ///
+    /// # Errors
+    /// When there is no place for its files.
+    pub fn with_fault(&self, fault: &str) -> Result<Self> {
+        let overrides = Some(format!("fault={fault}"));
+        let (hypervisor, scratch, log) = (Hypervisor::built_faulty(), scratch()?, self.log.clone());
+        Ok(Self { hypervisor, overrides, scratch, log, images: AtomicU32::new(0) })
     }
 
     /// The hypervisor under test.
@@ -99,7 +111,11 @@ impl Lab {
     /// # Errors
     /// When the hypervisor is not built.
     pub fn contents(&self, config: &str) -> Result<Contents> {
-        Contents::with_hypervisor(&self.hypervisor, config.as_bytes().to_vec())
+        let mut contents = Contents::with_hypervisor(&self.hypervisor, config.as_bytes().to_vec())?;
+        if let Some(overrides) = &self.overrides {
+            contents.add("overrides", overrides.clone().into_bytes());
+        }
+        Ok(contents)
     }
 
     /// A Debian kernel as its bzImage.
@@ -161,6 +177,11 @@ impl Lab {
     }
 }
 
+/// A folder for a scenario's files.
+fn scratch() -> Result<tempfile::TempDir> {
+    Ok(tempfile::Builder::new().prefix("cofferdam-lab-").tempdir()?)
+}
+
 /// Builds and fetches all that scenarios use.
 ///
 /// # Errors
@@ -168,6 +189,7 @@ impl Lab {
 pub fn prepare() -> Result<()> {
     setup::ensure(&Need::ALL)?;
     build::hypervisor()?;
+    build::faulty_hypervisor()?;
     build::guests()?;
     for kernel in Kernel::ALL {
         guest::vmlinux(kernel)?;

@@ -4,7 +4,7 @@
 //! of the ELF file in the build folder, provided that it is of the same build.
 
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use elf::ElfBytes;
@@ -40,11 +40,18 @@ pub fn command(options: &Options) -> Result<()> {
         }
     };
     let path = options.hypervisor.clone().unwrap_or_else(|| Hypervisor::built().kernel);
-    let functions = Functions::read(&paths::read(&path)?).with_context(|| path.display().to_string())?;
-    for line in String::from_utf8_lossy(&log).lines() {
-        println!("{}", functions.translate(line));
-    }
+    print!("{}", translate(&String::from_utf8_lossy(&log), &path)?);
     Ok(())
+}
+
+/// `log` with a name after each offset, by the symbols of the ELF file `hypervisor`.
+///
+/// # Errors
+/// When the hypervisor cannot be read.
+pub fn translate(log: &str, hypervisor: &Path) -> Result<String> {
+    let functions =
+        Functions::read(&paths::read(hypervisor)?).with_context(|| hypervisor.display().to_string())?;
+    Ok(log.lines().map(|line| functions.translate(line) + "\n").collect())
 }
 
 /// A function's place in the image.
@@ -79,6 +86,8 @@ impl Functions {
 
     /// `line` with the function after each offset.
     fn translate(&self, line: &str) -> String {
+        // A line of the way holds a return address: its call is before it, and the function may end with the call.
+        let back = u64::from(line.starts_with("  "));
         let mut out = String::new();
         let mut rest = line;
         while let Some(at) = rest.find(MARK) {
@@ -86,7 +95,9 @@ impl Functions {
             let len = digits.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(digits.len());
             let (before, after) = rest.split_at(at + MARK.len() + len);
             out.push_str(before);
-            if let Some(name) = u64::from_str_radix(&digits[..len], 16).ok().and_then(|at| self.name_at(at)) {
+            let offset = u64::from_str_radix(&digits[..len], 16).ok();
+            let name = offset.and_then(|offset| self.name_at(offset.checked_sub(back)?));
+            if let Some(name) = name {
                 out.push_str(&format!(" <{name}>"));
             }
             rest = after;
@@ -119,6 +130,12 @@ mod tests {
             line,
             "rip 0xffffffff80201013 image+0x1013 <second+0x3>, called from image+0x100f <first+0xf>"
         );
+    }
+
+    #[test]
+    fn a_return_address_belongs_to_the_function_that_called() {
+        let line = "  0xffffffff80201010 image+0x1010";
+        assert_eq!(functions().translate(line), format!("{line} <first+0xf>"));
     }
 
     #[test]

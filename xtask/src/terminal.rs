@@ -45,6 +45,49 @@ impl Drop for Raw {
     }
 }
 
+/// Screen control that firmware sends as it starts (EDK II, `TerminalConOut.c`): clearing the screen, going to its
+/// corner, and a text mode. They would wipe what was said before.
+const FIRMWARE_CLEARS: [&[u8]; 3] = [b"\x1b[2J", b"\x1b[01;01H", b"\x1b[=3h"];
+
+/// Passes on all that is written but firmware's clearing of the screen. Programs in guests spell theirs otherwise
+/// (`\x1b[H\x1b[J`).
+pub struct WithoutClearing<W> {
+    inner: W,
+    /// Bytes that are the beginning of one of the sequences.
+    held: Vec<u8>,
+}
+
+impl<W: Write> WithoutClearing<W> {
+    /// Writes to `inner`.
+    pub fn new(inner: W) -> Self {
+        Self { inner, held: Vec::new() }
+    }
+
+    fn byte(&mut self, byte: u8) -> std::io::Result<()> {
+        self.held.push(byte);
+        if FIRMWARE_CLEARS.contains(&&self.held[..]) {
+            self.held.clear();
+            return Ok(());
+        }
+        // What cannot become a sequence any more is let go, byte by byte.
+        while !FIRMWARE_CLEARS.iter().any(|sequence| sequence.starts_with(&self.held)) {
+            self.inner.write_all(&[self.held.remove(0)])?;
+        }
+        Ok(())
+    }
+}
+
+impl<W: Write> Write for WithoutClearing<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        bytes.iter().try_for_each(|byte| self.byte(*byte))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.inner.flush()
+    }
+}
+
 /// The prefix key of the emulator itself, Ctrl-A as in QEMU.
 const PREFIX: u8 = 0x01;
 
@@ -119,6 +162,26 @@ mod tests {
     fn meanings(keys: &[u8]) -> Vec<Meaning> {
         let mut state = Keys::default();
         keys.iter().map(|key| state.key(*key)).collect()
+    }
+
+    fn passed(pieces: &[&[u8]]) -> Vec<u8> {
+        let mut out = WithoutClearing::new(Vec::new());
+        pieces.iter().for_each(|piece| out.write_all(piece).unwrap());
+        out.inner
+    }
+
+    #[test]
+    fn firmware_does_not_clear_the_screen() {
+        assert_eq!(passed(&[b"a\x1b[2J\x1b[01;01H\x1b[=3hb"]), b"ab");
+        assert_eq!(passed(&[b"a\x1b[2", b"J\x1b", b"[=3hb"]), b"ab");
+    }
+
+    #[test]
+    fn other_sequences_pass_unharmed() {
+        for bytes in [&b"\x1b[H\x1b[Jx"[..], b"\x1b\x1b[0m", b"\x1b[2;5Hx", b"plain"] {
+            assert_eq!(passed(&[bytes]), bytes);
+        }
+        assert_eq!(passed(&[b"\x1b\x1b[2Jx"]), b"\x1bx");
     }
 
     #[test]

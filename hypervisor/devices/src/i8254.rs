@@ -42,6 +42,9 @@ const SYSTEM_GATE_2: u8 = 1 << 0;
 const SYSTEM_WRITABLE: u8 = 0x0f;
 const SYSTEM_REFRESH: u8 = 1 << 4;
 const SYSTEM_OUT_2: u8 = 1 << 5;
+/// The shortest period at which the host is asked to look at channel 0, 100 microseconds in clocks: no guest can keep
+/// the host busy with a count of 1. Rises in between are one interrupt, like all that are not taken in time.
+const MIN_PERIOD_CLOCKS: u64 = 119;
 /// Clocks between two refreshes of memory, as channel 1 was once set up: 15.1 microseconds.
 const REFRESH_CLOCKS: u64 = 18;
 
@@ -159,7 +162,7 @@ impl I8254 {
 
     fn update_deadline(&mut self) {
         let [channel_0, ..] = &self.state.channels;
-        self.deadline = channel_0.next_change().map(|clock| CLOCK.instant_of(clock));
+        self.deadline = channel_0.next_look(MIN_PERIOD_CLOCKS).map(|clock| CLOCK.instant_of(clock));
     }
 }
 

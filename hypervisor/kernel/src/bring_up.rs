@@ -12,22 +12,23 @@ mod board;
 mod stacks;
 
 use crate::dying::refuse;
-use crate::frames::VirtFrames;
 use crate::guests::{Ground, Guests};
 use crate::line::Line;
 use crate::operator::Desk;
 use crate::power::Power;
 use crate::run::{self, Alarm, Host};
+use crate::strays::Strays;
 use crate::version;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
 use base::{CpuId, Instant, Nanoseconds};
+use board::{Acpi, Board};
 use config::{Config, LogLevel};
 use console::Terminal;
 use handoff::{HEADER_BYTES, Handoff, Header};
 use log::{LevelFilter, info, warn};
-use machine::clock::HostClock;
+use machine::clock::{Calibration, HostClock, Timer};
 use machine::cpu::{Cpu, Features};
 use memory::{HostSpace, SharedMemory, View};
 use paging::Level;
@@ -78,47 +79,39 @@ extern "sysv64" fn on_own_tables(passage: usize) -> ! {
 
     let config = read_config(memory, &handoff).unwrap_or_else(|error| refuse(&error));
     machine::log::set_level(level_filter(config.host.log));
-    let acpi = board::Acpi::read(memory, &handoff);
+    let acpi = Acpi::read(memory, &handoff);
     let mut line = Line::open(board::console_port(config.host.console, &acpi));
-    info!("Cofferdam {} ({})", version::VERSION, version::BUILD_ID);
-    info!("booted by {}", handoff.boot_build_id);
-    info!("CPU: {cpu}");
-    info!("protection: {}", names(protection));
-    if !handoff.overrides.is_empty() {
-        info!("boot overrides: {}", handoff.overrides);
-    }
+    introduce(&handoff, &cpu, protection);
+    #[cfg(feature = "seeded-faults")]
+    crate::faults::choose(&handoff.overrides).unwrap_or_else(|error| refuse(&error));
     acpi.report();
     line.settle();
 
-    let (clock, calibration) = HostClock::start(&cpu, acpi.pm_timer()).unwrap_or_else(|error| refuse(&error));
-    info!("clock: TSC {calibration}");
-    let mut board = board::Board::take_over(memory, &cpu, &acpi).unwrap_or_else(|error| refuse(&error));
-    board.route_console(config.host.console, &acpi, &mut line);
-    let timer = machine::clock::Timer::start(board.apic, &cpu, clock).unwrap_or_else(|error| refuse(&error));
-    info!("timer: {}", timer.report());
+    let (alarm, calibration) = start_alarm(memory, &cpu, &config, &acpi, &mut line);
     line.settle();
 
     // The decoder makes its tables on the heap at first use: not on an exit.
     vcpu::decode::prepare();
-    let engine = virt::bring_up(CpuId(0), &mut VirtFrames(memory)).unwrap_or_else(|error| refuse(&error));
+    let engine = virt::bring_up(CpuId(0), &mut { memory }).unwrap_or_else(|error| refuse(&error));
     info!("virtualization: {engine}");
     acpi.report_iommus();
     let power = Power(acpi.power());
+    drop(acpi);
+
+    let clock = alarm.clock;
     let wall_clock_at_zero = wall_clock_at_zero(&handoff, clock);
     let ground = Ground { handoff: &handoff, memory, engine: &engine, cpu: &cpu, clock, wall_clock_at_zero };
     let guests = Guests::new(&config, &ground);
     let host_lines = Vec::from([
         format!("CPU {cpu}"),
         format!("clock TSC {calibration}"),
-        format!("timer {}", timer.report()),
+        format!("timer {}", alarm.timer.report()),
         format!("virtualization {engine}"),
     ]);
     line.settle();
-
-    drop(acpi);
     run::for_ever(Host {
         clock,
-        alarm: Alarm { apic: board.apic, timer, clock },
+        alarm,
         engine,
         memory,
         queue: RunQueue::new(),
@@ -127,7 +120,37 @@ extern "sysv64" fn on_own_tables(passage: usize) -> ! {
         line,
         power,
         when_idle: config.host.when_idle,
+        strays: Strays::default(),
     })
+}
+
+/// The log's first lines: who is here, and on what.
+fn introduce(handoff: &Handoff, cpu: &Cpu, protection: Features) {
+    info!("Cofferdam {} ({})", version::VERSION, version::BUILD_ID);
+    info!("booted by {}", handoff.boot_build_id);
+    info!("CPU: {cpu}");
+    info!("protection: {}", names(protection));
+    if !handoff.overrides.is_empty() {
+        info!("boot overrides: {}", handoff.overrides);
+    }
+}
+
+/// Starts what tells the time and what interrupts: clock, interrupt controllers, timer.
+fn start_alarm(
+    memory: &'static SharedMemory,
+    cpu: &Cpu,
+    config: &Config,
+    acpi: &Acpi,
+    line: &mut Line,
+) -> (Alarm, Calibration) {
+    let (clock, calibration) = HostClock::start(cpu, acpi.pm_timer()).unwrap_or_else(|error| refuse(&error));
+    info!("clock: TSC {calibration}");
+    let mut board = Board::take_over(memory, cpu, acpi).unwrap_or_else(|error| refuse(&error));
+    board.route_console(config.host.console, acpi, line);
+    let apic = board.apic;
+    let timer = Timer::start(apic, cpu, clock).unwrap_or_else(|error| refuse(&error));
+    info!("timer: {}", timer.report());
+    (Alarm { apic, timer, clock }, calibration)
 }
 
 /// Parses the configuration once more: what boot made of it is not believed.

@@ -2,7 +2,6 @@
 
 mod image;
 
-use crate::frames::VirtFrames;
 use alloc::{format, string::String, vec::Vec};
 use base::{Nanoseconds, VmId, VmName};
 use config::Config;
@@ -192,7 +191,7 @@ impl Present {
         let access = GuestAccess::new(map).map_err(|error| format!("{error}"))?;
         let vcpu = ground
             .engine
-            .new_vcpu(nested_root, &mut VirtFrames(ground.memory))
+            .new_vcpu(nested_root, &mut { ground.memory })
             .map_err(|error| format!("{error}"))?;
         let stable = ground.cpu.has(Features::INVARIANT_TSC);
         let settings = Settings {
@@ -232,7 +231,7 @@ impl Present {
 
     fn release(self, memory: &'static SharedMemory) {
         let (vcpu, access) = self.vm.into_parts();
-        vcpu.release(&mut VirtFrames(memory));
+        vcpu.release(&mut { memory });
         // The vCPU is gone, so nothing runs in the map any more.
         drop(access);
     }

@@ -24,11 +24,13 @@ extern crate alloc;
 mod bring_up;
 mod dying;
 mod entry;
-mod frames;
+#[cfg(feature = "seeded-faults")]
+mod faults;
 mod guests;
 mod heap;
 mod line;
 mod operator;
 mod power;
 mod run;
+mod strays;
 mod version;

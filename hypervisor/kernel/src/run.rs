@@ -9,9 +9,12 @@
 //!
 //! Interrupts are masked all the way but for the window and the sleep.
 
+#[cfg(feature = "seeded-faults")]
+use crate::faults::{self, Fault};
 use crate::line::Line;
 use crate::operator::Desk;
 use crate::power::Power;
+use crate::strays::Strays;
 use alloc::{format, string::String};
 use base::{Instant, Nanoseconds, VmId};
 use config::WhenIdle;
@@ -37,6 +40,7 @@ pub struct Host {
     pub line: Line,
     pub power: Power,
     pub when_idle: WhenIdle,
+    pub strays: Strays,
 }
 
 /// The CPU's one timer, shared by the slice of the VM that is served and that VM's own deadline.
@@ -73,6 +77,10 @@ impl vmm::Host for Serving<'_> {
 impl Alarm {
     #[inline]
     fn set(&self, deadline: Instant) {
+        #[cfg(feature = "seeded-faults")]
+        if faults::is_chosen(Fault::DeafTimer) {
+            return;
+        }
         self.timer.arm(self.apic, self.clock, deadline);
     }
 }
@@ -81,9 +89,14 @@ impl Alarm {
 pub fn for_ever(mut host: Host) -> ! {
     info!("hypervisor ready: {} VMs", host.desk.guests.len());
     host.start_guests();
+    #[cfg(feature = "seeded-faults")]
+    faults::die_if_chosen();
     loop {
-        host.line.poll(&mut host.terminal, &mut host.desk);
+        // The window first: what comes after the line was polled must find the CPU before it sleeps, not be handled
+        // and forgotten.
         interrupts::window();
+        host.strays.tell_new();
+        host.line.poll(&mut host.terminal, &mut host.desk);
         if host.desk.power_off_wanted {
             host.power_off();
         }
@@ -124,7 +137,10 @@ impl Host {
         let Some(present) = self.desk.guests.switch_to(vm, &mut self.engine) else {
             return self.queue.remove(vm);
         };
-        let served = present.vm.serve(&mut Serving { alarm: &self.alarm, slice_end: now.after(slice) });
+        // A line that is polled waits for the end of the slice, which is long while nobody else wants the CPU.
+        let slice = if self.line.needs_polling() { slice.min(sched::SLICE) } else { slice };
+        let slice_end = now.after(slice);
+        let served = present.vm.serve(&mut Serving { alarm: &self.alarm, slice_end });
         let ran = self.clock.now().since(now);
         self.queue.charge(vm, ran);
         if let Some(guest) = self.desk.guests.get_mut(vm) {
@@ -156,6 +172,12 @@ impl Host {
         self.line.show_rest(&mut self.terminal, guest);
         let last_words = guest.present().map(|present| present.tell_ending());
         self.forget(vm, last_words.unwrap_or_default());
+        #[cfg(feature = "seeded-faults")]
+        if faults::is_chosen(Fault::ContagiousEnd) {
+            for other in (0..self.desk.guests.len()).filter_map(|index| u16::try_from(index).ok()) {
+                self.forget(VmId(other), String::from("ended with another"));
+            }
+        }
     }
 
     /// Takes a VM that will not run again out of the queue, gives back what it has, and takes the terminal from it.
@@ -169,12 +191,19 @@ impl Host {
         }
     }
 
-    /// Nobody wants the CPU: memory is scrubbed step by step, and when that is done, the CPU sleeps.
+    /// Nobody wants the CPU: memory is scrubbed step by step, and when that is done, the CPU sleeps. Interrupts have been
+    /// masked since the line was polled, so one that has come since then ends the sleep at once.
     fn rest(&mut self) {
+        // Scrubbing keeps the CPU awake, which then needs no timer: it would hide the fault for a while.
+        #[cfg(feature = "seeded-faults")]
+        if faults::is_chosen(Fault::DeafTimer) {
+            return interrupts::enable_and_halt();
+        }
         if self.line.has_work(&self.terminal) || self.memory.lock().scrub_step() {
             return;
         }
-        self.alarm.set(self.queue.next_wake());
+        let next_poll = self.line.next_poll(self.clock.now());
+        self.alarm.set(self.queue.next_wake().min(next_poll));
         interrupts::enable_and_halt();
     }
 

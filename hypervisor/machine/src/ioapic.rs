@@ -4,6 +4,8 @@
 //! redirection entry   63..56 destination (APIC id)   16 masked   15 level   13 active low   10..8 fixed   7..0 vector
 //! ```
 //! Source: Intel 82093AA data sheet (290566); polarity and trigger of legacy lines from the MADT's overrides.
+//!
+//! Unsafe in its tests alone, where memory stands in for the registers; [`Mmio`] is what makes access to them safe.
 
 use crate::Mmio;
 use crate::acpi::madt::{Line, Polarity, Trigger};

@@ -89,6 +89,16 @@ impl<P: PortIo> SerialConsole<P> {
         }
     }
 
+    /// Whether bytes have come in that nobody has taken.
+    pub fn has_received(&self) -> bool {
+        !self.received.is_empty()
+    }
+
+    /// Whether there is a UART that raises no interrupt: its bytes are found by `poll` alone.
+    pub fn needs_polling(&self) -> bool {
+        self.uart.as_ref().is_some_and(|uart| !uart.interrupts_are_enabled())
+    }
+
     /// How many bytes can be offered now.
     pub fn room_bytes(&self) -> usize {
         TRANSMIT_BYTES.saturating_sub(self.transmit.len())
@@ -197,6 +207,18 @@ mod tests {
             [console.take(), console.take(), console.take(), console.take()],
             [Some(b'a'), Some(b'b'), Some(b'c'), None]
         );
+    }
+
+    #[test]
+    fn a_line_needs_polling_until_its_uart_may_interrupt() {
+        let mut console = console();
+        assert!(console.needs_polling() && !SerialConsole::none().needs_polling());
+        console.enable_interrupts();
+        assert!(!console.needs_polling());
+        line(&mut console).incoming.extend(*b"a");
+        assert!(!console.has_received());
+        console.poll();
+        assert!(console.has_received());
     }
 
     #[test]

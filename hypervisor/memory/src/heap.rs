@@ -38,34 +38,47 @@ struct Arenas {
     peak_bytes: usize,
 }
 
+/// The memory of the first arena. It is a static of its own, apart from the heap's words: all zero, it takes no room in
+/// the image's file.
+pub struct EarlyArena(UnsafeCell<[MaybeUninit<u8>; EARLY_BYTES]>);
+
+// SAFETY: the memory is touched by the arena that lies in it alone, which is behind its heap's lock.
+unsafe impl Sync for EarlyArena {}
+
+impl EarlyArena {
+    /// Unused memory.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(UnsafeCell::new([MaybeUninit::zeroed(); EARLY_BYTES]))
+    }
+}
+
+impl Default for EarlyArena {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// The global allocator. The kernel makes a static of it.
 pub struct Heap {
     arenas: Lock<Arenas>,
-    early: UnsafeCell<[MaybeUninit<u8>; EARLY_BYTES]>,
+    early: &'static EarlyArena,
 }
 
-// SAFETY: `early` is touched by the arena that lies in it alone, which is behind the lock.
-unsafe impl Sync for Heap {}
-
 impl Heap {
-    /// An empty heap.
+    /// An empty heap whose first arena is `early`.
+    ///
+    /// # Safety
+    /// No other heap has this arena.
     #[must_use]
-    pub const fn new() -> Self {
-        Self {
-            arenas: Lock::new(Rank::Heap, Arenas { arenas: ArrayVec::new_const(), peak_bytes: 0 }),
-            early: UnsafeCell::new([MaybeUninit::uninit(); EARLY_BYTES]),
-        }
+    pub const unsafe fn new(early: &'static EarlyArena) -> Self {
+        let arenas = Arenas { arenas: ArrayVec::new_const(), peak_bytes: 0 };
+        Self { arenas: Lock::new(Rank::Heap, arenas), early }
     }
 
     /// How much is in use.
     pub fn usage(&self) -> HeapUsage {
         self.arenas.lock().usage()
-    }
-}
-
-impl Default for Heap {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -122,7 +135,7 @@ unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let mut arenas = self.arenas.lock();
         if arenas.arenas.is_empty() {
-            let early = NonNull::new(self.early.get().cast()).unwrap_or(NonNull::dangling());
+            let early = NonNull::new(self.early.0.get().cast()).unwrap_or(NonNull::dangling());
             // SAFETY: the array is part of a heap that lives for ever; there is no arena in it yet.
             unsafe { arenas.add(early, EARLY_BYTES) };
         }
@@ -147,10 +160,16 @@ unsafe impl GlobalAlloc for Heap {
 mod tests {
     extern crate std;
     use super::*;
+    use std::boxed::Box;
+
+    fn heap() -> &'static Heap {
+        // SAFETY: the arena was made for this heap.
+        Box::leak(Box::new(unsafe { Heap::new(Box::leak(Box::new(EarlyArena::new()))) }))
+    }
 
     #[test]
     fn blocks_come_from_the_image_before_there_are_frames_and_go_back() {
-        let heap = std::boxed::Box::leak(std::boxed::Box::new(Heap::new()));
+        let heap = heap();
         let layout = Layout::from_size_align(1000, 64).unwrap();
         // SAFETY: the layout has a size, and the block is given back with it.
         unsafe {
@@ -165,7 +184,7 @@ mod tests {
 
     #[test]
     fn without_frames_what_is_too_large_fails_and_nothing_else() {
-        let heap = std::boxed::Box::leak(std::boxed::Box::new(Heap::new()));
+        let heap = heap();
         let layout = Layout::from_size_align(EARLY_BYTES + 1, 8).unwrap();
         // SAFETY: the layout has a size.
         assert!(unsafe { heap.alloc(layout) }.is_null());

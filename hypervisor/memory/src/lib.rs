@@ -47,9 +47,9 @@ pub use error::HostMemoryError;
 pub use frames::{BLOCK_BYTES, FrameError, Frames, Usage, Zone};
 pub use guest::{
     Extent, ExtentKind, GuestAccess, GuestMap, GuestMapConfig, GuestMapError, MappedWindow, NestedFormat,
-    Window, activate_window,
+    Window,
 };
-pub use heap::{Heap, HeapUsage};
+pub use heap::{EarlyArena, Heap, HeapUsage};
 pub use host::{
     DeviceWindow, HostFrames, HostMemory, HostSpace, SharedMemory, StackTop, View, Views, global,
 };

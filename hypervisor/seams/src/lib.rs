@@ -2,7 +2,8 @@
 //!
 //! # Principles
 //! - A seam is as narrow as its users need, and it is the only way through.
-//! - Both sides can be faked: everything above runs under `cargo test` on any host.
+//! - Both sides can be faked: everything above runs under `cargo test` on any host. A fake that several crates need is in
+//!   `fake`, behind the feature of that name.
 //! - Static dispatch only: a user is generic over the seam.
 //!
 //! # What it must never do
@@ -14,6 +15,8 @@
 
 pub mod bytes;
 pub mod clock;
+#[cfg(any(test, feature = "fake"))]
+pub mod fake;
 pub mod irq;
 pub mod memory;
 pub mod port;

@@ -1,4 +1,4 @@
-//! The rules for writing CR0, CR4, EFER and XCR0, as pure functions.
+//! The rules for writing CR0, CR4, CR8, EFER and XCR0, as pure functions.
 //!
 //! Each takes the value that the guest wants and the registers as they are, and gives either the exception that the
 //! processor raises or what becomes of the registers.
@@ -219,6 +219,15 @@ pub fn check_cr4(new: u64, current: &Current, allowed: &Allowed) -> Result<Effec
         flush_tlb: has(changed, paging),
         reload_pdptes: has(changed, reloads) && pae_paging(current.cr0, new, current.efer),
     })
+}
+
+/// Judges a write of `new` to CR8. The new task priority.
+///
+/// # Errors
+/// The exception that the write raises; nothing changes then.
+pub fn check_cr8(new: u64) -> Result<u8, Exception> {
+    // Bits 63:4 are reserved (SDM 11.8.6).
+    u8::try_from(new).ok().filter(|priority| *priority < 16).ok_or(GP)
 }
 
 /// Judges a write of `new` to EFER.

@@ -47,7 +47,8 @@ pub trait Vcpu {
     fn gprs_mut(&mut self) -> &mut Gprs;
     /// The address of the current instruction.
     fn rip(&self) -> u64;
-    /// Continues at `rip`. Ends the interrupt shadow.
+    /// An instruction has completed: continues at `rip`. Ends the interrupt shadow; when the guest steps itself
+    /// (RFLAGS.TF), DR6 says so and `#DB` is queued.
     fn set_rip(&mut self, rip: u64);
     /// RFLAGS.
     fn rflags(&self) -> u64;
@@ -79,6 +80,9 @@ pub trait Vcpu {
     fn task_priority(&self) -> u8;
     /// Replaces the task priority, 0-15.
     fn set_task_priority(&mut self, priority: u8);
+    /// Asks for [`Exit::WriteControlRegister`] when the guest writes CR8, which it else does without an exit, or takes
+    /// the wish back.
+    fn want_task_priority_exits(&mut self, wanted: Wanted);
     /// The current privilege level, 0-3.
     fn cpl(&self) -> u8;
     /// How instructions are interpreted now.

@@ -19,6 +19,9 @@ impl Exception {
     /// `#GP(0)`.
     pub const GENERAL_PROTECTION: Self = Self { vector: Vector(13), error_code: Some(0) };
 
+    /// `#MC`.
+    pub const MACHINE_CHECK: Self = Self { vector: Vector(18), error_code: None };
+
     /// `#PF` with its error code. CR2 is set apart, by [`crate::Vcpu::set_cr2`].
     pub const fn page_fault(error_code: u32) -> Self {
         Self { vector: Vector(14), error_code: Some(error_code) }

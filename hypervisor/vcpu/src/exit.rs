@@ -66,6 +66,7 @@ pub struct IoExit {
 pub enum ControlRegister {
     Cr0,
     Cr4,
+    Cr8,
 }
 
 /// Instructions that always leave the guest and that `vmm` refuses or turns into something harmless.

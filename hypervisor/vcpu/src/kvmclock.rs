@@ -158,8 +158,8 @@ impl<const BYTES: usize> Record<BYTES> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::FlatMemory;
     use proptest::prelude::*;
+    use seams::fake::FlatMemory;
 
     const AT: Gpa = Gpa::from_low_bits(0x100);
 

@@ -17,14 +17,13 @@
 pub mod control;
 pub mod cpuid;
 pub mod decode;
+pub mod emulate;
 pub mod engine;
 pub mod event;
 pub mod exit;
 pub mod kvmclock;
 pub mod permission;
 pub mod state;
-#[cfg(test)]
-mod testing;
 pub mod walk;
 
 pub use engine::{InterruptState, Vcpu, Wanted};

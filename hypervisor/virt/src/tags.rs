@@ -1,8 +1,9 @@
 //! Tags for cached translations: ASIDs on AMD, VPIDs on Intel.
 //!
-//! Each CPU hands out numbers from 1 (0 is the host) until none are left; then it starts a new generation, and
-//! everything cached under the old numbers has to go. A vCPU keeps its number while it stays on the CPU and the
-//! generation lasts.
+//! Each CPU hands out numbers from 1 (0 is the host) until none are left; then it starts a new generation and hands
+//! them out again. A vCPU keeps its number while it stays on the CPU and the generation lasts. Whoever gets a number
+//! flushes what is cached under it before his first entry with it: an earlier generation's owner may have left
+//! something, and whether anybody has entered and flushed since then is not known here.
 
 use base::CpuId;
 
@@ -22,15 +23,13 @@ impl Tag {
     }
 }
 
-/// What becomes of translations cached under a number that was just assigned.
+/// What becomes of translations cached under a tag's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Assigned {
-    /// The vCPU's own may still be there.
+    /// They are the vCPU's own.
     Kept,
-    /// None can be there.
-    Fresh,
-    /// Those of the generation before are there, of any vCPU: flush all before entry.
-    FlushAll,
+    /// The number was just assigned, and they may be of any vCPU: flush them with the next entry.
+    Stale,
 }
 
 /// One CPU's tags.
@@ -44,10 +43,9 @@ pub struct TagAllocator {
 }
 
 impl TagAllocator {
-    /// Tags 1 to `end - 1` of `cpu`; `end` is at least 2. What the CPU cached before is unknown, so the first
-    /// assignment flushes.
+    /// Tags 1 to `end - 1` of `cpu`; `end` is at least 2.
     pub const fn new(cpu: CpuId, end: u32) -> Self {
-        Self { cpu, generation: 0, next: end, end }
+        Self { cpu, generation: 0, next: 1, end }
     }
 
     /// Makes `tag` valid on this CPU.
@@ -55,16 +53,13 @@ impl TagAllocator {
         if tag.cpu == self.cpu && tag.generation == self.generation && tag.number != 0 {
             return Assigned::Kept;
         }
-        let assigned = if self.next < self.end {
-            Assigned::Fresh
-        } else {
+        if self.next >= self.end {
             self.generation = self.generation.wrapping_add(1);
             self.next = 1;
-            Assigned::FlushAll
-        };
+        }
         *tag = Tag { cpu: self.cpu, generation: self.generation, number: self.next };
         self.next = self.next.saturating_add(1);
-        assigned
+        Assigned::Stale
     }
 }
 
@@ -75,9 +70,9 @@ mod tests {
     use std::collections::HashMap;
 
     #[test]
-    fn the_first_assignment_flushes_and_is_not_the_hosts_number() {
+    fn the_first_number_is_not_the_hosts_and_is_flushed() {
         let mut tag = Tag::default();
-        assert_eq!(TagAllocator::new(CpuId(0), 16).assign(&mut tag), Assigned::FlushAll);
+        assert_eq!(TagAllocator::new(CpuId(0), 16).assign(&mut tag), Assigned::Stale);
         assert_eq!(tag.number(), 1);
     }
 
@@ -86,34 +81,39 @@ mod tests {
         let mut tags = TagAllocator::new(CpuId(0), 3);
         let (mut a, mut b, mut c) = (Tag::default(), Tag::default(), Tag::default());
         tags.assign(&mut a);
-        assert_eq!(tags.assign(&mut b), Assigned::Fresh);
+        assert_eq!(tags.assign(&mut b), Assigned::Stale);
         assert_eq!(tags.assign(&mut a), Assigned::Kept);
-        assert_eq!(tags.assign(&mut c), Assigned::FlushAll);
-        assert_eq!(tags.assign(&mut a), Assigned::Fresh);
+        assert_eq!((tags.assign(&mut c), c.number()), (Assigned::Stale, 1));
+        assert_eq!((tags.assign(&mut a), a.number()), (Assigned::Stale, 2));
     }
 
     #[test]
     fn a_tag_of_another_cpu_means_nothing_here() {
         let mut tag = Tag::default();
         TagAllocator::new(CpuId(0), 16).assign(&mut tag);
-        assert_eq!(TagAllocator::new(CpuId(1), 16).assign(&mut tag), Assigned::FlushAll);
+        assert_eq!(TagAllocator::new(CpuId(1), 16).assign(&mut tag), Assigned::Stale);
     }
 
     proptest! {
+        /// A vCPU that is loaded need not be entered: then nothing is flushed, and its flush stays due.
         #[test]
-        fn no_number_serves_two_vcpus_without_a_flush_between(
-            end in 2_u32..6, turns in proptest::collection::vec(0_usize..8, 1..200),
+        fn no_vcpu_enters_with_what_another_has_cached(
+            end in 2_u32..6, turns in proptest::collection::vec((0_usize..8, any::<bool>()), 1..200),
         ) {
             let mut allocator = TagAllocator::new(CpuId(0), end);
             let mut tags = [Tag::default(); 8];
+            let mut flush_due = [false; 8];
             let mut cached_by: HashMap<u32, usize> = HashMap::new();
-            for vcpu in turns {
-                if allocator.assign(&mut tags[vcpu]) == Assigned::FlushAll {
-                    cached_by.clear();
-                }
+            for (vcpu, enters) in turns {
+                flush_due[vcpu] |= allocator.assign(&mut tags[vcpu]) == Assigned::Stale;
                 let number = tags[vcpu].number();
                 prop_assert!((1..end).contains(&number));
-                prop_assert_eq!(*cached_by.entry(number).or_insert(vcpu), vcpu);
+                if enters {
+                    if core::mem::take(&mut flush_due[vcpu]) {
+                        cached_by.remove(&number);
+                    }
+                    prop_assert_eq!(*cached_by.entry(number).or_insert(vcpu), vcpu);
+                }
             }
         }
     }

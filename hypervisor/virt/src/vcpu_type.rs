@@ -91,6 +91,7 @@ impl vcpu::Vcpu for Vcpu {
         fn set_efer(&mut self, value: u64);
         fn set_xcr0(&mut self, value: u64);
         fn set_task_priority(&mut self, priority: u8);
+        fn want_task_priority_exits(&mut self, wanted: Wanted);
         fn inject(&mut self, event: Event);
         fn want_interrupt_window(&mut self, wanted: Wanted);
         fn want_nmi_window(&mut self, wanted: Wanted);

@@ -29,10 +29,10 @@ pub const IOAPIC_START: u64 = platform::IOAPIC_BASE as u64;
 /// The local APIC's registers after reset, one page (Intel SDM, volume 3, section 11.4.1).
 pub const LAPIC_START: u64 = platform::LAPIC_BASE as u64;
 
-/// The least RAM that a VM can have: what the loader needs below 1 MiB and a kernel above it.
-pub const RAM_MIN_BYTES: u64 = 2 * MIB;
-/// The most RAM that a VM can have: what 40 bits of physical address leave above the hole.
-pub const RAM_MAX_BYTES: u64 = (1 << 40) - GIB;
+/// The least RAM that a VM can have: what a configuration can ask for.
+pub const RAM_MIN_BYTES: u64 = config::MIN_MEMORY_BYTES;
+/// The most RAM that a VM can have: what a configuration can ask for. The hypervisor's window has room for it.
+pub const RAM_MAX_BYTES: u64 = config::MAX_MEMORY_BYTES;
 
 /// A RAM size that no VM can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,12 +139,12 @@ mod tests {
 
     #[test]
     fn odd_tiny_and_gigantic_sizes_are_refused() {
-        for size in [0, MIB, 2 * MIB + 1, u64::MAX] {
+        for size in [0, MIB, RAM_MIN_BYTES + 1, RAM_MAX_BYTES + PAGE_BYTES, u64::MAX] {
             assert_eq!(RamLayout::new(size), Err(InvalidRamSize(size)));
         }
         assert_eq!(
             InvalidRamSize(MIB).to_string(),
-            "a VM cannot have 1M of memory: give it a multiple of 4K from 2M to 1023G"
+            "a VM cannot have 1M of memory: give it a multiple of 4K from 4M to 256G"
         );
     }
 }

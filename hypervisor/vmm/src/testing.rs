@@ -1,76 +1,20 @@
-//! Fakes for tests: guest memory in a vector, a vCPU that plays a script of exits, a host with a clock to be set.
+//! Fakes for tests: a vCPU that plays a script of exits, a host with a clock to be set.
 
 extern crate std;
 
 use crate::layout::RamLayout;
 use crate::loader::{File, Image};
 use crate::vm::{DebugExitPort, Host, Settings, Vm};
-use base::{Gpa, Instant, MIB, Nanoseconds, Port, TscScale, VmName};
+use base::{Instant, MIB, Nanoseconds, Port, TscScale, VmName};
 use config::OnReset;
-use core::cell::RefCell;
-use seams::{GuestMemory, MemoryError};
+use seams::fake::FlatMemory;
 use std::{collections::VecDeque, vec, vec::Vec};
 use vcpu::{
-    CpuMode, Direction, Event, Exit, Gpr, Gprs, InterruptState, IoExit, Segment, SegmentName, Vcpu,
-    VcpuState, Wanted,
+    CpuMode, Direction, Event, Exception, Exit, Gpr, Gprs, InterruptState, IoExit, Segment, SegmentName,
+    Vcpu, VcpuState, Wanted,
     control::efer,
     cpuid::{Registers, TscStability},
 };
-
-/// RAM from 0 on.
-pub struct FakeMemory(RefCell<Vec<u8>>);
-
-impl FakeMemory {
-    pub fn new(len_bytes: u64) -> Self {
-        Self(RefCell::new(vec![0; len_bytes as usize]))
-    }
-
-    pub fn bytes(&self, at: u64, len: usize) -> Vec<u8> {
-        let mut bytes = vec![0; len];
-        self.read(Gpa::new(at).unwrap(), &mut bytes).unwrap();
-        bytes
-    }
-
-    pub fn put(&self, at: u64, bytes: &[u8]) {
-        self.write(Gpa::new(at).unwrap(), bytes).unwrap();
-    }
-
-    fn with<T>(&self, gpa: Gpa, len: usize, use_it: impl FnOnce(&mut [u8]) -> T) -> Result<T, MemoryError> {
-        let mut ram = self.0.borrow_mut();
-        let start = gpa.as_u64() as usize;
-        match start.checked_add(len).filter(|&end| end <= ram.len()) {
-            Some(end) => Ok(use_it(&mut ram[start..end])),
-            None => Err(MemoryError::Unmapped(gpa)),
-        }
-    }
-}
-
-impl GuestMemory for FakeMemory {
-    fn read(&self, gpa: Gpa, buffer: &mut [u8]) -> Result<(), MemoryError> {
-        self.with(gpa, buffer.len(), |ram| buffer.copy_from_slice(ram))
-    }
-
-    fn write(&self, gpa: Gpa, bytes: &[u8]) -> Result<(), MemoryError> {
-        self.with(gpa, bytes.len(), |ram| ram.copy_from_slice(bytes))
-    }
-
-    fn fill(&self, gpa: Gpa, len_bytes: u64, value: u8) -> Result<(), MemoryError> {
-        self.with(gpa, len_bytes as usize, |ram| ram.fill(value))
-    }
-
-    fn compare_exchange(&self, gpa: Gpa, len_bytes: u8, current: u64, new: u64) -> Result<u64, MemoryError> {
-        let len = usize::from(len_bytes);
-        self.with(gpa, len, |ram| {
-            let mut value = [0; 8];
-            value[..len].copy_from_slice(ram);
-            let old = u64::from_le_bytes(value);
-            if old == current {
-                ram.copy_from_slice(&new.to_le_bytes()[..len]);
-            }
-            old
-        })
-    }
-}
 
 type Step = std::boxed::Box<dyn FnOnce(&mut FakeVcpu) -> Exit>;
 
@@ -83,6 +27,7 @@ pub struct FakeVcpu {
     pub delivered: Vec<Event>,
     pub window_wanted: Wanted,
     pub nmi_window_wanted: Wanted,
+    pub task_priority_exits_wanted: Wanted,
     pub tsc_offset: u64,
     pub tlb_flushes: u32,
     pub length: Option<u8>,
@@ -98,6 +43,7 @@ impl FakeVcpu {
             delivered: Vec::new(),
             window_wanted: Wanted::No,
             nmi_window_wanted: Wanted::No,
+            task_priority_exits_wanted: Wanted::No,
             tsc_offset: 0,
             tlb_flushes: 0,
             length: Some(2),
@@ -143,6 +89,9 @@ impl Vcpu for FakeVcpu {
     fn set_rip(&mut self, rip: u64) {
         self.state.rip = rip;
         self.shadowed = false;
+        if self.state.rflags & TRAP_FLAG != 0 {
+            self.queued = Some(Event::Exception(Exception::DEBUG));
+        }
     }
     fn rflags(&self) -> u64 {
         self.state.rflags
@@ -198,6 +147,9 @@ impl Vcpu for FakeVcpu {
     }
     fn set_task_priority(&mut self, priority: u8) {
         self.state.cr8 = priority.into();
+    }
+    fn want_task_priority_exits(&mut self, wanted: Wanted) {
+        self.task_priority_exits_wanted = wanted;
     }
     fn cpl(&self) -> u8 {
         self.state.ss.dpl()
@@ -378,12 +330,12 @@ fn host_cpuid(leaf: u32, _subleaf: u32) -> Registers {
 }
 
 /// A VM with nothing loaded.
-pub fn created(settings: Settings, vcpu: FakeVcpu) -> Vm<FakeVcpu, FakeMemory> {
-    Vm::new(settings, vcpu, FakeMemory::new(RAM_BYTES), host_cpuid)
+pub fn created(settings: Settings, vcpu: FakeVcpu) -> Vm<FakeVcpu, FlatMemory> {
+    Vm::new(settings, vcpu, FlatMemory::new(RAM_BYTES), host_cpuid)
 }
 
 /// Loads a kernel of 4 KiB at [`ENTRY`] into `vm`.
-pub fn start(vm: &mut Vm<FakeVcpu, FakeMemory>, host: &FakeHost) {
+pub fn start(vm: &mut Vm<FakeVcpu, FlatMemory>, host: &FakeHost) {
     let segment = Phdr { offset: 0x1000, paddr: ENTRY, filesz: 0x1000, memsz: 0x1000 };
     let kernel = elf_with(ENTRY, &[segment]);
     let image = Image {
@@ -396,7 +348,7 @@ pub fn start(vm: &mut Vm<FakeVcpu, FakeMemory>, host: &FakeHost) {
 }
 
 /// A VM with `settings` whose guest does what `script` says.
-pub fn started_with(settings: Settings, script: impl FnOnce(&mut FakeVcpu)) -> Vm<FakeVcpu, FakeMemory> {
+pub fn started_with(settings: Settings, script: impl FnOnce(&mut FakeVcpu)) -> Vm<FakeVcpu, FlatMemory> {
     let mut vcpu = FakeVcpu::new();
     script(&mut vcpu);
     let mut vm = created(settings, vcpu);
@@ -405,7 +357,7 @@ pub fn started_with(settings: Settings, script: impl FnOnce(&mut FakeVcpu)) -> V
 }
 
 /// A VM whose guest does what `script` says.
-pub fn started(script: impl FnOnce(&mut FakeVcpu)) -> Vm<FakeVcpu, FakeMemory> {
+pub fn started(script: impl FnOnce(&mut FakeVcpu)) -> Vm<FakeVcpu, FlatMemory> {
     started_with(settings(), script)
 }
 
@@ -444,6 +396,9 @@ pub fn out(port: u16, size_bytes: u8, value: u32) -> impl FnOnce(&mut FakeVcpu) 
 pub fn inp(port: u16, size_bytes: u8) -> impl FnOnce(&mut FakeVcpu) -> Exit {
     move |vcpu| io(vcpu, port, size_bytes, Direction::In)
 }
+
+/// RFLAGS.TF.
+pub const TRAP_FLAG: u64 = 1 << 8;
 
 /// RFLAGS with interrupts enabled.
 pub const INTERRUPTS_ON: u64 = 0x202;

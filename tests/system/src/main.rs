@@ -6,9 +6,11 @@
 #![forbid(unsafe_code)]
 
 mod broken;
+mod faults;
 mod kernels;
 mod linux;
 mod operator;
+mod reference;
 mod several;
 mod tiny_guests;
 
@@ -22,13 +24,15 @@ const BOOT: Duration = Duration::from_secs(240);
 const STEP: Duration = Duration::from_secs(90);
 
 fn main() -> ExitCode {
-    let groups: [&[Scenario]; 6] = [
+    let groups: [&[Scenario]; 8] = [
         linux::SCENARIOS,
         kernels::SCENARIOS,
         tiny_guests::SCENARIOS,
+        reference::SCENARIOS,
         several::SCENARIOS,
         operator::SCENARIOS,
         broken::SCENARIOS,
+        faults::SCENARIOS,
     ];
     scenario::main(&groups.concat())
 }

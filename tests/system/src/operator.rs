@@ -1,8 +1,8 @@
 //! What the operator does at the serial line.
 
 use crate::{BOOT, STEP, linux};
-use anyhow::{Result, ensure};
-use xtask::emulator::Ending;
+use anyhow::{Result, anyhow, ensure};
+use xtask::emulator::{Emulator, Ending};
 use xtask::guest::Kernel;
 use xtask::image::Contents;
 use xtask::scenario::{Lab, Scenario, Speed};
@@ -10,6 +10,11 @@ use xtask::scenario::{Lab, Scenario, Speed};
 pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "the_escape_key_leads_to_the_shell_and_back", speed: Speed::Quick, run: escape },
     Scenario { name: "an_idle_host_stays_at_its_shell_until_powered_off", speed: Speed::Quick, run: idle },
+    Scenario {
+        name: "keys_typed_during_boot_are_not_lost_and_nonsense_harms_nothing",
+        speed: Speed::Quick,
+        run: nonsense,
+    },
 ];
 
 fn escape(lab: &Lab) -> Result<()> {
@@ -42,15 +47,51 @@ fn escape(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-fn idle(lab: &Lab) -> Result<()> {
+/// A host that stays at its shell after its only guest has ended.
+fn staying(lab: &Lab) -> Result<Emulator> {
     let config = "[[vm]]\nname = \"ends\"\nmemory = \"16M\"\nkernel = \"guest\"\ndebug_exit = true\n";
     let mut contents: Contents = lab.contents(config)?;
     contents.add("guest", lab.guest("port-io")?);
-    let mut emulator = lab.start(lab.machine(&lab.image(&contents)?))?;
+    lab.start(lab.machine(&lab.image(&contents)?))
+}
+
+fn idle(lab: &Lab) -> Result<()> {
+    let mut emulator = staying(lab)?;
     emulator.expect("vm ends: ended: debug exit", BOOT)?;
     emulator.send("vm list\r")?;
     emulator.expect("debug exit by the guest", STEP)?;
     emulator.send("poweroff\r")?;
     ensure!(emulator.wait_exit(STEP)? == Ending::PoweredOff);
     Ok(())
+}
+
+fn nonsense(lab: &Lab) -> Result<()> {
+    let mut emulator = staying(lab)?;
+    // The hypervisor has the line now, and bring-up goes on.
+    emulator.expect("booted by ", BOOT)?;
+    emulator.send("vm list\r")?;
+    emulator.expect("ends                                 16M", STEP)?;
+    emulator.expect("vm ends: ended: debug exit", BOOT)?;
+
+    // All byte values in an order of no meaning, among them NUL, the escape key and halves of characters.
+    let every_byte: Vec<u8> = (0..4096_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let floods: [&[u8]; 5] =
+        [&[0; 64], b"\x1b[6n\x1b[999A\x1b]0;x\x07\x1bOP\x1b[", &[b'a'; 1000], &[0x1d; 31], &every_byte];
+    for flood in floods {
+        type_bytes(&emulator, flood)?;
+        // Whatever was left of an escape sequence and of a line ends, and the shell still answers.
+        emulator.send("~\r\rvm list\r")?;
+        emulator.expect("debug exit by the guest", STEP)?;
+    }
+    emulator.send("poweroff\r")?;
+    ensure!(emulator.wait_exit(STEP)? == Ending::PoweredOff);
+    Ok(())
+}
+
+/// Types what is no text.
+fn type_bytes(emulator: &Emulator, bytes: &[u8]) -> Result<()> {
+    let input = emulator.input();
+    let mut input = input.lock().map_err(|_| anyhow!("the line's input is poisoned"))?;
+    input.write_all(bytes)?;
+    Ok(input.flush()?)
 }

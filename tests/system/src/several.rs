@@ -11,7 +11,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "two_linux_vms_share_one_cpu", speed: Speed::Quick, run: two_linux },
 ];
 
-fn crash(lab: &Lab) -> Result<()> {
+pub fn crash(lab: &Lab) -> Result<()> {
     let crasher = "[[vm]]\nname = \"crasher\"\nmemory = \"16M\"\nkernel = \"guest\"\non_reset = \"end\"\n";
     let config = linux::config("cmdline = \"console=ttyS0\"") + crasher;
     let mut contents = lab.contents(&config)?;

@@ -7,7 +7,8 @@ use anyhow::{Result, bail};
 use super::source::{self, Source};
 
 /// Crates outside of `hypervisor/` that may hold unsafe code.
-const OTHERS: [&str; 5] = ["boot", "tests/fuzz", "tests/guests", "tests/system", "xtask"];
+const OTHERS: [&str; 6] =
+    ["boot", "tests/emulator-oracle", "tests/fuzz", "tests/guests", "tests/system", "xtask"];
 
 /// What one crate holds.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -32,14 +32,16 @@ pub struct Contents {
 }
 
 impl Contents {
-    /// The boot loader, the hypervisor, and the configuration with all that it names.
+    /// The configuration with all that it names.
     ///
     /// # Errors
     /// Names the line of the configuration and the file.
-    pub fn collect(config: &Path, kernels: Kernels, hypervisor: &Hypervisor) -> Result<Self> {
+    pub fn of_config(config: &Path, kernels: Kernels) -> Result<Self> {
         let text = paths::read(config)?;
-        let parsed = config::parse_bytes(&text).map_err(|error| anyhow!("{}:{error}", config.display()))?;
-        let mut contents = Self::with_hypervisor(hypervisor, text)?;
+        let parsed =
+            config::parse_bytes(&text).map_err(|error| anyhow!(at_path(config, &error.to_string())))?;
+        let mut contents = Self::default();
+        contents.add(config::FILE_NAME, text);
         let folder = config.parent().unwrap_or(Path::new("."));
         for vm in &parsed.vms {
             for (path, position) in vm.files() {
@@ -62,13 +64,22 @@ impl Contents {
     /// When the boot loader or the hypervisor cannot be read.
     pub fn with_hypervisor(hypervisor: &Hypervisor, config: Vec<u8>) -> Result<Self> {
         let mut contents = Self::default();
-        contents.files.insert(BOOT_LOADER.into(), paths::read(&hypervisor.boot)?);
-        let elf = paths::read(&hypervisor.kernel)?;
-        let stripped = elf::without_sections(&elf).map_err(|error| anyhow!("{error}"));
-        let stripped = stripped.with_context(|| hypervisor.kernel.display().to_string())?;
-        contents.add("hypervisor.elf", stripped);
         contents.add(config::FILE_NAME, config);
+        contents.add_hypervisor(hypervisor)?;
         Ok(contents)
+    }
+
+    /// Adds the boot loader and the hypervisor.
+    ///
+    /// # Errors
+    /// When one of them cannot be read.
+    pub fn add_hypervisor(&mut self, hypervisor: &Hypervisor) -> Result<()> {
+        self.files.insert(BOOT_LOADER.into(), paths::read(&hypervisor.boot)?);
+        let elf = paths::read(&hypervisor.kernel)?;
+        let stripped =
+            elf::without_sections(&elf).with_context(|| hypervisor.kernel.display().to_string())?;
+        self.add("hypervisor.elf", stripped);
+        Ok(())
     }
 
     /// Puts a file beside the configuration, in place of one of the same name.
@@ -88,11 +99,16 @@ impl Contents {
     }
 }
 
+/// An error in the configuration with the file's own path instead of the name that it has on the image.
+fn at_path(config: &Path, error: &str) -> String {
+    let place = error.strip_prefix(config::FILE_NAME).unwrap_or(error);
+    format!("{}{place}", config.display())
+}
+
 /// Reads a file below `folder`.
 fn file_in(folder: &Path, relative_path: &str) -> Result<Vec<u8>> {
     let path: PathBuf = folder.join(relative_path);
-    let metadata =
-        std::fs::metadata(&path).with_context(|| format!("there is no file {}", path.display()))?;
+    let Ok(metadata) = std::fs::metadata(&path) else { bail!("there is no file {}", path.display()) };
     if !metadata.is_file() {
         bail!("{} is not a file", path.display());
     }
@@ -130,7 +146,9 @@ mod tests {
         std::fs::write(dir.path().join("sub/vmlinux"), b"\x7fELF").unwrap();
         let path = dir.path().join("cofferdam.toml");
         std::fs::write(&path, config).unwrap();
-        Contents::collect(&path, Kernels::Unpack, &hypervisor_in(dir.path()))
+        let mut contents = Contents::of_config(&path, Kernels::Unpack)?;
+        contents.add_hypervisor(&hypervisor_in(dir.path()))?;
+        Ok(contents)
     }
 
     #[test]
@@ -158,6 +176,7 @@ mod tests {
     #[test]
     fn an_error_in_the_configuration_has_file_line_and_column() {
         let text = format!("{:#}", collect("[host]\nconsole = 7.5\n").unwrap_err());
-        assert!(text.contains("cofferdam.toml:2:"), "{text}");
+        assert!(text.contains("/cofferdam.toml:2:"), "{text}");
+        assert_eq!(at_path(Path::new("my.toml"), "cofferdam.toml:2:1: x"), "my.toml:2:1: x");
     }
 }

@@ -37,15 +37,19 @@ pub struct Request {
     pub kernels: Kernels,
 }
 
-/// Makes a disk image with the given hypervisor.
+/// Makes a disk image. The hypervisor is asked for when the configuration is known to be good: building it takes
+/// minutes, and a slip in the configuration is told at once.
 ///
 /// # Errors
-/// Whatever is wrong with the configuration or a file that it names, with the line; or the image cannot be
-/// written.
-pub fn make(request: &Request, hypervisor: &Hypervisor) -> Result<()> {
+/// Whatever is wrong with the configuration or a file that it names, with the line; or there is no hypervisor; or
+/// the image cannot be written.
+pub fn make(request: &Request, hypervisor: impl FnOnce() -> Result<Hypervisor>) -> Result<Hypervisor> {
+    let mut contents = Contents::of_config(&request.config, request.kernels)?;
+    let hypervisor = hypervisor()?;
+    contents.add_hypervisor(&hypervisor)?;
     let _step = Step::start(format!("making {}", request.out.display()));
-    let contents = Contents::collect(&request.config, request.kernels, hypervisor)?;
-    write(&contents, request.table, &request.out)
+    write(&contents, request.table, &request.out)?;
+    Ok(hypervisor)
 }
 
 /// Writes an image with the given contents.

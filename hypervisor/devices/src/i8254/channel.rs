@@ -210,6 +210,14 @@ impl Channel {
         }
     }
 
+    /// When to call [`Channel::catch_up`] next: at the next change, but of a run with a period below `min_period` no
+    /// sooner than that after the last call.
+    pub(super) fn next_look(&self, min_period: u64) -> Option<u64> {
+        let fast = self.mode.is_periodic() && u64::from(self.count) < min_period;
+        let soonest = if fast { self.seen.saturating_add(min_period) } else { 0 };
+        self.next_change().map(|change| change.max(soonest))
+    }
+
     /// Takes the steps due at `clock`; whether the output has risen since the last call.
     pub(super) fn catch_up(&mut self, clock: u64) -> bool {
         let mut rose = false;

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::testing::{self, FakeCx, inb, outb};
+use base::Nanoseconds;
 use proptest::prelude::*;
 
 /// Sets the time to clock `clock`.
@@ -314,6 +315,23 @@ fn mode_0_lowers_the_line_until_its_terminal_count() {
     outb(&mut pit, &mut cx, CONTROL, 0x30);
     assert!(!cx.asserted(TIMER_GSI));
     assert_eq!(pit.next_deadline(), None);
+}
+
+#[test]
+fn a_tiny_period_does_not_keep_the_host_busy() {
+    let (mut pit, mut cx) = pit();
+    program(&mut pit, &mut cx, 0, 2, 2);
+    for look in 1..=10 {
+        let deadline = pit.next_deadline().unwrap();
+        assert!(deadline >= CLOCK.instant_of(look * MIN_PERIOD_CLOCKS), "{deadline}");
+        cx.now = deadline;
+        pit.advance(&mut cx);
+    }
+    program(&mut pit, &mut cx, 0, 0, 2);
+    assert!(
+        pit.next_deadline().unwrap() <= cx.now.after(Nanoseconds::from_micros(5)),
+        "a single one is prompt"
+    );
 }
 
 #[test]

@@ -365,6 +365,15 @@ impl LocalApic {
         (u32::from(vector.0 >> 4) > self.processor_priority() >> 4).then_some(vector)
     }
 
+    /// Whether it is the task priority alone that holds an interrupt back: lowering it would make one pending.
+    #[inline]
+    pub fn is_held_back_by_task_priority(&self) -> bool {
+        let Some(vector) = self.irr.highest() else { return false };
+        let in_service = self.isr.highest().map_or(0, |vector| vector.0 >> 4);
+        let class = vector.0 >> 4;
+        class > in_service && class <= self.task_priority()
+    }
+
     /// The processor takes [`LocalApic::highest_pending`]: it moves from IRR to ISR (11.8.4).
     #[inline]
     pub fn acknowledge(&mut self) -> Option<Vector> {

@@ -380,12 +380,26 @@ mod handling {
         apic.accept(&fixed(0x4f, Trigger::Edge));
         apic.write_mmio(TPR, 0x40, NOW);
         assert_eq!(apic.highest_pending(), None);
+        assert!(apic.is_held_back_by_task_priority());
         apic.set_task_priority(3);
+        assert!(!apic.is_held_back_by_task_priority());
         assert_eq!(apic.read_mmio(TPR, NOW), 0x30);
         apic.write_mmio(TPR, 0x35, NOW);
         apic.set_task_priority(3);
         assert_eq!(apic.read_mmio(TPR, NOW), 0x35, "CR8 has not changed");
         assert_eq!(apic.highest_pending(), Some(Vector(0x4f)));
+    }
+
+    #[test]
+    fn what_is_in_service_holds_back_whatever_the_task_priority() {
+        let mut apic = xapic();
+        apic.accept(&fixed(0x4f, Trigger::Edge));
+        apic.acknowledge();
+        apic.accept(&fixed(0x41, Trigger::Edge));
+        apic.write_mmio(TPR, 0x50, NOW);
+        assert!(!apic.is_held_back_by_task_priority());
+        apic.write_mmio(EOI, 0, NOW);
+        assert!(apic.is_held_back_by_task_priority());
     }
 
     #[test]

@@ -135,12 +135,17 @@ pub fn console_port(console: Console, acpi: &Acpi) -> Option<Port> {
 pub enum BoardError {
     /// A window on registers could not be mapped.
     Window(&'static str, HostMemoryError),
+    /// The local APIC is in a mode that CPUID does not show.
+    HiddenX2Apic,
 }
 
 impl fmt::Display for BoardError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Window(what, error) => write!(f, "the registers of the {what} cannot be mapped: {error}"),
+            Self::HiddenX2Apic => f.write_str(
+                "the local APIC is in x2APIC mode, which this CPU does not show: enable x2APIC in the firmware's setup",
+            ),
         }
     }
 }
@@ -158,7 +163,7 @@ impl Board {
         let local = match LocalApic::x2apic(cpu) {
             Some(apic) => apic,
             None => {
-                let base = LocalApic::xapic_base().unwrap_or(Hpa::ZERO);
+                let base = LocalApic::xapic_base().ok_or(BoardError::HiddenX2Apic)?;
                 LocalApic::xapic(window(memory, "local APIC", base)?)
             }
         };

@@ -117,6 +117,8 @@ impl fmt::Display for Calibration {
 pub enum CalibrationError {
     /// Neither PM timer nor PIT answers steadily, and CPUID says nothing.
     NoReference,
+    /// The local APIC's timer does not run steadily against the TSC.
+    UnsteadyTimer,
     /// No counter has this frequency.
     Frequency(InvalidFrequency),
 }
@@ -127,6 +129,9 @@ impl fmt::Display for CalibrationError {
             Self::NoReference => f.write_str(
                 "the TSC cannot be measured: neither the ACPI PM timer nor the PIT runs steadily; \
                  enable one of them in the firmware's setup",
+            ),
+            Self::UnsteadyTimer => f.write_str(
+                "the local APIC's timer cannot be measured: it does not run steadily against the TSC",
             ),
             Self::Frequency(error) => error.fmt(f),
         }

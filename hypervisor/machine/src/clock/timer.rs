@@ -59,7 +59,7 @@ impl Timer {
         let counted = || u64::from(u32::MAX - apic.remaining_count());
         let measured = calibrate::measure(&mut MeasuredTsc(clock.tsc().scale), counted);
         apic.disarm_count();
-        let hz = measured.ok_or(CalibrationError::NoReference)?.hz;
+        let hz = measured.ok_or(CalibrationError::UnsteadyTimer)?.hz;
         let scale = TscScale::new(hz).map_err(CalibrationError::Frequency)?;
         Ok(Self { kind: Kind::Count(scale) })
     }

@@ -132,6 +132,11 @@ impl<P: PortIo> Uart<P> {
         self.enable(self.enabled | ENABLE_RECEIVE);
     }
 
+    /// Whether the receiver's interrupt is on.
+    pub const fn interrupts_are_enabled(&self) -> bool {
+        self.enabled & ENABLE_RECEIVE != 0
+    }
+
     /// Turns the transmitter's interrupt on or off; it stays off as long as interrupts are not enabled at all.
     pub fn set_transmit_interrupt(&mut self, wanted: Wanted) {
         let enabled = match wanted {

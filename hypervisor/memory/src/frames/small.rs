@@ -100,15 +100,24 @@ impl Frames {
         Ok(())
     }
 
-    /// Splits the highest free block for the hypervisor; returns it. The caller maps it before it takes frames.
+    /// The block that the hypervisor would take next: the highest free one. The caller maps it and then opens it, so
+    /// that no frame can be taken that is not mapped.
+    pub fn block_to_open(&self) -> Option<PhysRange> {
+        let index = self.find_free_run(1, 1, self.blocks.len())?;
+        PhysRange::new(address_of(index), BLOCK_BYTES).ok()
+    }
+
+    /// Splits the block at `block`, which is free, for the hypervisor.
     ///
     /// # Errors
-    /// [`FrameError::TooManySmallBlocks`]; `Ok(None)` when no block is free.
-    pub fn open_block(&mut self) -> Result<Option<PhysRange>, FrameError> {
-        let Some(index) = self.find_free_run(1, 1, self.blocks.len()) else { return Ok(None) };
-        let small = self.split(address_of(index))?;
+    /// [`FrameError::WrongOwner`] when it is not free, [`FrameError::TooManySmallBlocks`]; nothing has changed then.
+    pub fn open_block(&mut self, block: Hpa) -> Result<(), FrameError> {
+        if !block.is_aligned(BLOCK_BYTES) || !matches!(self.block(block), Block::Free(_)) {
+            return Err(FrameError::WrongOwner(block));
+        }
+        let small = self.split(block)?;
         (small.own, small.free) = ([u64::MAX; WORDS], [u64::MAX; WORDS]);
-        Ok(PhysRange::new(address_of(index), BLOCK_BYTES).ok())
+        Ok(())
     }
 
     /// Takes `count` contiguous frames (at most 512) out of split blocks. Their content is arbitrary.

@@ -75,7 +75,8 @@ impl Model {
                 frames.give_back(vm, run).unwrap();
             }
             Operation::Open => {
-                if let Ok(Some(block)) = frames.open_block() {
+                let Some(block) = frames.block_to_open() else { return };
+                if frames.open_block(block.start()).is_ok() {
                     self.assert_new(block);
                 }
             }
@@ -145,9 +146,10 @@ fn a_block_in_pieces_gives_frames_from_its_own_pieces_only() {
 fn more_blocks_in_pieces_than_bitmaps_are_refused() {
     let mut frames = frames();
     for _ in 0..SMALL_BLOCKS {
-        assert!(frames.open_block().unwrap().is_some());
+        frames.open_block(frames.block_to_open().unwrap().start()).unwrap();
     }
-    assert_eq!(frames.open_block(), Err(FrameError::TooManySmallBlocks));
+    let next = frames.block_to_open().unwrap().start();
+    assert_eq!(frames.open_block(next), Err(FrameError::TooManySmallBlocks));
 }
 
 #[test]

@@ -155,7 +155,7 @@ impl<W: Window> GuestMemory for GuestAccess<W> {
     fn read_u64(&self, gpa: Gpa) -> Result<u64, MemoryError> {
         let mut value = 0_u64;
         let from = self.reach(gpa, 8, Wish::Read)?;
-        // SAFETY: as in `read`; the value is aligned, so that an aligned address is one load.
+        // SAFETY: as in `read`.
         unsafe { copy::copy((&raw mut value).cast(), from, 8) }
         Ok(u64::from_le(value))
     }

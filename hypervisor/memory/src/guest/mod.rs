@@ -13,4 +13,4 @@ pub use access::GuestAccess;
 pub use extent::{Extent, ExtentKind};
 pub use map::{GuestMap, GuestMapConfig, GuestMapError, HIGH_RAM_START, LOW_RAM_MAX_BYTES};
 pub use trees::NestedFormat;
-pub use window::{MappedWindow, Window, activate_window};
+pub use window::{MappedWindow, Window};

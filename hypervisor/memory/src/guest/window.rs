@@ -49,11 +49,7 @@ pub(crate) fn set_root(root: Hpa) {
     ROOT.store(root.as_u64(), Ordering::Relaxed);
 }
 
-/// Makes the window show `map`'s memory. Accesses do it by themselves; the CPU's loop may do it earlier.
-pub fn activate_window(map: &GuestMap) {
-    activate(map.window_root());
-}
-
+/// Makes the window lead to the tables at `window_root`.
 fn activate(window_root: Hpa) {
     // Relaxed: only this CPU switches its window, with interrupts masked.
     if ACTIVE.load(Ordering::Relaxed) != window_root.as_u64() {

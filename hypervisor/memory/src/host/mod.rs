@@ -24,7 +24,8 @@ pub(crate) use cpu::flush_all;
 
 use crate::direct::Direct;
 use crate::error::HostMemoryError;
-use crate::frames::{BLOCK_BYTES, Block, Frames, Usage};
+use crate::frames::{BLOCK_BYTES, Block, FrameError, Frames, Usage};
+use alloc::vec::Vec;
 use base::{Hpa, PAGE_BYTES, PhysRange};
 use core::ptr::NonNull;
 
@@ -69,6 +70,8 @@ pub struct HostMemory {
     pub(crate) space: HostSpace,
     pub(crate) direct: Direct,
     pub(crate) scrubbing: Option<scrub::Progress>,
+    /// What is RAM, whoever has it: no device is there.
+    pub(crate) ram: Vec<PhysRange>,
 }
 
 impl HostMemory {
@@ -131,9 +134,7 @@ impl HostMemory {
             if aligned {
                 self.frames.add_blocks(piece)?;
             } else {
-                self.frames.add_frames(piece)?;
-                self.map_direct(piece)?;
-                self.close(hpa.align_down(BLOCK_BYTES))?;
+                self.add_piece(piece)?;
             }
             start = piece_end;
         }
@@ -150,15 +151,37 @@ impl HostMemory {
         &mut self.frames
     }
 
-    /// Gives one more block to the hypervisor.
+    /// Adds frames within one block to the hypervisor's. Mapped first: what is free may be taken for a table at once.
+    fn add_piece(&mut self, piece: PhysRange) -> Result<(), HostMemoryError> {
+        if !self.frames.is_foreign(piece) {
+            return Err(FrameError::WrongOwner(piece.start()).into());
+        }
+        self.map_direct(piece)?;
+        if let Err(error) = self.frames.add_frames(piece) {
+            self.unmap_direct(piece)?;
+            return Err(error.into());
+        }
+        self.close(piece.start().align_down(BLOCK_BYTES))
+    }
+
+    /// Gives one more block to the hypervisor. Mapped first, as in [`HostMemory::add_piece`].
     fn grow(&mut self, wanted_bytes: u64) -> Result<(), HostMemoryError> {
         let out = HostMemoryError::OutOfMemory { len_bytes: wanted_bytes };
-        let block = self.frames.open_block()?.ok_or(out)?;
-        let mapped = self.map_direct(block);
-        if mapped.is_err() {
-            self.frames.close_block(block.start());
+        let block = self.frames.block_to_open().ok_or(out)?;
+        self.map_direct(block)?;
+        if let Err(error) = self.frames.open_block(block.start()) {
+            self.unmap_direct(block)?;
+            return Err(error.into());
         }
-        mapped
+        Ok(())
+    }
+
+    /// Sees to spare frames for the tables of a mapping of `len_bytes`: while it is made, no block can be taken. Without
+    /// free blocks what is spare has to do.
+    fn spare_tables_for(&mut self, len_bytes: u64) {
+        // A table for every block, and at either end one of each level that the mapping may be the first in.
+        let tables = (len_bytes / BLOCK_BYTES) as usize + 6;
+        while self.frames.spare_frames() < tables + RESERVE_FRAMES && self.grow(PAGE_BYTES).is_ok() {}
     }
 
     /// Takes the block away from the hypervisor if none of its frames is in use and enough others are spare.

@@ -155,6 +155,7 @@ impl HostMemory {
     /// [`HostMemoryError`] when memory or addresses are used up.
     pub fn allocate_stack(&mut self, len_bytes: u64) -> Result<StackTop, HostMemoryError> {
         let len_bytes = len_bytes.next_multiple_of(PAGE_BYTES);
+        self.spare_tables_for(len_bytes);
         let bottom = self.space.stacks.take(len_bytes)?;
         let frames = self.allocate((len_bytes / PAGE_BYTES) as usize)?.into_range();
         match self.map(bottom, frames, Attributes::memory(Permissions::READ_WRITE)) {
@@ -166,9 +167,14 @@ impl HostMemory {
     /// Maps the registers at `range`, for ever. What else lies in their pages becomes visible too.
     ///
     /// # Errors
-    /// [`HostMemoryError::Owned`] when there is memory in use.
+    /// [`HostMemoryError::Owned`] when there is RAM, be it the image's, a file's or firmware's: a table that names
+    /// registers there would let the hypervisor write over itself.
     pub fn map_device(&mut self, range: PhysRange) -> Result<DeviceWindow, HostMemoryError> {
         let pages = self.foreign_pages(range)?;
+        if self.ram.iter().any(|ram| ram.overlaps(pages)) {
+            return Err(HostMemoryError::Owned(range));
+        }
+        self.spare_tables_for(pages.len_bytes());
         let start = self.space.devices.take(pages.len_bytes())?;
         self.map(start, pages, Attributes::DEVICE)?;
         let offset = range.start().as_u64() % PAGE_BYTES;
@@ -191,10 +197,10 @@ impl HostMemory {
         self.map(direct(range.start()), range, Attributes::memory(Permissions::READ_WRITE))
     }
 
-    /// Hides a block that is no longer the hypervisor's.
-    pub(super) fn unmap_direct(&mut self, block: PhysRange) -> Result<(), HostMemoryError> {
-        debug_assert_eq!(block.len_bytes(), BLOCK_BYTES);
-        self.unmap(direct(block.start()), block.len_bytes())
+    /// Hides frames of one block that are not the hypervisor's.
+    pub(super) fn unmap_direct(&mut self, range: PhysRange) -> Result<(), HostMemoryError> {
+        debug_assert!(range.len_bytes() <= BLOCK_BYTES);
+        self.unmap(direct(range.start()), range.len_bytes())
     }
 
     /// Maps `range` at `virtual_address`.

@@ -89,7 +89,9 @@ pub(super) unsafe fn take_over(
     }
     frames.take_exactly(range(pool.start().as_u64(), space.pool.used_bytes())?)?;
 
-    let mut memory = HostMemory { frames, space, direct, scrubbing: None };
+    let ram = handoff.memory_map.iter().filter(|region| region.kind.is_ram());
+    let ram = ram.map(|region| region.range).collect();
+    let mut memory = HostMemory { frames, space, direct, scrubbing: None, ram };
     for kind in OURS {
         for free in free_ranges(handoff, kind) {
             without(free, core::iter::once(pool)).try_for_each(|piece| memory.release(piece))?;

@@ -5,12 +5,12 @@
 extern crate std;
 
 use super::early::{Plan, Pool};
-use super::{HostMemory, HostSpace, start};
+use super::{HostMemory, HostSpace, View, start};
 use crate::direct::Direct;
 use crate::error::HostMemoryError;
-use crate::frames::{BLOCK_BYTES, Block, Content};
+use crate::frames::{BLOCK_BYTES, Block, Content, FrameError};
 use crate::layout::{STACKS_BASE, direct};
-use crate::testing::{buffer, handoff, is_zero, machine, machine_with, range, usual_handoff};
+use crate::testing::{buffer, handoff, is_zero, machine, machine_with, range, shared, usual_handoff};
 use base::{GIB, Hpa, MIB, PAGE_BYTES};
 use handoff::{Handoff, RegionKind};
 use paging::{CacheMode, Level, Permissions};
@@ -86,8 +86,36 @@ fn devices_are_mapped_uncached_and_never_over_memory() {
     let page = memory.lookup(window.address as u64).unwrap();
     assert_eq!(page.attributes.cache, CacheMode::Uncacheable);
     assert_eq!((window.address % 0x1000, window.len_bytes), (0x10, 0x400));
-    let ram = range(40 * MIB, 4);
-    assert_eq!(memory.map_device(ram), Err(HostMemoryError::Owned(ram)));
+    // Free memory, the image, a file, firmware's tables.
+    for ram in [range(40 * MIB, 4), range(MIB, 4), range(31 * MIB, 4), range(31 * MIB - 4, 4)] {
+        assert_eq!(memory.map_device(ram), Err(HostMemoryError::Owned(ram)), "{ram}");
+    }
+}
+
+#[test]
+fn a_mapping_finds_frames_for_its_tables_when_none_are_spare() {
+    let mut memory = machine();
+    while memory.frames.take_frames(1).is_some() {}
+    memory.map_device(range(0xfed0_0000, 0x1000)).unwrap();
+    let memory = shared(memory);
+    while memory.lock().frames.take_frames(1).is_some() {}
+    assert!(View::new(memory, range(31 * MIB, 2 * MIB)).is_ok());
+}
+
+#[test]
+fn no_frame_is_taken_that_the_direct_window_does_not_show() {
+    let mut memory = machine();
+    while let Some(taken) = memory.frames.take_frames(1) {
+        assert!(memory.lookup(direct(taken.start())).is_some());
+    }
+    let block = memory.frames.block_to_open().unwrap();
+    assert_eq!(memory.frames.take_frames(1), None, "the block is not open yet");
+    memory.frames.open_block(block.start()).unwrap();
+    assert_eq!(
+        memory.frames.open_block(block.start()),
+        Err(FrameError::WrongOwner(block.start())),
+        "it is open already"
+    );
 }
 
 #[test]

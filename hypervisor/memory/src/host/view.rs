@@ -28,6 +28,7 @@ impl View {
     pub fn new(memory: &'static SharedMemory, range: PhysRange) -> Result<Self, HostMemoryError> {
         let mut host = memory.lock();
         let pages = host.foreign_pages(range)?;
+        host.spare_tables_for(pages.len_bytes());
         let address = host.space.views.take(pages.len_bytes())?;
         host.map(address, pages, Attributes::memory(Permissions::READ))?;
         drop(host);

@@ -254,7 +254,6 @@ pub const EXTENDED_1_ECX: FeatureRegister = FeatureRegister {
     place: (0x8000_0001, 0, 2),
     shown: &[
         (0, "LAHF/SAHF in 64-bit mode"),
-        (4, "alternative encoding of MOV CR8"),
         (5, "LZCNT"),
         (6, "SSE4A"),
         (7, "misaligned SSE"),
@@ -268,6 +267,7 @@ pub const EXTENDED_1_ECX: FeatureRegister = FeatureRegister {
         (1, "CmpLegacy", TOPOLOGY),
         (2, "SVM", NESTED),
         (3, "extended APIC space", "the virtual APIC has none"),
+        (4, "alternative encoding of MOV CR8", "its exits are not decoded; MOV CR8 serves 64-bit mode"),
         (9, "OSVW", HOST_ONLY),
         (10, "IBS", TRACE),
         (12, "SKINIT", NESTED),

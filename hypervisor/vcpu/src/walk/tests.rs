@@ -3,11 +3,11 @@
 extern crate std;
 use super::*;
 use crate::control::efer;
-use crate::testing::FlatMemory;
 use proptest::prelude::*;
+use seams::fake::FlatMemory;
 use std::vec::Vec;
 
-const MEMORY_BYTES: usize = 0x2_0000;
+const MEMORY_BYTES: u64 = 0x2_0000;
 const RW_USER: u64 = PRESENT | WRITABLE | USER;
 const LARGE: u64 = 1 << 7;
 
@@ -238,7 +238,7 @@ proptest! {
     ) {
         let memory = FlatMemory::new(MEMORY_BYTES);
         // Mostly present entries that point within memory, so that walks go deep.
-        for (i, value) in seed.iter().cycle().take(MEMORY_BYTES / 8).enumerate() {
+        for (i, value) in seed.iter().cycle().take(MEMORY_BYTES as usize / 8).enumerate() {
             let mixed = value.rotate_left(i as u32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             let entry = mixed & 0x1_f0ff | PRESENT;
             memory.write(Gpa::from_low_bits(i as u64 * 8), &entry.to_le_bytes()).unwrap();

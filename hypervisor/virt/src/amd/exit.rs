@@ -12,6 +12,7 @@ pub mod code {
 
     pub const CR0_WRITE: u64 = 0x10;
     pub const CR4_WRITE: u64 = 0x14;
+    pub const CR8_WRITE: u64 = 0x18;
     pub const EXCEPTION_0: u64 = 0x40;
     pub const EXCEPTION_DB: u64 = 0x41;
     pub const EXCEPTION_31: u64 = 0x5f;
@@ -78,6 +79,7 @@ pub fn decode(control: &ControlArea) -> Exit {
         code::NMI => Exit::HostNmi,
         code::CR0_SEL_WRITE | code::CR0_WRITE => Exit::WriteControlRegister(ControlRegister::Cr0),
         code::CR4_WRITE => Exit::WriteControlRegister(ControlRegister::Cr4),
+        code::CR8_WRITE => Exit::WriteControlRegister(ControlRegister::Cr8),
         code::INVD | code::WBINVD => Exit::Privileged(Privileged::CacheFlush),
         code::XSETBV => Exit::Privileged(Privileged::SetXcr),
         code::MONITOR | code::MWAIT | code::MWAIT_CONDITIONAL => Exit::Privileged(Privileged::MonitorWait),

@@ -74,8 +74,13 @@ pub const ALWAYS2: Intercepts2 = Intercepts2::all();
 /// CR4 writes: which of its bits a guest may set is `vmm`'s to say. Bit 16 + n is the write of CRn.
 pub const CR_WRITES: u32 = 1 << (16 + 4);
 
-/// `#DB`, by vector: intercepted only while the hypervisor single-steps over an IRET.
-pub const DEBUG_EXCEPTION: u32 = 1 << 1;
+/// CR8 writes: intercepted while a lower task priority would let an interrupt through. V_INTR_PRIO with V_TPR could say
+/// the same, but QEMU 10.0 takes an interrupt of the very class that V_TPR holds back.
+pub const CR8_WRITES: u32 = 1 << (16 + 8);
 
-/// `#MC`, by vector: a machine check is the host's business.
-pub const MACHINE_CHECK: u32 = 1 << 18;
+/// Exceptions that leave a guest always, by vector.
+///
+/// `#DB` and `#AC` can be raised by their own delivery, by a breakpoint on or a misaligned handler's stack: without an
+/// exit a guest could keep the processor in microcode for ever, where no host interrupt ends it (CVE-2015-8104 and
+/// CVE-2015-5307). A machine check (`#MC`) is the host's business.
+pub const EXCEPTIONS: u32 = 1 << 1 | 1 << 17 | 1 << 18;

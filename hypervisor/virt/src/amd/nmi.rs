@@ -27,7 +27,7 @@ pub enum NmiMask {
         /// The IRET's address.
         rip: u64,
     },
-    /// The processor steps over the IRET; `#DB` is intercepted, and RFLAGS.TF is the hypervisor's.
+    /// The processor steps over the IRET; the next `#DB` is the step's, and RFLAGS.TF the hypervisor's.
     Stepping(GuestTrap),
 }
 

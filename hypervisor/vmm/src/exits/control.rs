@@ -1,4 +1,4 @@
-//! Writes to CR0 and CR4 that are intercepted: judged by the architecture's rules, then carried out.
+//! Writes to CR0, CR4 and CR8 that are intercepted: judged by the architecture's rules, then carried out.
 
 use crate::exits::Stop;
 use crate::vm::{Fault, Vm};
@@ -17,6 +17,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         let value = match (register, instruction.operation) {
             (ControlRegister::Cr0, ControlOperation::ToControl { control: 0, from }) => self.operand(from),
             (ControlRegister::Cr4, ControlOperation::ToControl { control: 4, from }) => self.operand(from),
+            (ControlRegister::Cr8, ControlOperation::ToControl { control: 8, from }) => self.operand(from),
             (ControlRegister::Cr0, ControlOperation::LoadMachineStatus(from)) => self.machine_status(from),
             (ControlRegister::Cr0, ControlOperation::ClearTaskSwitched) => {
                 self.vcpu.cr0() & !control::cr0::TS
@@ -35,6 +36,11 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
                 let effect = control::check_cr4(value, &current, self.cpuid.allowed())?;
                 self.vcpu.set_cr4(effect.value);
                 self.follow(&current, effect);
+            }
+            // The vCPU gets it before the next entry.
+            ControlRegister::Cr8 => {
+                let priority = control::check_cr8(value)?;
+                self.board.fabric.local.lapic.set_task_priority(priority);
             }
         }
         self.vcpu.set_rip(next);

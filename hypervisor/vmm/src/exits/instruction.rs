@@ -34,7 +34,8 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         match (fault.exception(), fault) {
             (Some(exception), _) => Stop::Raise(exception),
             (None, WalkFault::Memory(error)) => Fault::MemoryRefused(error.address()).into(),
-            (None, _) => Fault::UnreadableInstruction.into(),
+            // The next try meets other tables, or the host's interrupt first.
+            (None, _) => Stop::Retry,
         }
     }
 

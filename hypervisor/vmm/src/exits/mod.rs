@@ -1,7 +1,7 @@
 //! What becomes of each exit: one file for each subject.
 //!
 //! A handler either completes the instruction (registers, then RIP), or leaves everything as it was and says why not:
-//! an exception for the guest, or the end of the VM. What an instruction needs to be completed, its length above all, is
+//! an exception for the guest, another try, or the end of the VM. What an instruction needs to be completed, its length above all, is
 //! found out before its first effect.
 
 mod control;
@@ -27,6 +27,8 @@ use vcpu::{Exception, Exit, Vcpu, Wanted, decode::Known};
 pub(crate) enum Stop {
     /// The guest gets an exception; the instruction may be tried again.
     Raise(Exception),
+    /// The guest runs on as it stands, and tries the instruction again.
+    Retry,
     /// The VM ends.
     End(Ending),
 }
@@ -58,6 +60,8 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             Exit::Pause => self.skip(Known::Pause),
             Exit::WriteControlRegister(register) => self.write_control_register(*register),
             Exit::Privileged(privileged) => self.privileged(*privileged),
+            // The guest's work may be damaged, and nothing in it could tell.
+            Exit::Exception(Exception::MACHINE_CHECK) => Err(Fault::MachineCheck.into()),
             // Intercepted to be seen; the guest's all the same.
             Exit::Exception(exception) => Err(Stop::Raise(*exception)),
             Exit::InterruptWindow => {

@@ -2,20 +2,23 @@
 
 extern crate std;
 
+use crate::exits::Stop;
 use crate::testing::{
-    ENTRY, FakeHost, FakeMemory, FakeVcpu, INTERRUPTS_ON, RAM_BYTES, inp, out, rdmsr, start, started, wrmsr,
+    ENTRY, FakeHost, FakeVcpu, INTERRUPTS_ON, RAM_BYTES, TRAP_FLAG, inp, out, rdmsr, start, started, wrmsr,
 };
 use crate::vm::{Ending, Fault, Lifecycle, Served, Vm};
 use base::{Gpa, Instant, Port};
 use proptest::prelude::*;
+use seams::fake::FlatMemory;
 use std::{vec, vec::Vec};
 use vcpu::permission::msr;
+use vcpu::walk::WalkFault;
 use vcpu::{
     Access, ControlRegister, Direction, Event, Exception, Exit, Gpr, IoExit, NestedFault, Privileged,
     StringIo,
 };
 
-type TestVm = Vm<FakeVcpu, FakeMemory>;
+type TestVm = Vm<FakeVcpu, FlatMemory>;
 
 /// Lets the guest do `step` and returns the VM behind it.
 fn after(step: impl FnOnce(&mut FakeVcpu) -> Exit + 'static) -> TestVm {
@@ -303,6 +306,41 @@ fn control_registers_are_written_by_rule() {
     assert_done(&vm);
 }
 
+#[test]
+fn a_task_priority_is_written_by_rule() {
+    // mov cr8, rax
+    const CODE: [u8; 4] = [0x44, 0x0f, 0x22, 0xc0];
+    let write = |value| {
+        move |vcpu: &mut FakeVcpu| {
+            vcpu.state.gprs.set(Gpr::Rax, value);
+            vcpu.state.cr8 = 9;
+            Exit::WriteControlRegister(ControlRegister::Cr8)
+        }
+    };
+    let (vm, _) = served(running(&CODE, write(3)));
+    assert_eq!((vm.vcpu.state.cr8, vm.vcpu.state.rip), (3, ENTRY + 4));
+    let (vm, _) = served(running(&CODE, write(16)));
+    assert_raises(Exception::GENERAL_PROTECTION, &vm);
+}
+
+#[test]
+fn tables_that_change_under_a_walk_let_the_guest_try_again() {
+    let mut vm = started(|_| {});
+    assert_eq!(vm.walk_fault(WalkFault::Contended), Stop::Retry);
+}
+
+#[test]
+fn a_guest_that_steps_itself_does_not_sleep_in_a_halt() {
+    let (vm, served) = served(started(|vcpu| {
+        vcpu.then(|vcpu| {
+            vcpu.state.rflags |= TRAP_FLAG;
+            Exit::Hlt
+        });
+    }));
+    assert_eq!((served, vm.lifecycle()), (Served::HostInterrupt, Lifecycle::Running));
+    assert_eq!(vm.vcpu.delivered, [Event::Exception(Exception::DEBUG)]);
+}
+
 fn string_io(direction: Direction, size_bytes: u8) -> Exit {
     let string = Some(StringIo { repeated: true, address_bytes: 8 });
     Exit::Io(IoExit { port: Port(0x3f8), size_bytes, direction, string, next_rip: ENTRY + 2 })
@@ -373,6 +411,7 @@ fn any_exit() -> impl Strategy<Value = Exit> {
         Just(Exit::Privileged(Privileged::SetXcr)),
         Just(Exit::WriteControlRegister(ControlRegister::Cr0)),
         Just(Exit::WriteControlRegister(ControlRegister::Cr4)),
+        Just(Exit::WriteControlRegister(ControlRegister::Cr8)),
         (port, io).prop_map(move |(port, (_, size_bytes, out, string))| {
             let string = string.map(|repeated| StringIo { repeated, address_bytes: 4 });
             Exit::Io(IoExit {

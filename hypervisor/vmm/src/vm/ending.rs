@@ -39,6 +39,8 @@ pub enum Fault {
     UnsupportedAccess(Gpa),
     /// An instruction that exited could not be read or decoded.
     UnreadableInstruction,
+    /// The host's processor reported a hardware error while the guest ran.
+    MachineCheck,
     /// A task switch by a gate or descriptor.
     TaskSwitch,
     /// The processor refused the vCPU's state.
@@ -93,6 +95,7 @@ impl fmt::Display for Fault {
                 write!(f, "unsupported instruction on device memory at guest-physical {gpa}")
             }
             Self::UnreadableInstruction => write!(f, "an instruction that exited cannot be decoded"),
+            Self::MachineCheck => write!(f, "machine check: the host's hardware failed while it ran"),
             Self::TaskSwitch => write!(f, "hardware task switch, which is not supported"),
             Self::EntryFailure(failure) => {
                 write!(f, "the processor refused its state: {} (code {:#x})", failure.reason, failure.code)

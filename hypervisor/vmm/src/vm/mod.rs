@@ -75,6 +75,8 @@ pub struct Vm<V: Vcpu, M: GuestMemory> {
     board_touched: bool,
     /// Whether the vCPU still has to tell when the guest can take an interrupt. Its doing so fulfils the wish.
     pub(crate) window: Wanted,
+    /// Whether the vCPU has to tell when the guest writes CR8.
+    task_priority_exits: Wanted,
 }
 
 impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
@@ -96,6 +98,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             deadline: None,
             board_touched: false,
             window: Wanted::No,
+            task_priority_exits: Wanted::No,
         }
     }
 
@@ -119,7 +122,8 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         self.vcpu.set_tsc_offset(0_u64.wrapping_sub(host.tsc()));
         self.vcpu.want_interrupt_window(Wanted::No);
         self.vcpu.want_nmi_window(Wanted::No);
-        self.window = Wanted::No;
+        self.vcpu.want_task_priority_exits(Wanted::No);
+        (self.window, self.task_priority_exits) = (Wanted::No, Wanted::No);
         self.lifecycle = Lifecycle::Running;
         Ok(loaded)
     }

@@ -38,7 +38,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
                 return Served::HostInterrupt;
             }
             match self.handle(&exit, host) {
-                Ok(()) => {}
+                Ok(()) | Err(Stop::Retry) => {}
                 Err(Stop::Raise(exception)) => self.vcpu.inject(Event::Exception(exception)),
                 Err(Stop::End(ending)) => return self.end(ending),
             }
@@ -90,7 +90,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         self.history.push(Record { rip: self.vcpu.rip(), detail, kind: exit.kind() as u8 });
     }
 
-    /// The guest writes CR8 without an exit.
+    /// The guest writes CR8 without an exit as long as that lets no interrupt through.
     #[inline]
     fn read_task_priority(&mut self) {
         let lapic = &mut self.board.fabric.local.lapic;
@@ -113,7 +113,10 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     fn has_wake_event(&self) -> bool {
         let fabric = &self.board.fabric;
         let enabled = self.vcpu.interrupt_state().enabled;
-        fabric.local.nmi_pending || enabled && fabric.interrupt_pending()
+        // An event is queued behind HLT only when the guest steps itself over it.
+        fabric.local.nmi_pending
+            || enabled && fabric.interrupt_pending()
+            || self.vcpu.queued_event().is_some()
     }
 
     /// When a halted VM must be looked at again. With interrupts disabled no timer can wake it.
@@ -128,6 +131,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             self.queue_nmi();
         }
         if !self.board.fabric.interrupt_pending() {
+            self.watch_task_priority();
             return self.set_window(Wanted::No);
         }
         if !self.vcpu.interrupt_state().accepts_interrupt() {
@@ -146,6 +150,19 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             self.vcpu.inject(Event::Nmi);
         } else {
             self.vcpu.want_nmi_window(Wanted::Yes);
+        }
+    }
+
+    /// An interrupt that only CR8 holds back is to be taken as soon as the guest lowers that.
+    #[inline]
+    fn watch_task_priority(&mut self) {
+        let wanted = match self.board.fabric.local.lapic.is_held_back_by_task_priority() {
+            true => Wanted::Yes,
+            false => Wanted::No,
+        };
+        if self.task_priority_exits != wanted {
+            self.task_priority_exits = wanted;
+            self.vcpu.want_task_priority_exits(wanted);
         }
     }
 

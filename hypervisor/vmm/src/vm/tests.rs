@@ -13,7 +13,7 @@ use base::Vector;
 use seams::ByteSink;
 use std::{string::ToString, vec::Vec};
 use vcpu::permission::msr;
-use vcpu::{Event, Exit, Gpr};
+use vcpu::{Event, Exception, Exit, Gpr};
 
 const TIMER_VECTOR: u64 = 0x40;
 
@@ -138,9 +138,12 @@ fn the_task_priority_that_the_guest_sets_without_an_exit_holds_interrupts_back()
     host.now = Instant(2000);
     vm.serve(&mut host);
     assert!(vm.vcpu.delivered.is_empty());
+    assert_eq!(vm.vcpu.task_priority_exits_wanted, Wanted::Yes, "lowering it is not to be missed");
     vm.vcpu.then(set_cr8(3));
     vm.serve(&mut host);
     assert_eq!(vm.vcpu.delivered, [Event::Interrupt(Vector(0x40))]);
+    vm.serve(&mut host);
+    assert_eq!(vm.vcpu.task_priority_exits_wanted, Wanted::No);
 }
 
 #[test]
@@ -295,6 +298,10 @@ fn what_cannot_be_continued_from_ends_the_vm_with_the_reason() {
         vm.ending_line().unwrap().to_string()
     };
     assert_eq!(reason(Exit::Unexpected(0x7f)), "vm demo: ended: unexpected exit, code 0x7f");
+    assert_eq!(
+        reason(Exit::Exception(Exception::MACHINE_CHECK)),
+        "vm demo: ended: machine check: the host's hardware failed while it ran"
+    );
     assert_eq!(reason(Exit::TaskSwitch), "vm demo: ended: hardware task switch, which is not supported");
 }
 

@@ -1,11 +1,11 @@
 //! Queueing events, and the windows in which the guest can take them.
 
 use super::super::event;
-use super::super::intercepts::{DEBUG_EXCEPTION, Intercepts1};
+use super::super::intercepts::Intercepts1;
 use super::super::nmi::{GuestTrap, NmiMask};
 use super::super::vmcb::{CleanBits, InterruptControl};
 use super::{Vcpu, rflags};
-use vcpu::{Event, Exception, Exit, Wanted};
+use vcpu::{Event, Exception, Exit, Vcpu as _, Wanted};
 
 /// DR6 bits 3:0: which breakpoints hit.
 const DR6_BREAKPOINTS: u64 = 0xf;
@@ -97,8 +97,6 @@ impl Vcpu {
         let vmcb = self.vmcb_mut();
         let trap = if vmcb.save.rflags & rflags::TF != 0 { GuestTrap::Set } else { GuestTrap::Clear };
         vmcb.save.rflags |= rflags::TF;
-        vmcb.control.intercept_exceptions |= DEBUG_EXCEPTION;
-        vmcb.control.clean &= !CleanBits::INTERCEPTS.bits();
         self.nmi_mask = NmiMask::Stepping(trap);
     }
 
@@ -107,8 +105,7 @@ impl Vcpu {
         let guest_trap = self.nmi_mask == NmiMask::Stepping(GuestTrap::Set);
         self.nmi_mask = NmiMask::Open;
         let vmcb = self.vmcb_mut();
-        vmcb.control.intercept_exceptions &= !DEBUG_EXCEPTION;
-        vmcb.control.clean &= !(CleanBits::INTERCEPTS | CleanBits::DEBUG_REGISTERS).bits();
+        vmcb.control.clean &= !CleanBits::DEBUG_REGISTERS.bits();
         if guest_trap || vmcb.save.dr6 & DR6_BREAKPOINTS != 0 {
             // The guest waits for this exception itself; its NMI follows.
             self.queue(Event::Exception(Exception::DEBUG));
@@ -119,6 +116,18 @@ impl Vcpu {
             Wanted::Yes => Some(Exit::NmiWindow),
             Wanted::No => None,
         }
+    }
+
+    /// An instruction has completed with RFLAGS.TF set: the guest's step, unless the hypervisor set the flag.
+    #[cold]
+    pub(super) fn trap_single_step(&mut self) {
+        if self.guest_rflags() & rflags::TF == 0 {
+            return;
+        }
+        let vmcb = self.vmcb_mut();
+        vmcb.save.dr6 = vmcb.save.dr6 & !DR6_BREAKPOINTS | DR6_SINGLE_STEP;
+        vmcb.control.clean &= !CleanBits::DEBUG_REGISTERS.bits();
+        self.queue(Event::Exception(Exception::DEBUG));
     }
 
     /// RFLAGS without the trap flag of a step.
@@ -140,8 +149,8 @@ impl Vcpu {
         self.unmask_nmis();
         self.nmi_window = Wanted::No;
         self.set_interrupt_window(Wanted::No);
+        self.want_task_priority_exits(Wanted::No);
         let control = &mut self.vmcb_mut().control;
-        control.intercept_exceptions &= !DEBUG_EXCEPTION;
         control.event_injection = 0;
         control.interrupt_shadow = 0;
     }

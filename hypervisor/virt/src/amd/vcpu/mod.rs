@@ -3,8 +3,8 @@
 //! Between exit and entry the VMCB and [`Gprs`] hold the guest's state; FPU, XCR0 and DR0-DR3 are in hardware from
 //! [`Vcpu::load_on_cpu`] to [`Vcpu::unload`]. RAX and RSP are in both `gprs` and the VMCB: `gprs` counts.
 //!
-//! Invariants: every setter of a cached VMCB field takes its clean bit back; [`NmiMask`] and the intercepts of IRET and
-//! `#DB` change together.
+//! Invariants: every setter of a cached VMCB field takes its clean bit back; [`NmiMask`] and the intercept of IRET change
+//! together.
 //!
 //! Why unsafe: the VMCB is a frame seen through a pointer, and entering runs the world switch.
 
@@ -17,7 +17,7 @@ use super::bring_up::{Engine, drop_branch_predictions};
 use super::capabilities::{Capabilities, Features};
 use super::event;
 use super::exit::{self, code};
-use super::intercepts::{ALWAYS1, ALWAYS2, CR_WRITES, Intercepts1, MACHINE_CHECK};
+use super::intercepts::{ALWAYS1, ALWAYS2, CR_WRITES, CR8_WRITES, EXCEPTIONS, Intercepts1};
 use super::nmi::NmiMask;
 use super::permission_maps::PermissionMaps;
 use super::vmcb::{CleanBits, InterruptControl, NESTED_PAGING, SaveArea, TlbControl, Vmcb};
@@ -143,7 +143,7 @@ impl Vcpu {
         control.intercepts1 = intercepts1.bits();
         control.intercepts2 = ALWAYS2.bits();
         control.intercept_cr = CR_WRITES;
-        control.intercept_exceptions = MACHINE_CHECK;
+        control.intercept_exceptions = EXCEPTIONS;
         control.msrpm_base = maps.msrs.as_u64();
         control.iopm_base = maps.ports.as_u64();
         control.interrupt_control = InterruptControl::MASKING.bits();
@@ -167,9 +167,16 @@ impl Vcpu {
         control.asid = asid;
         // Another CPU may hold another vCPU's copy under this VMCB's address, or an older one of this.
         control.clean = CleanBits::empty().bits();
-        if assigned == Assigned::FlushAll {
-            control.tlb_control = TlbControl::FlushAll as u32;
+        if assigned == Assigned::Stale {
+            // It stays due in the VMCB until an entry has carried it out.
+            self.flush();
         }
+    }
+
+    fn flush(&mut self) {
+        let by_asid = self.capabilities.features.contains(Features::FLUSH_BY_ASID);
+        let flush = if by_asid { TlbControl::FlushGuest } else { TlbControl::FlushAll };
+        self.vmcb_mut().control.tlb_control = flush as u32;
     }
 
     /// Takes the vCPU's FPU and debug registers out of this CPU, if they are there.
@@ -239,7 +246,7 @@ impl Vcpu {
         match control.exit_code {
             code::VINTR => self.set_interrupt_window(Wanted::No),
             code::IRET => return self.before_iret(),
-            code::EXCEPTION_DB => return self.after_step(),
+            code::EXCEPTION_DB if matches!(self.nmi_mask, NmiMask::Stepping(_)) => return self.after_step(),
             _ => {}
         }
         Some(exit::decode(&self.vmcb().control))
@@ -288,6 +295,9 @@ impl vcpu::Vcpu for Vcpu {
         // An instruction has completed: it lifts the shadow and the resume flag.
         vmcb.save.rflags &= !rflags::RF;
         vmcb.control.interrupt_shadow = 0;
+        if vmcb.save.rflags & rflags::TF != 0 {
+            self.trap_single_step();
+        }
     }
 
     #[inline]
@@ -375,6 +385,15 @@ impl vcpu::Vcpu for Vcpu {
         control.clean &= !CleanBits::INTERRUPTS.bits();
     }
 
+    fn want_task_priority_exits(&mut self, wanted: Wanted) {
+        let control = &mut self.vmcb_mut().control;
+        match wanted {
+            Wanted::Yes => control.intercept_cr |= CR8_WRITES,
+            Wanted::No => control.intercept_cr &= !CR8_WRITES,
+        }
+        control.clean &= !CleanBits::INTERCEPTS.bits();
+    }
+
     #[inline]
     fn cpl(&self) -> u8 {
         self.vmcb().save.cpl & 3
@@ -456,14 +475,7 @@ impl vcpu::Vcpu for Vcpu {
     }
 
     fn flush_tlb(&mut self) {
-        let by_asid = self.capabilities.features.contains(Features::FLUSH_BY_ASID);
-        let control = &mut self.vmcb_mut().control;
-        // A flush of all that is due already stays due.
-        if by_asid && control.tlb_control != TlbControl::FlushAll as u32 {
-            control.tlb_control = TlbControl::FlushGuest as u32;
-        } else {
-            control.tlb_control = TlbControl::FlushAll as u32;
-        }
+        self.flush();
     }
 
     fn load(&mut self, state: &VcpuState) {

@@ -1,10 +1,9 @@
 use super::*;
 use crate::amd::capabilities::capabilities;
-use crate::amd::intercepts::DEBUG_EXCEPTION;
 use crate::testing::HostFrames;
 use ::vcpu::Vcpu as _;
 use base::Vector;
-use vcpu::Exception;
+use vcpu::{ControlRegister, Exception};
 
 /// A vCPU that was never entered, as on a CPU with all features.
 pub fn vcpu() -> Vcpu {
@@ -63,12 +62,13 @@ fn an_exit_brings_rax_and_rsp_back_and_makes_everything_clean() {
 #[test]
 fn every_setter_takes_its_clean_bit_back() {
     type Change = fn(&mut Vcpu);
-    let cases: [(Change, CleanBits); 8] = [
+    let cases: [(Change, CleanBits); 9] = [
         (|v| v.set_cr0(0), CleanBits::CONTROL_REGISTERS),
         (|v| v.set_cr4(0), CleanBits::CONTROL_REGISTERS),
         (|v| v.set_efer(0), CleanBits::CONTROL_REGISTERS),
         (|v| v.set_cr2(0), CleanBits::CR2),
         (|v| v.set_task_priority(1), CleanBits::INTERRUPTS),
+        (|v| v.want_task_priority_exits(Wanted::Yes), CleanBits::INTERCEPTS),
         (|v| v.set_tsc_offset(1), CleanBits::INTERCEPTS),
         (|v| v.want_interrupt_window(Wanted::Yes), CleanBits::INTERRUPTS.union(CleanBits::INTERCEPTS)),
         (|v| v.load(&VcpuState::reset()), CleanBits::all()),
@@ -138,8 +138,54 @@ fn the_nmi_window_opens_after_a_step_over_the_iret_that_the_guest_does_not_see()
     vcpu.vmcb_mut().save.dr6 = 1 << 14;
     assert_eq!(exit_with(&mut vcpu, code::EXCEPTION_DB), Some(Exit::NmiWindow));
     assert_eq!(vcpu.vmcb().save.dr6, 0);
-    assert_eq!(vcpu.vmcb().control.intercept_exceptions & DEBUG_EXCEPTION, 0);
     assert!(vcpu.interrupt_state().accepts_nmi());
+}
+
+#[test]
+fn exceptions_that_their_own_delivery_can_raise_leave_the_guest() {
+    let mut vcpu = vcpu();
+    for (vector, error_code) in [(1, None), (17, Some(0))] {
+        assert_ne!(vcpu.vmcb().control.intercept_exceptions & 1 << vector, 0);
+        let exception = Exception { vector: Vector(vector), error_code };
+        let exit = exit_with(&mut vcpu, code::EXCEPTION_0 + u64::from(vector));
+        assert_eq!(exit, Some(Exit::Exception(exception)));
+        vcpu.inject(Event::Exception(exception));
+        assert_eq!(vcpu.queued_event(), Some(Event::Exception(exception)));
+    }
+}
+
+#[test]
+fn a_guest_that_steps_itself_is_trapped_behind_an_instruction_that_was_done_for_it() {
+    let mut vcpu = vcpu();
+    vcpu.vmcb_mut().save.dr6 = 0xffff_0ff1;
+    vcpu.set_rip(0x1000);
+    assert_eq!(vcpu.queued_event(), None);
+    vcpu.set_rflags(rflags::TF);
+    vcpu.set_rip(0x1002);
+    assert_eq!(vcpu.queued_event(), Some(Event::Exception(Exception::DEBUG)));
+    assert_eq!(vcpu.vmcb().save.dr6, 0xffff_4ff0);
+}
+
+#[test]
+fn a_step_of_the_hypervisor_is_no_trap_of_the_guest() {
+    let mut vcpu = vcpu();
+    vcpu.inject(Event::Nmi);
+    exit_with(&mut vcpu, code::CPUID);
+    vcpu.want_nmi_window(Wanted::Yes);
+    exit_with(&mut vcpu, code::IRET);
+    vcpu.set_rip(0x1000);
+    assert_eq!(vcpu.queued_event(), None);
+}
+
+#[test]
+fn a_write_of_the_task_priority_exits_while_that_is_wanted() {
+    let mut vcpu = vcpu();
+    vcpu.want_task_priority_exits(Wanted::Yes);
+    assert_eq!(vcpu.vmcb().control.intercept_cr, 0x110_0000);
+    let exit = exit_with(&mut vcpu, code::CR8_WRITE);
+    assert_eq!(exit, Some(Exit::WriteControlRegister(ControlRegister::Cr8)));
+    vcpu.want_task_priority_exits(Wanted::No);
+    assert_eq!(vcpu.vmcb().control.intercept_cr, 0x10_0000);
 }
 
 #[test]
@@ -153,11 +199,24 @@ fn a_flush_is_asked_for_once() {
 }
 
 #[test]
-fn a_new_generation_of_asids_flushes_all_whatever_else_is_asked_for() {
+fn under_a_new_asid_everything_is_flushed_with_the_first_entry_and_not_before() {
     let mut vcpu = vcpu();
     exit_with(&mut vcpu, code::CPUID);
-    vcpu.assign_tag(Assigned::FlushAll);
-    vcpu.flush_tlb();
+    vcpu.assign_tag(Assigned::Stale);
+    vcpu.assign_tag(Assigned::Kept);
+    assert_eq!(vcpu.vmcb().control.tlb_control, TlbControl::FlushGuest as u32);
+    exit_with(&mut vcpu, code::INVALID);
+    assert_eq!(vcpu.vmcb().control.tlb_control, TlbControl::FlushGuest as u32, "the entry was refused");
+    exit_with(&mut vcpu, code::CPUID);
+    assert_eq!(vcpu.vmcb().control.tlb_control, TlbControl::Keep as u32);
+}
+
+#[test]
+fn a_processor_that_cannot_flush_one_asid_flushes_all() {
+    let maps = PermissionMaps { msrs: Hpa::from_low_bits(0x1000), ports: Hpa::from_low_bits(0x3000) };
+    let root = Hpa::from_low_bits(0x6000);
+    let mut vcpu = Vcpu::build(capabilities(16, 1), maps, Method::Fxsave, root, &mut HostFrames).unwrap();
+    vcpu.assign_tag(Assigned::Stale);
     assert_eq!(vcpu.vmcb().control.tlb_control, TlbControl::FlushAll as u32);
 }
 

@@ -22,7 +22,7 @@ pub fn bzimage() -> Vec<u8> {
 
 #[test]
 fn segments_go_to_their_physical_addresses_and_the_rest_of_them_is_zero() {
-    let memory = FakeMemory::new(RAM_BYTES);
+    let memory = FlatMemory::new(RAM_BYTES);
     memory.put(0x20_0000, &[0xff; 0x4000]);
     let loaded = load_with(&elf(), None, "", &memory).unwrap();
     assert_eq!(loaded.kind, Kind::LinuxElf);
@@ -34,7 +34,7 @@ fn segments_go_to_their_physical_addresses_and_the_rest_of_them_is_zero() {
 
 #[test]
 fn the_vcpu_starts_in_64_bit_mode_at_the_entry_with_the_zero_page_in_rsi() {
-    let memory = FakeMemory::new(RAM_BYTES);
+    let memory = FlatMemory::new(RAM_BYTES);
     let state = load_with(&elf(), None, "", &memory).unwrap().state;
     assert_eq!(state.rip, 0x10_0010);
     assert_eq!(state.gprs.get(Gpr::Rsi), INFO);
@@ -47,7 +47,7 @@ fn the_vcpu_starts_in_64_bit_mode_at_the_entry_with_the_zero_page_in_rsi() {
 
 #[test]
 fn the_page_tables_map_the_first_4_gib_to_themselves() {
-    let memory = FakeMemory::new(RAM_BYTES);
+    let memory = FlatMemory::new(RAM_BYTES);
     let state = load_with(&elf(), None, "", &memory).unwrap().state;
     let entry = |table: u64, index: u64| {
         let bytes = memory.bytes((table & !0xfff) + index * 8, 8);
@@ -64,7 +64,7 @@ fn the_page_tables_map_the_first_4_gib_to_themselves() {
 
 #[test]
 fn the_zero_page_tells_memory_map_command_line_and_rsdp() {
-    let memory = FakeMemory::new(RAM_BYTES);
+    let memory = FlatMemory::new(RAM_BYTES);
     load_with(&elf(), None, "console=ttyS0", &memory).unwrap();
     assert_eq!(memory.bytes(field(&memory, 0x228, 4), 14), b"console=ttyS0\0");
     assert_eq!(field(&memory, 0x070, 8), 0xe_0000);
@@ -79,7 +79,7 @@ fn the_zero_page_tells_memory_map_command_line_and_rsdp() {
 
 #[test]
 fn the_initial_ram_disk_lies_page_aligned_at_the_top_of_memory() {
-    let memory = FakeMemory::new(RAM_BYTES);
+    let memory = FlatMemory::new(RAM_BYTES);
     let initrd = load_with(&elf(), Some(&[7; 5000]), "", &memory).unwrap().initrd.unwrap();
     assert_eq!(initrd, Extent { start: RAM_BYTES - 8192, end: RAM_BYTES - 8192 + 5000 });
     assert_eq!(memory.bytes(initrd.start, 5000), vec![7; 5000]);
@@ -91,14 +91,14 @@ fn an_initial_ram_disk_obeys_the_kernels_highest_address() {
     let mut kernel = bzimage();
     kernel[0x22c..0x230].copy_from_slice(&0x7f_ffffu32.to_le_bytes());
     let initrd =
-        load_with(&kernel, Some(&[7; 4096]), "", &FakeMemory::new(RAM_BYTES)).unwrap().initrd.unwrap();
+        load_with(&kernel, Some(&[7; 4096]), "", &FlatMemory::new(RAM_BYTES)).unwrap().initrd.unwrap();
     assert_eq!(initrd.end, 0x80_0000);
 }
 
 #[test]
 fn an_initial_ram_disk_that_does_not_fit_is_refused_by_its_own_name() {
     let large = vec![0; 14 * MIB as usize];
-    let error = load_with(&elf(), Some(&large), "", &FakeMemory::new(RAM_BYTES)).unwrap_err();
+    let error = load_with(&elf(), Some(&large), "", &FlatMemory::new(RAM_BYTES)).unwrap_err();
     assert_eq!(
         error.to_string(),
         "initramfs.cpio: 14M do not fit beside the kernel, there is room for 14320K; give the VM more memory"
@@ -107,7 +107,7 @@ fn an_initial_ram_disk_that_does_not_fit_is_refused_by_its_own_name() {
 
 #[test]
 fn a_bzimage_goes_to_its_preferred_address_and_is_entered_behind_its_first_sector() {
-    let memory = FakeMemory::new(RAM_BYTES);
+    let memory = FlatMemory::new(RAM_BYTES);
     let loaded = load_with(&bzimage(), None, "quiet", &memory).unwrap();
     assert_eq!(loaded.kind, Kind::BzImage);
     assert_eq!(loaded.kernel, Extent { start: MIB, end: 3 * MIB });
@@ -121,7 +121,7 @@ fn a_bzimage_goes_to_its_preferred_address_and_is_entered_behind_its_first_secto
 
 #[test]
 fn bytes_behind_a_bzimages_kernel_are_not_loaded() {
-    let memory = FakeMemory::new(RAM_BYTES);
+    let memory = FlatMemory::new(RAM_BYTES);
     let mut signed = bzimage();
     signed.extend([0xee; 64]);
     load_with(&signed, None, "", &memory).unwrap();
@@ -139,7 +139,7 @@ fn a_bzimage_older_than_protocol_2_12_is_refused() {
 fn a_bzimage_without_64_bit_entry_is_entered_in_protected_mode_at_its_start() {
     let mut narrow = bzimage();
     narrow[0x236] = 0;
-    let memory = FakeMemory::new(RAM_BYTES);
+    let memory = FlatMemory::new(RAM_BYTES);
     let state = load_with(&narrow, None, "", &memory).unwrap().state;
     assert_eq!((state.rip, state.gprs.get(Gpr::Rsi), state.gprs.get(Gpr::Rbx)), (MIB, INFO, 0));
     assert_protected_mode(&state, &memory);
@@ -147,7 +147,7 @@ fn a_bzimage_without_64_bit_entry_is_entered_in_protected_mode_at_its_start() {
 
 #[test]
 fn a_vmlinux_of_32_bits_is_entered_in_protected_mode() {
-    let memory = FakeMemory::new(RAM_BYTES);
+    let memory = FlatMemory::new(RAM_BYTES);
     let text = Phdr { offset: 0x1000, paddr: 0x10_0000, filesz: 0x1000, memsz: 0x1000 };
     let kernel = elf_32_with(0x10_0010, &[text], &note(b"Linux\0", 0x101, &[0; 4]));
     let loaded = load_with(&kernel, None, "", &memory).unwrap();
@@ -189,7 +189,7 @@ fn segments_outside_memory_are_refused_with_the_remedy() {
     let segment = |paddr| Phdr { offset: 0x1000, paddr, filesz: 0x1000, memsz: 0x1000 };
     let message = |paddr| {
         let kernel = elf_with(paddr, &[segment(paddr)]);
-        load_with(&kernel, None, "", &FakeMemory::new(RAM_BYTES)).unwrap_err().to_string()
+        load_with(&kernel, None, "", &FlatMemory::new(RAM_BYTES)).unwrap_err().to_string()
     };
     assert_eq!(
         message(0x1000),
@@ -224,7 +224,7 @@ fn a_file_without_segments_is_refused() {
 
 #[test]
 fn a_command_line_must_fit_and_hold_no_nul() {
-    let memory = FakeMemory::new(RAM_BYTES);
+    let memory = FlatMemory::new(RAM_BYTES);
     let long = "x".repeat(2048);
     let too_long = load_with(&elf(), None, &long, &memory).unwrap_err().problem;
     assert_eq!(too_long, Problem::CommandLineTooLong { len_bytes: 2048, max_bytes: 2047 });

@@ -7,10 +7,11 @@ mod multiboot;
 mod pvh;
 
 use super::*;
-use crate::testing::{FakeMemory, Phdr, elf_with};
+use crate::testing::{Phdr, elf_with};
 use base::MIB;
 use devices::acpi;
 use proptest::prelude::*;
+use seams::fake::FlatMemory;
 use std::{string::ToString, vec, vec::Vec};
 use vcpu::control::{cr0, efer};
 
@@ -34,7 +35,7 @@ fn image<'a>(kernel: &'a [u8], initrd: Option<&'a [u8]>, cmdline: &'a str) -> Im
     }
 }
 
-fn load_image(image: &Image<'_>, memory: &FakeMemory) -> Result<Loaded, LoadError> {
+fn load_image(image: &Image<'_>, memory: &FlatMemory) -> Result<Loaded, LoadError> {
     let tables = acpi::build(&acpi::Platform { vcpus: 1 }).unwrap();
     load(image, RamLayout::new(RAM_BYTES).unwrap(), &tables, memory)
 }
@@ -43,13 +44,13 @@ fn load_with(
     kernel: &[u8],
     initrd: Option<&[u8]>,
     cmdline: &str,
-    memory: &FakeMemory,
+    memory: &FlatMemory,
 ) -> Result<Loaded, LoadError> {
     load_image(&image(kernel, initrd, cmdline), memory)
 }
 
 fn error_with(kernel: &[u8]) -> LoadError {
-    load_with(kernel, None, "", &FakeMemory::new(RAM_BYTES)).unwrap_err()
+    load_with(kernel, None, "", &FlatMemory::new(RAM_BYTES)).unwrap_err()
 }
 
 fn problem_with(kernel: &[u8]) -> Problem {
@@ -57,13 +58,13 @@ fn problem_with(kernel: &[u8]) -> Problem {
 }
 
 /// A little-endian number in the guest's memory.
-fn number(memory: &FakeMemory, address: u64, len: usize) -> u64 {
+fn number(memory: &FlatMemory, address: u64, len: usize) -> u64 {
     let bytes = memory.bytes(address, len);
     bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 
 /// A field of a kernel's information.
-fn field(memory: &FakeMemory, offset: u64, len: usize) -> u64 {
+fn field(memory: &FlatMemory, offset: u64, len: usize) -> u64 {
     number(memory, INFO + offset, len)
 }
 
@@ -74,7 +75,7 @@ fn modules() -> Vec<Module<'static>> {
 }
 
 /// What every kernel of 32 bits finds: protected mode, no paging, flat segments, no interrupts.
-fn assert_protected_mode(state: &VcpuState, memory: &FakeMemory) {
+fn assert_protected_mode(state: &VcpuState, memory: &FlatMemory) {
     assert_eq!((state.cr0, state.cr4, state.efer, state.rflags), (cr0::PE | cr0::ET, 0, 0, 2));
     assert_eq!((state.cs.attributes, state.cs.base, state.cs.limit), (0xc9b, 0, u32::MAX));
     for segment in [state.ds, state.es, state.fs, state.gs, state.ss] {
@@ -91,7 +92,7 @@ fn assert_protected_mode(state: &VcpuState, memory: &FakeMemory) {
 fn the_kinds_that_know_no_modules_refuse_them_by_name() {
     let kernel = elf();
     let image = Image { modules: modules(), ..image(&kernel, None, "") };
-    let error = load_image(&image, &FakeMemory::new(RAM_BYTES)).unwrap_err();
+    let error = load_image(&image, &FlatMemory::new(RAM_BYTES)).unwrap_err();
     assert_eq!(
         error.to_string(),
         "first: a kernel of the kind Linux ELF takes no modules; remove it, or give it as initrd"
@@ -101,7 +102,7 @@ fn the_kinds_that_know_no_modules_refuse_them_by_name() {
 #[test]
 fn memory_that_refuses_a_write_is_an_error_and_not_a_panic() {
     for kernel in [elf(), pvh::kernel(), multiboot::flat()] {
-        let error = load_with(&kernel, None, "", &FakeMemory::new(MIB)).unwrap_err();
+        let error = load_with(&kernel, None, "", &FlatMemory::new(MIB)).unwrap_err();
         assert!(matches!(error.problem, Problem::Memory(_)));
     }
 }
@@ -109,7 +110,7 @@ fn memory_that_refuses_a_write_is_an_error_and_not_a_panic() {
 proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(bytes: Vec<u8>, initrd: Vec<u8>, cmdline: std::string::String) {
-        let _ = load_with(&bytes, Some(&initrd), &cmdline, &FakeMemory::new(RAM_BYTES));
+        let _ = load_with(&bytes, Some(&initrd), &cmdline, &FlatMemory::new(RAM_BYTES));
     }
 
     #[test]
@@ -118,7 +119,7 @@ proptest! {
     ) {
         let mut kernel = [elf(), linux::bzimage(), pvh::kernel(), multiboot::flat(), multiboot::elf_32()][kind].clone();
         mutations.iter().for_each(|&(at, byte)| kernel[at] = byte);
-        let memory = FakeMemory::new(RAM_BYTES);
+        let memory = FlatMemory::new(RAM_BYTES);
         let mut image = image(&kernel, Some(&[1; 100]), "quiet");
         if kind > 1 {
             image.modules = modules();

@@ -42,7 +42,7 @@ pub fn elf_32() -> Vec<u8> {
 
 #[test]
 fn a_flat_kernel_goes_where_its_header_says_and_the_rest_is_zero() {
-    let memory = FakeMemory::new(RAM_BYTES);
+    let memory = FlatMemory::new(RAM_BYTES);
     memory.put(0x10_1000, &[0xff; 0x2000]);
     let kernel = flat();
     let loaded = load_with(&kernel, None, "", &memory).unwrap();
@@ -55,7 +55,7 @@ fn a_flat_kernel_goes_where_its_header_says_and_the_rest_is_zero() {
 
 #[test]
 fn without_ends_a_flat_kernel_is_its_file() {
-    let memory = FakeMemory::new(RAM_BYTES);
+    let memory = FlatMemory::new(RAM_BYTES);
     let kernel = flat_with(0, [LOAD + 0x100, LOAD, 0, 0, LOAD]);
     let loaded = load_with(&kernel, None, "", &memory).unwrap();
     assert_eq!(loaded.kernel, Extent { start: 0x10_0000, end: 0x10_1f00 });
@@ -64,7 +64,7 @@ fn without_ends_a_flat_kernel_is_its_file() {
 
 #[test]
 fn an_elf_kernel_goes_where_its_segments_say() {
-    let memory = FakeMemory::new(RAM_BYTES);
+    let memory = FlatMemory::new(RAM_BYTES);
     let loaded = load_with(&elf_32(), None, "", &memory).unwrap();
     assert_eq!(loaded.kind, Kind::Multiboot);
     assert_eq!(loaded.kernel, Extent { start: 0x10_0000, end: 0x10_2000 });
@@ -73,7 +73,7 @@ fn an_elf_kernel_goes_where_its_segments_say() {
 
 #[test]
 fn it_is_entered_in_protected_mode_with_the_magic_in_eax_and_the_information_in_ebx() {
-    let memory = FakeMemory::new(RAM_BYTES);
+    let memory = FlatMemory::new(RAM_BYTES);
     let state = load_with(&flat(), None, "", &memory).unwrap().state;
     assert_eq!((state.gprs.get(Gpr::Rax), state.gprs.get(Gpr::Rbx)), (0x2bad_b002, INFO));
     assert_protected_mode(&state, &memory);
@@ -81,7 +81,7 @@ fn it_is_entered_in_protected_mode_with_the_magic_in_eax_and_the_information_in_
 
 #[test]
 fn the_information_tells_memory_command_line_and_loader() {
-    let memory = FakeMemory::new(RAM_BYTES);
+    let memory = FlatMemory::new(RAM_BYTES);
     load_with(&flat(), None, "quiet", &memory).unwrap();
     assert_eq!(field(&memory, 0, 4), 0b10_0100_1101);
     assert_eq!((field(&memory, 4, 4), field(&memory, 8, 4)), (640, 15 * 1024));
@@ -100,7 +100,7 @@ fn the_information_tells_memory_command_line_and_loader() {
 
 #[test]
 fn modules_are_page_aligned_and_have_their_strings() {
-    let memory = FakeMemory::new(RAM_BYTES);
+    let memory = FlatMemory::new(RAM_BYTES);
     let kernel = flat();
     let image = Image { modules: modules(), ..image(&kernel, Some(&[7; 10]), "") };
     load_image(&image, &memory).unwrap();
@@ -127,13 +127,13 @@ fn modules_are_page_aligned_and_have_their_strings() {
 
 #[test]
 fn a_wish_for_a_video_mode_is_no_reason_to_refuse_but_unknown_requirements_are() {
-    assert!(load_with(&flat_with(7, FLAT), None, "", &FakeMemory::new(RAM_BYTES)).is_ok());
+    assert!(load_with(&flat_with(7, FLAT), None, "", &FlatMemory::new(RAM_BYTES)).is_ok());
     assert_eq!(
         error_with(&flat_with(0x8001, FLAT)).to_string(),
         "vmlinux: its Multiboot header requires what is unknown here (flags 0x8000); build it without"
     );
     // The upper half are only offers.
-    assert!(load_with(&flat_with(0x8000_0000, FLAT), None, "", &FakeMemory::new(RAM_BYTES)).is_ok());
+    assert!(load_with(&flat_with(0x8000_0000, FLAT), None, "", &FlatMemory::new(RAM_BYTES)).is_ok());
 }
 
 #[test]

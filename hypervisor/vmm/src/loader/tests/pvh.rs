@@ -22,7 +22,7 @@ pub fn kernel() -> Vec<u8> {
 
 #[test]
 fn it_is_entered_in_protected_mode_at_its_notes_address_with_the_start_info_in_ebx() {
-    let memory = FakeMemory::new(RAM_BYTES);
+    let memory = FlatMemory::new(RAM_BYTES);
     let loaded = load_with(&kernel(), None, "", &memory).unwrap();
     assert_eq!(loaded.kind, Kind::Pvh);
     assert_eq!(loaded.kernel, Extent { start: 0x10_0000, end: 0x20_4000 });
@@ -33,7 +33,7 @@ fn it_is_entered_in_protected_mode_at_its_notes_address_with_the_start_info_in_e
 
 #[test]
 fn the_start_info_tells_command_line_rsdp_and_memory_map() {
-    let memory = FakeMemory::new(RAM_BYTES);
+    let memory = FlatMemory::new(RAM_BYTES);
     load_with(&kernel(), None, "quiet", &memory).unwrap();
     assert_eq!(memory.bytes(field(&memory, 24, 8), 6), b"quiet\0");
     assert_eq!(field(&memory, 32, 8), 0xe_0000);
@@ -48,7 +48,7 @@ fn the_start_info_tells_command_line_rsdp_and_memory_map() {
 
 #[test]
 fn the_initial_ram_disk_is_the_first_module_and_each_has_its_command_line() {
-    let memory = FakeMemory::new(RAM_BYTES);
+    let memory = FlatMemory::new(RAM_BYTES);
     let kernel = kernel();
     let image = Image { modules: modules(), ..image(&kernel, Some(&[7; 10]), "") };
     let loaded = load_image(&image, &memory).unwrap();
@@ -81,7 +81,7 @@ fn the_initial_ram_disk_is_the_first_module_and_each_has_its_command_line() {
 #[test]
 fn the_note_may_hold_four_bytes_or_eight_and_stand_behind_others() {
     let long = [note(b"GNU\0", 3, &[1; 20]), pvh_note(&u64::from(ENTRY).to_le_bytes())].concat();
-    let loaded = load_with(&with_notes(&long), None, "", &FakeMemory::new(RAM_BYTES)).unwrap();
+    let loaded = load_with(&with_notes(&long), None, "", &FlatMemory::new(RAM_BYTES)).unwrap();
     assert_eq!((loaded.kind, loaded.state.rip), (Kind::Pvh, ENTRY.into()));
     assert_eq!(
         error_with(&with_notes(&pvh_note(&[1, 2]))).to_string(),
@@ -126,9 +126,9 @@ fn more_modules_than_the_list_holds_are_refused_by_the_first_that_is_too_many() 
     let kernel = kernel();
     let module = Module { file: File { name: "many", bytes: &[] }, arguments: "" };
     let mut image = Image { modules: vec![module; MODULES_MAX], ..image(&kernel, Some(&[]), "") };
-    assert!(load_image(&image, &FakeMemory::new(RAM_BYTES)).is_ok());
+    assert!(load_image(&image, &FlatMemory::new(RAM_BYTES)).is_ok());
     image.modules.push(Module { file: File { name: "last", bytes: &[] }, arguments: "" });
-    let error = load_image(&image, &FakeMemory::new(RAM_BYTES)).unwrap_err();
+    let error = load_image(&image, &FlatMemory::new(RAM_BYTES)).unwrap_err();
     assert_eq!(error.to_string(), "last: more than 64 modules; remove some");
 }
 
@@ -139,7 +139,7 @@ fn modules_and_arguments_that_do_not_fit_are_refused_by_their_own_name() {
     let refused = |bytes, arguments| {
         let modules = vec![Module { file: File { name: "module", bytes }, arguments }];
         let image = Image { modules, ..image(&kernel, None, "") };
-        load_image(&image, &FakeMemory::new(RAM_BYTES)).unwrap_err().to_string()
+        load_image(&image, &FlatMemory::new(RAM_BYTES)).unwrap_err().to_string()
     };
     assert_eq!(
         refused(&large, ""),

@@ -1,0 +1,170 @@
+//! Executes one guest instruction in place of the processor: what touches a device's memory, and port strings.
+//!
+//! `iced-x86` decodes; the rest is ours. An instruction goes through four stages, and nothing a guest can see changes
+//! before the last one:
+//!
+//! ```text
+//!  decode ──> addresses: segment, canonical, alignment ──> page walk ──> effects: memory, registers, flags, RIP
+//!    #UD #GP        #GP #SS #AC                             #PF          (a device's read is one)
+//! ```
+//!
+//! A repeated string instruction is a sequence of such instructions: registers stand at the element that faulted, and
+//! after [`PORTION`] elements the guest gets its turn. Segmentation and alignment are judged here; page tables, memory
+//! and devices are the [`EmulationContext`]'s.
+//!
+//! Any instruction of the list can get here, whatever exited: another CPU can have changed the code since. So every
+//! check that the processor makes is made, of privilege too.
+//!
+//! Sources: Intel SDM, volume 1, chapter 3, volume 2; AMD APM 24594, volume 3.
+
+mod address;
+mod alu;
+mod bits;
+mod context;
+mod exchange;
+mod fault;
+mod flags;
+mod moves;
+mod operand;
+mod port;
+mod shift;
+mod size;
+mod stack;
+mod string;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod vector;
+
+pub use context::{EmulationContext, Privilege, VectorValue};
+pub use fault::EmulationFault;
+pub use string::PORTION;
+
+use crate::walk::INSTRUCTION_MAX_BYTES;
+use crate::{CpuMode, Exception};
+use flags::{RESUME, TRAP};
+use iced_x86::{Decoder, DecoderError, DecoderOptions, Instruction, Mnemonic};
+
+/// What has become of an instruction that did not fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is complete; RIP stands behind it.
+    Completed,
+    /// A repeated string instruction has done a portion; RIP still names it.
+    Unfinished,
+    /// It, or one element of a repeated one, is complete, and RFLAGS.TF was set: the guest gets a single-step `#DB`
+    /// with DR6.BS.
+    Trapped,
+}
+
+/// Executes the instruction that `bytes` begin with, at CS:RIP in `mode`.
+///
+/// # Errors
+/// As [`EmulationFault`] says. Nothing has changed then, but for completed elements of a repeated string instruction.
+pub fn step<C: EmulationContext>(cx: &mut C, bytes: &[u8], mode: CpuMode) -> Result<Outcome, EmulationFault> {
+    let instruction = decode(bytes, mode, cx.rip())?;
+    let single_step = cx.rflags() & TRAP != 0;
+    let progress = Executor { cx, instruction, mode }.execute()?;
+    if progress == Progress::Complete {
+        let next = cx.rip().wrapping_add(instruction.len() as u64);
+        cx.set_rip(if mode == CpuMode::Long64 { next } else { next & u64::from(u32::MAX) });
+        let rflags = cx.rflags();
+        cx.set_rflags(rflags & !RESUME);
+    }
+    Ok(match progress {
+        _ if single_step => Outcome::Trapped,
+        Progress::Complete => Outcome::Completed,
+        Progress::Partial => Outcome::Unfinished,
+    })
+}
+
+fn decode(bytes: &[u8], mode: CpuMode, rip: u64) -> Result<Instruction, EmulationFault> {
+    let bitness = match mode {
+        CpuMode::Long64 => 64,
+        CpuMode::Protected32 => 32,
+        CpuMode::Real | CpuMode::Virtual8086 | CpuMode::Protected16 => 16,
+    };
+    let bytes = bytes.get(..INSTRUCTION_MAX_BYTES).unwrap_or(bytes);
+    let decoder = Decoder::try_with_ip(bitness, bytes, rip, DecoderOptions::NONE);
+    let mut decoder = decoder.map_err(|_| EmulationFault::Unsupported)?;
+    let instruction = decoder.decode();
+    match decoder.last_error() {
+        DecoderError::None => Ok(instruction),
+        DecoderError::NoMoreBytes if bytes.len() < INSTRUCTION_MAX_BYTES => Err(EmulationFault::Truncated),
+        // Longer than 15 bytes.
+        _ if decoder.position() >= INSTRUCTION_MAX_BYTES => Err(Exception::GENERAL_PROTECTION.into()),
+        // Among others: LOCK where it is not allowed.
+        _ => Err(Exception::INVALID_OPCODE.into()),
+    }
+}
+
+/// How far an instruction has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    Complete,
+    Partial,
+}
+
+/// One instruction being executed. Each family adds its methods in its own file.
+struct Executor<'a, C> {
+    cx: &'a mut C,
+    instruction: Instruction,
+    mode: CpuMode,
+}
+
+impl<C: EmulationContext> Executor<'_, C> {
+    fn execute(&mut self) -> Result<Progress, EmulationFault> {
+        if let Some(operation) = string::Operation::of(&self.instruction) {
+            return self.string(operation);
+        }
+        self.dispatch().map(|()| Progress::Complete)
+    }
+
+    fn dispatch(&mut self) -> Result<(), EmulationFault> {
+        use Mnemonic as M;
+        match self.instruction.mnemonic() {
+            M::Mov | M::Movnti | M::Movzx => self.mov(moves::Extension::Zero),
+            M::Movsx | M::Movsxd => self.mov(moves::Extension::Sign),
+            M::Movbe => self.movbe(),
+            M::Add => self.binary(flags::add),
+            M::Adc => self.binary(flags::add_with_carry),
+            M::Sub => self.binary(flags::subtract),
+            M::Sbb => self.binary(flags::subtract_with_borrow),
+            M::And => self.binary(flags::and),
+            M::Or => self.binary(flags::or),
+            M::Xor => self.binary(flags::xor),
+            M::Cmp => self.compare(flags::subtract),
+            M::Test => self.compare(flags::and),
+            M::Inc => self.unary(flags::increment),
+            M::Dec => self.unary(flags::decrement),
+            M::Neg => self.unary(flags::negate),
+            M::Not => self.unary(flags::not),
+            M::Shl | M::Sal => self.shift(shift::left),
+            M::Shr => self.shift(shift::right),
+            M::Sar => self.shift(shift::arithmetic_right),
+            M::Rol => self.shift(shift::rotate_left),
+            M::Ror => self.shift(shift::rotate_right),
+            M::Rcl => self.shift(shift::rotate_left_through_carry),
+            M::Rcr => self.shift(shift::rotate_right_through_carry),
+            M::Shld => self.double_shift(shift::double_left),
+            M::Shrd => self.double_shift(shift::double_right),
+            M::Bt => self.bit_test(),
+            M::Bts => self.bit_modify(bits::set),
+            M::Btr => self.bit_modify(bits::reset),
+            M::Btc => self.bit_modify(bits::complement),
+            M::Xchg => self.xchg(),
+            M::Xadd => self.xadd(),
+            M::Cmpxchg => self.cmpxchg(),
+            M::Cmpxchg8b => self.cmpxchg_pair(exchange::Half::Dword),
+            M::Cmpxchg16b => self.cmpxchg_pair(exchange::Half::Qword),
+            M::Push => self.push(),
+            M::Pop => self.pop(),
+            M::In => self.port_in(),
+            M::Out => self.port_out(),
+            // No access at all, whatever they name (SDM volume 2, NOP and PREFETCHh).
+            M::Nop | M::Prefetcht0 | M::Prefetcht1 | M::Prefetcht2 | M::Prefetchnta | M::Prefetchw => Ok(()),
+            _ => self.vector_move(),
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Operands: registers, constants, and the one in memory.
+
+use super::address::{Alignment, Span};
+use super::flags::Computed;
+use super::size::Size;
+use super::{EmulationContext, EmulationFault, Executor, address};
+use crate::{Access, Gpr, Gprs};
+use iced_x86::{Mnemonic, OpKind, Register};
+
+/// How often a locked instruction begins again because another CPU changed its operand.
+const ATTEMPTS: u32 = 8;
+
+/// A general-purpose register as an operand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RegisterOperand {
+    gpr: Gpr,
+    pub size: Size,
+    /// AH, CH, DH or BH: bits 15:8.
+    high_byte: bool,
+}
+
+impl RegisterOperand {
+    /// The accumulator: AL, AX, EAX or RAX.
+    pub(super) const fn accumulator(size: Size) -> Self {
+        Self { gpr: Gpr::Rax, size, high_byte: false }
+    }
+
+    /// The register with encoding `gpr` in width `size`, and no high byte.
+    pub(super) const fn whole(gpr: Gpr, size: Size) -> Self {
+        Self { gpr, size, high_byte: false }
+    }
+
+    /// The operand `register`, if it is a general-purpose one.
+    pub(super) fn of(register: Register) -> Option<Self> {
+        if let Some((gpr, bytes)) = wide_register(register) {
+            let size = match bytes {
+                2 => Size::Word,
+                4 => Size::Dword,
+                _ => Size::Qword,
+            };
+            return Some(Self::whole(gpr, size));
+        }
+        // AL to BL, AH to BH, then SPL to R15L.
+        let place = place_in(register, Register::AL, 20)?;
+        let high_byte = (4..8).contains(&place);
+        let number = if place < 4 { place } else { place - 4 };
+        Some(Self { gpr: Gpr::ALL.get(number).copied()?, size: Size::Byte, high_byte })
+    }
+
+    pub(super) fn read(self, gprs: &Gprs) -> u64 {
+        let whole = gprs.get(self.gpr);
+        let value = if self.high_byte { whole >> 8 } else { whole };
+        value & self.size.mask()
+    }
+
+    /// Replaces the operand: 4 bytes clear the upper half, 1 and 2 leave the rest as it is (SDM volume 1, 3.4.1.1).
+    pub(super) fn write(self, gprs: &mut Gprs, value: u64) {
+        let old = gprs.get(self.gpr);
+        let (mask, shift) = match self.size {
+            Size::Dword | Size::Qword => (u64::MAX, 0),
+            size => (size.mask(), if self.high_byte { 8 } else { 0 }),
+        };
+        gprs.set(self.gpr, old & !(mask << shift) | (value & self.size.mask()) << shift);
+    }
+}
+
+/// The place of `register` in the run of registers that begins with `first` and has `count` members.
+pub(super) fn place_in(register: Register, first: Register, count: usize) -> Option<usize> {
+    (register as usize).checked_sub(first as usize).filter(|place| *place < count)
+}
+
+/// A 16-, 32- or 64-bit general-purpose register, and its width in bytes.
+pub(super) fn wide_register(register: Register) -> Option<(Gpr, u8)> {
+    const RUNS: [(Register, u8); 3] = [(Register::AX, 2), (Register::EAX, 4), (Register::RAX, 8)];
+    RUNS.into_iter().find_map(|(first, bytes)| {
+        let place = place_in(register, first, Gpr::ALL.len())?;
+        Some((Gpr::ALL.get(place).copied()?, bytes))
+    })
+}
+
+impl<C: EmulationContext> Executor<'_, C> {
+    pub(super) fn kind(&self, operand: u32) -> Option<OpKind> {
+        (operand < self.instruction.op_count()).then(|| self.instruction.try_op_kind(operand).ok())?
+    }
+
+    pub(super) fn is_memory(&self, operand: u32) -> bool {
+        self.kind(operand) == Some(OpKind::Memory)
+    }
+
+    /// The name of a register operand.
+    pub(super) fn register(&self, operand: u32) -> Result<Register, EmulationFault> {
+        match self.kind(operand) {
+            Some(OpKind::Register) => {
+                self.instruction.try_op_register(operand).map_err(|_| EmulationFault::Unsupported)
+            }
+            _ => Err(EmulationFault::Unsupported),
+        }
+    }
+
+    /// A general-purpose register operand.
+    pub(super) fn gpr_operand(&self, operand: u32) -> Result<RegisterOperand, EmulationFault> {
+        RegisterOperand::of(self.register(operand)?).ok_or(EmulationFault::Unsupported)
+    }
+
+    /// How wide a register or memory operand is.
+    pub(super) fn operand_size(&self, operand: u32) -> Result<Size, EmulationFault> {
+        if self.is_memory(operand) {
+            return Size::of_memory(&self.instruction).ok_or(EmulationFault::Unsupported);
+        }
+        Ok(self.gpr_operand(operand)?.size)
+    }
+
+    /// The memory operand, checked for `access`.
+    pub(super) fn memory(&mut self, size: Size, access: Access) -> Result<Span, EmulationFault> {
+        let pointer = self.pointer(0)?;
+        self.span(&pointer, size.bytes(), access, Alignment::Checked)
+    }
+
+    /// The value of an operand of any kind; a constant is sign-extended as far as the manual says.
+    pub(super) fn value_of(&mut self, operand: u32) -> Result<u64, EmulationFault> {
+        match self.kind(operand) {
+            Some(OpKind::Memory) => {
+                let size = self.operand_size(operand)?;
+                let span = self.memory(size, Access::Read)?;
+                self.read_scalar(&span)
+            }
+            Some(OpKind::Register) => {
+                let register = self.register(operand)?;
+                if let Some(name) = address::segment_name(register) {
+                    return Ok(self.cx.segment(name).selector.into());
+                }
+                Ok(self.gpr_operand(operand)?.read(self.cx.gprs()))
+            }
+            _ => self.instruction.try_immediate(operand).map_err(|_| EmulationFault::Unsupported),
+        }
+    }
+
+    /// Replaces a register or memory operand.
+    pub(super) fn assign(&mut self, operand: u32, value: u64) -> Result<(), EmulationFault> {
+        let size = self.operand_size(operand)?;
+        if self.is_memory(operand) {
+            let span = self.memory(size, Access::Write)?;
+            return self.write_scalar(&span, value);
+        }
+        self.gpr_operand(operand)?.write(self.cx.gprs_mut(), value);
+        Ok(())
+    }
+
+    /// Replaces a register or memory operand by what `compute` makes of it, and the flags; returns what was there.
+    pub(super) fn modify(
+        &mut self,
+        operand: u32,
+        size: Size,
+        compute: impl Fn(u64) -> Computed,
+    ) -> Result<u64, EmulationFault> {
+        if self.is_memory(operand) {
+            let span = self.memory(size, Access::Write)?;
+            return self.modify_span(&span, size, compute);
+        }
+        let register = self.gpr_operand(operand)?;
+        let old = register.read(self.cx.gprs());
+        let computed = compute(old);
+        register.write(self.cx.gprs_mut(), computed.value);
+        self.set_flags(computed);
+        Ok(old)
+    }
+
+    /// As [`Executor::modify`], in memory. An operand that is not aligned is locked against nobody: one vCPU's own
+    /// order is kept, and Linux and Windows treat split locks as an error.
+    pub(super) fn modify_span(
+        &mut self,
+        span: &Span,
+        size: Size,
+        compute: impl Fn(u64) -> Computed,
+    ) -> Result<u64, EmulationFault> {
+        // XCHG locks by itself (SDM volume 3, section 9.1.2.1).
+        let locked = self.instruction.has_lock_prefix() || self.instruction.mnemonic() == Mnemonic::Xchg;
+        let mut old = self.read_scalar(span)?;
+        let Some(gpa) = span.atomic(size).filter(|_| locked) else {
+            let computed = compute(old);
+            self.write_scalar(span, computed.value)?;
+            self.set_flags(computed);
+            return Ok(old);
+        };
+        for _ in 0..ATTEMPTS {
+            let computed = compute(old);
+            let found = self.cx.compare_exchange(gpa, size.bytes(), old, computed.value & size.mask())?;
+            if found == old {
+                self.set_flags(computed);
+                return Ok(old);
+            }
+            old = found;
+        }
+        Err(EmulationFault::Contended)
+    }
+
+    pub(super) fn set_flags(&mut self, computed: Computed) {
+        let rflags = computed.apply(self.cx.rflags());
+        self.cx.set_rflags(rflags);
+    }
+}

@@ -1,0 +1,29 @@
+//! Twenty thousand random instructions, natively and emulated.
+#![cfg(all(target_arch = "x86_64", target_os = "linux"))]
+
+use emulator_oracle::{Arena, Tally, compare};
+
+/// The number of cases, unless the environment says another.
+const CASES: u64 = 20_000;
+/// The environment's number of cases, and the seed of the first.
+const CASES_VARIABLE: &str = "ORACLE_CASES";
+const SEED_VARIABLE: &str = "ORACLE_SEED";
+/// How many differences are told.
+const SHOWN: usize = 10;
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+#[test]
+fn the_emulator_does_what_the_processor_does() {
+    let first = number(SEED_VARIABLE).unwrap_or(0);
+    let cases = number(CASES_VARIABLE).unwrap_or(CASES);
+    let mut arena = Arena::new();
+    let mut tally = Tally::default();
+    let seeds = first..first + cases;
+    let differences: Vec<_> = seeds.filter_map(|seed| compare(&mut arena, seed, &mut tally).err()).collect();
+    println!("{} cases of {} instructions, {} faults", tally.cases(), tally.instructions(), tally.faults());
+    let shown: String = differences.iter().take(SHOWN).map(ToString::to_string).collect();
+    assert!(differences.is_empty(), "{} of {} differ:\n{shown}", differences.len(), tally.cases());
+}

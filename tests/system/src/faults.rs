@@ -1,0 +1,107 @@
+//! A hypervisor with faults on purpose: each must be noticed by a scenario, or be told of by the epitaph.
+//!
+//! The faults are in `hypervisor/kernel/src/faults.rs`, and only in the build with the feature `seeded-faults`.
+
+use crate::{BOOT, STEP, several, tiny_guests};
+use anyhow::{Context, Result, bail, ensure};
+use std::time::Duration;
+use xtask::emulator::Ending;
+use xtask::scenario::{Lab, Scenario, Speed};
+use xtask::{paths, symbolize};
+
+pub const SCENARIOS: &[Scenario] = &[
+    quick("an_epitaph_of_a_panic_names_what_where_and_the_way_there", |lab| {
+        epitaph(lab, "panic", &["*** panic: seeded fault, at ", "faults.rs:"], "cofferdam::faults::give_up")
+    }),
+    quick("an_epitaph_of_a_page_fault_names_what_where_and_the_way_there", |lab| {
+        let words = ["*** page fault (vector 14) at 0x", "cr2 0xfffff00000000000", "error code 0x0"];
+        epitaph(lab, "page-fault", &words, "cofferdam::faults::read_nowhere")
+    }),
+    quick("an_epitaph_of_a_stack_overflow_names_what_where_and_the_way_there", |lab| {
+        let words = ["*** double fault (vector 8) at 0x"];
+        epitaph(lab, "stack-overflow", &words, "cofferdam::faults::recurse")
+    }),
+    quick("a_deaf_timer_fails_the_timer_guest", |lab| {
+        // A sound hypervisor needs two seconds for it.
+        let body =
+            |lab: &Lab| tiny_guests::passes_within(lab, "hlt-timer", Duration::from_secs(20)).map(drop);
+        noticed(lab, "deaf-timer", body, "vm hlt-timer: ended: ")
+    }),
+    quick("lost_output_fails_a_guest_that_reports", |lab| {
+        let body = |lab: &Lab| tiny_guests::passes_within(lab, "port-io", STEP).map(drop);
+        noticed(lab, "lost-output", body, "the guest reported no check")
+    }),
+    quick("a_contagious_end_fails_the_crash_of_one_vm", |lab| {
+        noticed(lab, "contagious-end", several::crash, "demo:~# ")
+    }),
+    quick("a_fault_that_does_not_exist_is_refused_by_name", unknown),
+    quick("the_ordinary_hypervisor_knows_no_fault", ordinary),
+];
+
+const fn quick(name: &'static str, run: fn(&Lab) -> Result<()>) -> Scenario {
+    Scenario { name, speed: Speed::Quick, run }
+}
+
+const CONFIG: &str = "[host]\nwhen_idle = \"poweroff\"\n\n[[vm]]\nname = \"guest\"\nmemory = \"16M\"\n\
+                      kernel = \"guest\"\ndebug_exit = true\n";
+
+/// The epitaph holds all of `words`, and its addresses lead to `function`.
+fn epitaph(lab: &Lab, fault: &str, words: &[&str], function: &str) -> Result<()> {
+    let lab = lab.with_fault(fault)?;
+    let mut contents = lab.contents(CONFIG)?;
+    contents.add("guest", lab.guest("port-io")?);
+    let mut emulator = lab.start(lab.machine(&lab.image(&contents)?))?;
+    emulator.expect("*** the hypervisor died on CPU 0", BOOT)?;
+    let cause_and_way = emulator.expect("*** build ", STEP)?;
+    for word in words {
+        ensure!(cause_and_way.contains(word), "the epitaph lacks {word:?}: {cause_and_way}");
+    }
+    let (_, way) = cause_and_way.split_once("called from").context("the epitaph has no way")?;
+    ensure!(way.contains("image+0x"), "the way has no place in the image: {way}");
+    // Names and builds are those of the program that ran.
+    let named = symbolize::translate(&cause_and_way, &lab.hypervisor().kernel)?;
+    ensure!(named.contains(&format!("<{function}+0x")), "no address is in {function}: {named}");
+    let build = emulator.expect(", image at 0x", STEP)?;
+    let program = paths::read(&lab.hypervisor().kernel)?;
+    ensure!(!build.is_empty() && holds(&program, &build), "the program is not of the build {build:?}");
+    Ok(())
+}
+
+/// `body`, a scenario's, fails with this fault, and says `reason`.
+fn noticed(lab: &Lab, fault: &str, body: impl Fn(&Lab) -> Result<()>, reason: &str) -> Result<()> {
+    let Err(error) = body(&lab.with_fault(fault)?) else { bail!("it passes in spite of the fault") };
+    let text = format!("{error:#}");
+    ensure!(text.contains(reason), "it fails for another reason: {text}");
+    Ok(())
+}
+
+fn unknown(lab: &Lab) -> Result<()> {
+    let lab = lab.with_fault("nonsense")?;
+    let mut contents = lab.contents(CONFIG)?;
+    contents.add("guest", lab.guest("port-io")?);
+    let mut emulator = lab.start(lab.machine(&lab.image(&contents)?))?;
+    emulator.expect("cannot run: boot override fault=nonsense: there is no such fault", BOOT)?;
+    Ok(())
+}
+
+fn ordinary(lab: &Lab) -> Result<()> {
+    for name in ["seeded fault", "deaf-timer", "contagious-end"] {
+        let is_in =
+            |hypervisor: &Lab| anyhow::Ok(holds(&paths::read(&hypervisor.hypervisor().kernel)?, name));
+        ensure!(!is_in(lab)?, "the ordinary hypervisor contains {name:?}");
+        ensure!(is_in(&lab.with_fault("panic")?)?, "the search for {name:?} finds nothing where it is");
+    }
+    let mut contents = lab.contents(CONFIG)?;
+    contents.add("guest", lab.guest("port-io")?);
+    contents.add("overrides", b"fault=panic\n".to_vec());
+    let mut emulator = lab.start(lab.machine(&lab.image(&contents)?))?;
+    emulator.expect("boot overrides: fault=panic", BOOT)?;
+    emulator.expect("vm guest: ended: debug exit by the guest, status 1", BOOT)?;
+    ensure!(emulator.wait_exit(STEP)? == Ending::PoweredOff);
+    Ok(())
+}
+
+/// Whether `text` stands somewhere in `bytes`.
+fn holds(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
+}
