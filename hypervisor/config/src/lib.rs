@@ -13,7 +13,7 @@
 //! memory = "256M"           # 4M to 256G in steps of 4K; K, M, G are binary           required
 //! kernel = "vmlinux"        # path relative to this file                              required
 //! initrd = "initramfs.cpio" # path relative to this file                              default: none
-//! modules = ["file arg"]    # path, blank, arguments; Multiboot kernels only          default []
+//! modules = ["file arg"]    # path, blank, arguments; PVH and Multiboot kernels        default []
 //! cmdline = "console=ttyS0" # up to 2047 bytes                                        default ""
 //! autostart = true          # whether it starts with the host                         default true
 //! on_reset = "restart"      # or "end": what a reset asked for by the guest does       default "restart"

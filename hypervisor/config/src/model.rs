@@ -112,7 +112,7 @@ pub struct Vm {
     pub kernel: Located<RelativePath>,
     /// Its initial RAM disk.
     pub initrd: Option<Located<RelativePath>>,
-    /// Its modules, for a Multiboot kernel.
+    /// Its modules, for a PVH or Multiboot kernel.
     pub modules: Vec<Module>,
     /// Its kernel's command line, at most [`crate::MAX_CMDLINE_BYTES`] bytes, without NUL.
     pub cmdline: String,
@@ -124,7 +124,7 @@ pub struct Vm {
     pub debug_exit: bool,
 }
 
-/// A file that a Multiboot kernel is given, and its arguments.
+/// A file that a PVH or Multiboot kernel is given, and its arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Module {
     /// The file.

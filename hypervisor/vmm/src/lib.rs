@@ -28,6 +28,6 @@ mod testing;
 pub mod vm;
 
 pub use layout::RamLayout;
-pub use loader::{File, Image, LoadError, Loaded};
+pub use loader::{File, Image, LoadError, Loaded, Module};
 pub use stats::Stats;
 pub use vm::{CrashReport, Ending, Fault, Host, Lifecycle, Served, Settings, Vm};

@@ -1,8 +1,8 @@
 //! From the loader's entry to `guest_main`: page tables, GDT and stack of our own.
 //!
 //! ```text
-//!   PVH (bare QEMU):  pvh_start, 32-bit, paging off ──> long mode ──┐
-//!   Linux protocol:   startup_64, 64-bit, loader's tables ──────────┴──> our tables, GDT, stack ──> guest_main
+//!   PVH, Multiboot:  start_32, 32-bit, paging off ──> long mode ──┐
+//!   Linux protocol:  startup_64, 64-bit, loader's tables ─────────┴──> our tables, GDT, stack ──> guest_main
 //!
 //!   virtual                physical
 //!   0 .. 4 GiB             the same, 2 MiB pages, writable
@@ -10,6 +10,10 @@
 //!   512 GiB +2 MiB .. +4   512 GiB, writable                     (far beyond any RAM)
 //!   the rest               nothing
 //! ```
+
+//!
+//! Every guest has a PVH note. One that is to be entered by Linux's protocol says so by a note of its own, as Linux does;
+//! one that is to be entered by Multiboot has a header: see [`guest!`](crate::guest).
 
 use core::arch::global_asm;
 
@@ -19,13 +23,20 @@ global_asm!(
     .balign 4
     .long 4, 4, 18            # XEN_ELFNOTE_PHYS32_ENTRY
     .asciz "Xen"
-    .long pvh_start
+    .long start_32
 
     .section .text.entry, "ax"
     .code32
-    pvh_start:
+    .globl start_32
+    start_32:
         cli
         cld
+        movl %eax, boot_registers
+        movl %ebx, boot_registers + 4
+        movl %cr0, %eax
+        movl %eax, boot_registers + 8
+        movl %cr4, %eax
+        movl %eax, boot_registers + 12
         lgdt gdt_pointer
         movl $pml4, %eax
         movl %eax, %cr3
@@ -79,6 +90,9 @@ global_asm!(
         .quad gdt
 
     .section .data
+    .globl boot_registers
+    boot_registers:
+        .long 0, 0, 0, 0
     .balign 4096
     .globl pml4
     pml4:
@@ -117,3 +131,27 @@ global_asm!(
 pub const READ_ONLY_ALIAS: u64 = 512 << 30;
 /// Where physical address 512 GiB is mapped, which no test machine has.
 pub const FAR_ALIAS: u64 = READ_ONLY_ALIAS + (2 << 20);
+
+/// What the loader left in registers, if it entered in 32-bit mode; else zeros.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct BootRegisters {
+    /// EAX: Multiboot's magic number.
+    pub eax: u32,
+    /// EBX: the address of what the loader tells.
+    pub ebx: u32,
+    /// CR0.
+    pub cr0: u32,
+    /// CR4.
+    pub cr4: u32,
+}
+
+/// What the loader left in registers.
+pub fn boot_registers() -> BootRegisters {
+    unsafe extern "C" {
+        #[link_name = "boot_registers"]
+        static REGISTERS: BootRegisters;
+    }
+    // SAFETY: the entry code wrote it before any of this code ran, and nothing writes it again.
+    unsafe { core::ptr::read_volatile(&raw const REGISTERS) }
+}

@@ -7,6 +7,7 @@
 
 mod broken;
 mod faults;
+mod kernels;
 mod linux;
 mod operator;
 mod reference;
@@ -23,8 +24,9 @@ const BOOT: Duration = Duration::from_secs(240);
 const STEP: Duration = Duration::from_secs(90);
 
 fn main() -> ExitCode {
-    let groups: [&[Scenario]; 7] = [
+    let groups: [&[Scenario]; 8] = [
         linux::SCENARIOS,
+        kernels::SCENARIOS,
         tiny_guests::SCENARIOS,
         reference::SCENARIOS,
         several::SCENARIOS,

@@ -1,16 +1,18 @@
 //! The files that a VM starts from: boot put them into memory, and they stay there, so that a reset can load them again.
 
-use alloc::{format, string::String};
+use alloc::{format, string::String, vec::Vec};
 use base::PhysRange;
 use config::RelativePath;
 use handoff::Handoff;
 use memory::{SharedMemory, View};
-use vmm::{File, Image};
+use vmm::{File, Image, Module};
 
 /// Where the files of one VM are.
 pub struct Files {
     kernel: Named,
     initrd: Option<Named>,
+    /// With their arguments.
+    modules: Vec<(Named, String)>,
     cmdline: String,
 }
 
@@ -23,6 +25,7 @@ struct Named {
 pub struct Opened {
     kernel: View,
     initrd: Option<View>,
+    modules: Vec<View>,
 }
 
 impl Files {
@@ -39,6 +42,11 @@ impl Files {
         Ok(Self {
             kernel: find(&vm.kernel.value)?,
             initrd: vm.initrd.as_ref().map(|path| find(&path.value)).transpose()?,
+            modules: vm
+                .modules
+                .iter()
+                .map(|module| Ok((find(&module.path.value)?, module.arguments.clone())))
+                .collect::<Result<_, String>>()?,
             cmdline: vm.cmdline.clone(),
         })
     }
@@ -47,7 +55,11 @@ impl Files {
     pub fn open(&self, memory: &'static SharedMemory) -> Result<Opened, String> {
         let view =
             |file: &Named| View::new(memory, file.range).map_err(|error| format!("{}: {error}", file.name));
-        Ok(Opened { kernel: view(&self.kernel)?, initrd: self.initrd.as_ref().map(view).transpose()? })
+        Ok(Opened {
+            kernel: view(&self.kernel)?,
+            initrd: self.initrd.as_ref().map(view).transpose()?,
+            modules: self.modules.iter().map(|(file, _)| view(file)).collect::<Result<_, _>>()?,
+        })
     }
 }
 
@@ -55,9 +67,14 @@ impl Opened {
     /// The files as the loader wants them.
     pub fn image<'a>(&'a self, files: &'a Files) -> Image<'a> {
         let initrd = files.initrd.as_ref().zip(self.initrd.as_ref());
+        let modules = files.modules.iter().zip(&self.modules).map(|((file, arguments), view)| Module {
+            file: File { name: &file.name, bytes: view },
+            arguments,
+        });
         Image {
             kernel: File { name: &files.kernel.name, bytes: &self.kernel },
             initrd: initrd.map(|(file, view)| File { name: &file.name, bytes: view }),
+            modules: modules.collect(),
             cmdline: &files.cmdline,
         }
     }

@@ -1,4 +1,5 @@
-//! Linux as a bzImage, entered by the 64-bit boot protocol (Linux, `Documentation/arch/x86/boot.rst`).
+//! Linux as a bzImage, entered by the boot protocol of 64 or, where the kernel has no such entry, 32 bits (Linux,
+//! `Documentation/arch/x86/boot.rst`).
 //!
 //! ```text
 //! 0       512           (setup_sects + 1) * 512         + syssize * 16
@@ -11,7 +12,8 @@
 
 use crate::layout::RamLayout;
 use crate::loader::zero_page::{ZeroPage, header};
-use crate::loader::{Kernel, Part, Problem, check_in_ram};
+use crate::loader::{Kernel, Mode, Part, Problem, Protocol, check_in_ram};
+use alloc::boxed::Box;
 use base::Gpa;
 use seams::GuestMemory;
 
@@ -20,7 +22,7 @@ const SECTOR_BYTES: u64 = 512;
 /// The unit of `syssize`.
 const PARAGRAPH_BYTES: u64 = 16;
 
-/// The first boot protocol with a 64-bit entry.
+/// The first boot protocol that tells whether there is a 64-bit entry.
 const PROTOCOL_2_12: u16 = 0x020c;
 
 /// `xloadflags`: there is a 64-bit entry, 0x200 after the load address.
@@ -40,9 +42,11 @@ pub(super) fn load(bytes: &[u8], ram: RamLayout, memory: &impl GuestMemory) -> R
     if version < PROTOCOL_2_12 {
         return Err(Problem::OldProtocol { version });
     }
-    if zero_page.get_u16(header::XLOADFLAGS) & XLF_KERNEL_64 == 0 {
-        return Err(Problem::Not64Bit);
-    }
+    // The 32-bit entry is at the load address.
+    let (mode, entry_offset) = match zero_page.get_u16(header::XLOADFLAGS) & XLF_KERNEL_64 {
+        0 => (Mode::Protected, 0),
+        _ => (Mode::Long, ENTRY_64_OFFSET),
+    };
 
     let proper = kernel_proper(bytes, &zero_page)?;
     let start = zero_page.get_u64(header::PREF_ADDRESS);
@@ -54,11 +58,11 @@ pub(super) fn load(bytes: &[u8], ram: RamLayout, memory: &impl GuestMemory) -> R
     let mut zero_page = zero_page;
     zero_page.set_code32_start(start);
     Ok(Kernel {
-        entry: start + ENTRY_64_OFFSET,
+        entry: start + entry_offset,
         extent,
         cmdline_max_bytes: zero_page.get_u32(header::CMDLINE_SIZE).into(),
-        initrd_last: zero_page.get_u32(header::INITRD_ADDR_MAX).into(),
-        zero_page,
+        files_last: zero_page.get_u32(header::INITRD_ADDR_MAX).into(),
+        protocol: Protocol::Linux(mode, Box::new(zero_page)),
     })
 }
 

@@ -1,6 +1,7 @@
 //! Why a VM's files were not loaded: which file, what is wrong with it and where, and what to do.
 
-use crate::loader::detect::Found;
+use crate::loader::given::MODULES_MAX;
+use crate::loader::{Found, Kind};
 use alloc::string::String;
 use base::{ByteSize, MIB};
 use core::fmt;
@@ -30,7 +31,7 @@ pub enum Problem {
         /// The bytes of the file.
         found_bytes: u64,
     },
-    /// The ELF headers contradict themselves or the format.
+    /// The kernel's headers contradict themselves or the format.
     Malformed(&'static str),
     /// The ELF file is for another machine: its `e_machine`.
     WrongMachine(u16),
@@ -39,8 +40,8 @@ pub enum Problem {
         /// The version of the boot protocol, major in the high byte.
         version: u16,
     },
-    /// A kernel without a 64-bit entry.
-    Not64Bit,
+    /// A Multiboot header with flags that a loader must refuse if it does not know them.
+    UnknownMultibootFlags(u32),
     /// The file asks for no memory to be loaded.
     Empty,
     /// A part of the kernel does not lie in the VM's RAM between 1 MiB and its end.
@@ -65,11 +66,22 @@ pub enum Problem {
     },
     /// The entry point lies in no segment that was loaded.
     EntryOutside(u64),
-    /// The initial RAM disk does not fit beside the kernel.
-    NoRoomForInitrd {
+    /// The initial RAM disk or module does not fit beside the kernel.
+    NoRoom {
         /// The size of the file.
-        initrd_bytes: u64,
-        /// The largest gap above the kernel that it may use.
+        file_bytes: u64,
+        /// What is left above the kernel that it may use.
+        room_bytes: u64,
+    },
+    /// A kernel of this kind takes no modules.
+    NoModulesTaken(Kind),
+    /// There are more than [`MODULES_MAX`] modules.
+    TooManyModules,
+    /// The text that belongs to a module does not fit.
+    ArgumentsTooLong {
+        /// The length of it.
+        len_bytes: u64,
+        /// What is left for it and its final NUL.
         room_bytes: u64,
     },
     /// The command line is longer than the kernel takes.
@@ -101,6 +113,10 @@ pub enum Part {
     Segment(usize),
     /// The kernel of a bzImage, without its 16-bit setup code.
     Kernel,
+    /// The header of a Multiboot kernel, with addresses.
+    MultibootHeader,
+    /// What a Multiboot header with addresses says is to be loaded.
+    MultibootImage,
 }
 
 impl fmt::Display for Part {
@@ -110,6 +126,8 @@ impl fmt::Display for Part {
             Self::ProgramHeaders => write!(f, "the program headers"),
             Self::Segment(number) => write!(f, "segment {number}"),
             Self::Kernel => write!(f, "the kernel proper"),
+            Self::MultibootHeader => write!(f, "the Multiboot header"),
+            Self::MultibootImage => write!(f, "the Multiboot image"),
         }
     }
 }
@@ -124,15 +142,15 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotLoadable(found) => {
-                write!(f, "this is {found}; give an x86-64 Linux vmlinux (ELF) or bzImage")
+                write!(f, "this is {found}; give a Linux vmlinux or bzImage, or a PVH or Multiboot 1 kernel")
             }
             Self::Truncated { part, needed_bytes, found_bytes } => write!(
                 f,
                 "the file is truncated: {part} needs {needed_bytes} bytes, the file has {found_bytes}; copy it again"
             ),
-            Self::Malformed(what) => write!(f, "damaged ELF file: {what}; build or copy it again"),
+            Self::Malformed(what) => write!(f, "damaged kernel: {what}; build or copy it again"),
             Self::WrongMachine(machine) => {
-                write!(f, "ELF file for machine {machine}; give one for x86-64 (machine 62)")
+                write!(f, "ELF file for machine {machine}; give one for x86 (machine 62, or 3 if 32-bit)")
             }
             Self::OldProtocol { version } => write!(
                 f,
@@ -140,7 +158,12 @@ impl fmt::Display for Problem {
                 version >> 8,
                 version & 0xff
             ),
-            Self::Not64Bit => write!(f, "no 64-bit entry; give a kernel built for x86-64"),
+            Self::UnknownMultibootFlags(flags) => {
+                write!(
+                    f,
+                    "its Multiboot header requires what is unknown here (flags {flags:#x}); build it without"
+                )
+            }
             Self::Empty => write!(f, "no segment is to be loaded; give a linked kernel"),
             Self::OutsideMemory { part, start, len_bytes, ram_end } => {
                 let end = start.saturating_add(*len_bytes);
@@ -155,15 +178,23 @@ impl fmt::Display for Problem {
             Self::Overlap { first, second, at } => {
                 write!(f, "segments {first} and {second} both claim {at:#x}; link it anew")
             }
-            Self::EntryOutside(entry) => write!(
-                f,
-                "the entry {entry:#x} lies in no loaded segment; it must be a physical address of 64-bit code"
-            ),
-            Self::NoRoomForInitrd { initrd_bytes, room_bytes } => write!(
+            Self::EntryOutside(entry) => {
+                write!(f, "the entry {entry:#x} lies in no loaded segment; it must be a physical address")
+            }
+            Self::NoRoom { file_bytes, room_bytes } => write!(
                 f,
                 "{} do not fit beside the kernel, there is room for {}; give the VM more memory",
-                ByteSize(*initrd_bytes),
+                ByteSize(*file_bytes),
                 ByteSize(*room_bytes)
+            ),
+            Self::NoModulesTaken(kind) => {
+                write!(f, "a kernel of the kind {kind} takes no modules; remove it, or give it as initrd")
+            }
+            Self::TooManyModules => write!(f, "more than {MODULES_MAX} modules; remove some"),
+            Self::ArgumentsTooLong { len_bytes, room_bytes } => write!(
+                f,
+                "its arguments have {len_bytes} bytes, there is room for {}; shorten them",
+                room_bytes.saturating_sub(1)
             ),
             Self::CommandLineTooLong { len_bytes, max_bytes } => {
                 write!(f, "cmdline has {len_bytes} bytes, this kernel takes {max_bytes}; shorten it")

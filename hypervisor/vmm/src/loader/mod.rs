@@ -1,19 +1,33 @@
-//! Loaders: put a kernel, its initial RAM disk and its command line into a VM's memory, and say how its vCPU starts.
+//! Loaders: put a kernel and what it is given into a VM's memory, and say how its vCPU starts.
 //!
 //! ```text
-//! 0x0000_1000  GDT                      0x000E_0000  ACPI tables
-//! 0x0000_2000  zero page (boot_params)  0x0010_0000  kernel, where it was linked to, or higher
-//! 0x0000_3000  page tables              below the end of low RAM: initial RAM disk
-//! 0x0001_0000  command line
+//! 0x0000_1000  GDT                       0x000E_0000  ACPI tables
+//! 0x0000_2000  what the kernel is told   0x0010_0000  kernel, where it was linked to, or higher
+//! 0x0000_3000  page tables               below the end of low RAM: initial RAM disk, modules
+//! 0x0001_0000  command lines
 //! ```
 //!
-//! A file is hostile: everything is checked before the first byte is written, and every refusal names the file, what
-//! is wrong with it, where, and what to do.
+//! | kind | entered in | told by |
+//! |---|---|---|
+//! | Linux: ELF, bzImage | 64-bit mode; 32-bit where the kernel is | zero page in RSI |
+//! | PVH | 32-bit mode | `hvm_start_info` in EBX |
+//! | Multiboot 1 | 32-bit mode | Multiboot information in EBX |
+//!
+//! A file is hostile: everything is checked before the first byte of it is written, and every refusal names the file,
+//! what is wrong with it, where, and what to do.
 
 mod bzimage;
 pub mod detect;
-mod entry;
+mod elf;
 pub mod error;
+mod given;
+mod long_mode;
+mod low;
+mod memory_map;
+mod multiboot;
+mod protected_mode;
+mod pvh;
+mod record;
 #[cfg(test)]
 mod tests;
 mod vmlinux;
@@ -21,13 +35,16 @@ mod zero_page;
 
 pub use detect::{Found, Kind, detect};
 pub use error::{LoadError, Part, Problem};
+pub use given::MODULES_MAX;
 
 use crate::layout::{BIOS_HOLE_END, RamLayout};
-use alloc::string::String;
-use base::{Gpa, PAGE_BYTES};
+use alloc::{boxed::Box, string::String, vec::Vec};
+use base::Gpa;
 use devices::acpi::Tables;
+use given::Given;
+use memory_map::memory_map;
 use seams::GuestMemory;
-use vcpu::VcpuState;
+use vcpu::{Gpr, VcpuState};
 use zero_page::ZeroPage;
 
 /// A file of a VM.
@@ -39,13 +56,24 @@ pub struct File<'a> {
     pub bytes: &'a [u8],
 }
 
-/// What a VM starts from.
+/// A file for a PVH or Multiboot kernel, and the text that belongs to it.
 #[derive(Clone, Copy, Debug)]
+pub struct Module<'a> {
+    /// The file.
+    pub file: File<'a>,
+    /// Its arguments.
+    pub arguments: &'a str,
+}
+
+/// What a VM starts from.
+#[derive(Clone, Debug)]
 pub struct Image<'a> {
     /// The kernel.
     pub kernel: File<'a>,
-    /// The initial RAM disk.
+    /// The initial RAM disk. To kernels that know modules only, it is the first of them.
     pub initrd: Option<File<'a>>,
+    /// The modules, [`MODULES_MAX`] at most; Linux takes none.
+    pub modules: Vec<Module<'a>>,
     /// The kernel's command line.
     pub cmdline: &'a str,
 }
@@ -59,8 +87,15 @@ pub struct Extent {
     pub end: u64,
 }
 
+impl Extent {
+    /// Its length in bytes.
+    pub const fn len_bytes(self) -> u64 {
+        self.end - self.start
+    }
+}
+
 /// What was loaded where.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loaded {
     /// How the vCPU starts.
     pub state: VcpuState,
@@ -70,20 +105,38 @@ pub struct Loaded {
     pub kernel: Extent,
     /// The initial RAM disk.
     pub initrd: Option<Extent>,
+    /// The modules, in their order.
+    pub modules: Vec<Extent>,
 }
 
 /// A kernel as its loader has placed it.
 struct Kernel {
-    /// The address of its 64-bit entry.
+    /// The address of its first instruction.
     entry: u64,
     /// Its memory.
     extent: Extent,
-    /// The zero page, its setup header filled in as far as the kernel's file decides.
-    zero_page: ZeroPage,
+    protocol: Protocol,
     /// The longest command line in bytes, without its final NUL.
     cmdline_max_bytes: u64,
-    /// The highest address that a byte of the initial RAM disk may have.
-    initrd_last: u64,
+    /// The highest address that a byte of another file may have.
+    files_last: u64,
+}
+
+/// How a kernel is told what it was given.
+enum Protocol {
+    /// By a zero page, its setup header filled in as far as the kernel's file decides.
+    Linux(Mode, Box<ZeroPage>),
+    Pvh,
+    Multiboot,
+}
+
+/// The mode in which a vCPU starts.
+#[derive(Clone, Copy)]
+enum Mode {
+    /// 32-bit, without paging.
+    Protected,
+    /// 64-bit.
+    Long,
 }
 
 /// Loads `image` into a VM with `ram`, and `acpi` beside it.
@@ -97,31 +150,60 @@ pub fn load(
     memory: &impl GuestMemory,
 ) -> Result<Loaded, LoadError> {
     let of_kernel = |problem| LoadError { file: String::from(image.kernel.name), problem };
-    let kind = detect(image.kernel.bytes).map_err(|found| of_kernel(Problem::NotLoadable(found)))?;
-    let mut kernel = match kind {
-        Kind::LinuxElf => vmlinux::load(image.kernel.bytes, ram, memory),
-        Kind::BzImage => bzimage::load(image.kernel.bytes, ram, memory),
+    let bytes = image.kernel.bytes;
+    let kind = detect(bytes).map_err(of_kernel)?;
+    given::check_modules(image, kind)?;
+    let kernel = match kind {
+        Kind::LinuxElf => vmlinux::load(bytes, ram, memory),
+        Kind::BzImage => bzimage::load(bytes, ram, memory),
+        Kind::Pvh => pvh::load(bytes, ram, memory),
+        Kind::Multiboot => multiboot::load(bytes, ram, memory),
     }
     .map_err(of_kernel)?;
 
-    let initrd = match &image.initrd {
-        Some(file) => Some(
-            load_initrd(file.bytes, &kernel, ram, memory)
-                .map_err(|problem| LoadError { file: String::from(file.name), problem })?,
-        ),
-        None => None,
-    };
-    load_command_line(image.cmdline, &mut kernel, memory).map_err(of_kernel)?;
-    if let Some(extent) = initrd {
-        kernel.zero_page.set_initrd(extent);
-    }
-    kernel.zero_page.set_memory_map(ram);
+    let mut given = Given::place(image, &kernel, ram, memory)?;
     for (place, table) in &acpi.blobs {
         memory.write(*place, table).map_err(|error| of_kernel(error.into()))?;
     }
-    kernel.zero_page.set_rsdp(acpi.rsdp);
-    let state = entry::prepare(kernel.entry, &kernel.zero_page, memory).map_err(of_kernel)?;
-    Ok(Loaded { state, kind, kernel: kernel.extent, initrd })
+    let Kernel { entry, extent, .. } = kernel;
+    let state = match kernel.protocol {
+        Protocol::Linux(mode, page) => prepare_linux(entry, mode, page, &given, ram, acpi.rsdp, memory),
+        Protocol::Pvh => pvh::prepare(entry, &given, ram, acpi.rsdp, memory),
+        Protocol::Multiboot => multiboot::prepare(entry, &mut given, ram, memory),
+    }
+    .map_err(of_kernel)?;
+    Ok(Loaded {
+        state,
+        kind,
+        kernel: extent,
+        initrd: given.initrd.map(|file| file.extent),
+        modules: given.modules.iter().map(|file| file.extent).collect(),
+    })
+}
+
+/// Completes and writes the zero page; the state to enter Linux with.
+fn prepare_linux(
+    entry: u64,
+    mode: Mode,
+    mut page: Box<ZeroPage>,
+    given: &Given,
+    ram: RamLayout,
+    rsdp: Gpa,
+    memory: &impl GuestMemory,
+) -> Result<VcpuState, Problem> {
+    page.set_command_line(given.command_line);
+    if let Some(initrd) = &given.initrd {
+        page.set_initrd(initrd.extent);
+    }
+    page.set_memory_map(ram);
+    page.set_rsdp(rsdp);
+    memory.write(Gpa::from_low_bits(low::INFO), page.bytes())?;
+    let mut state = match mode {
+        Mode::Long => long_mode::prepare(entry, memory)?,
+        Mode::Protected => protected_mode::prepare(entry, memory)?,
+    };
+    state.gprs.set(Gpr::Rsi, low::INFO);
+    Ok(state)
 }
 
 /// Checks that `len_bytes` from `start` on lie in low RAM above the BIOS hole.
@@ -131,40 +213,4 @@ fn check_in_ram(part: Part, start: u64, len_bytes: u64, ram: RamLayout) -> Resul
         Some(end) if start >= BIOS_HOLE_END && end <= ram_end => Ok(Extent { start, end }),
         _ => Err(Problem::OutsideMemory { part, start, len_bytes, ram_end }),
     }
-}
-
-/// Puts the initial RAM disk as high as it may be: a kernel grows upwards from where it is.
-fn load_initrd(
-    bytes: &[u8],
-    kernel: &Kernel,
-    ram: RamLayout,
-    memory: &impl GuestMemory,
-) -> Result<Extent, Problem> {
-    let initrd_bytes = bytes.len() as u64;
-    let top = ram.low_end().min(kernel.initrd_last.saturating_add(1));
-    let bottom = kernel.extent.end.next_multiple_of(PAGE_BYTES);
-    let room_bytes = top.saturating_sub(bottom);
-    // Page aligned, so that the kernel can free its pages.
-    match top.checked_sub(initrd_bytes).map(|start| start & !(PAGE_BYTES - 1)) {
-        Some(start) if start >= bottom => {
-            memory.write(Gpa::from_low_bits(start), bytes)?;
-            Ok(Extent { start, end: start + initrd_bytes })
-        }
-        _ => Err(Problem::NoRoomForInitrd { initrd_bytes, room_bytes }),
-    }
-}
-
-fn load_command_line(text: &str, kernel: &mut Kernel, memory: &impl GuestMemory) -> Result<(), Problem> {
-    let len_bytes = text.len() as u64;
-    let max_bytes = kernel.cmdline_max_bytes.min(entry::COMMAND_LINE_MAX_BYTES);
-    if len_bytes > max_bytes {
-        return Err(Problem::CommandLineTooLong { len_bytes, max_bytes });
-    }
-    if let Some(at) = text.bytes().position(|byte| byte == 0) {
-        return Err(Problem::CommandLineHasNul { at });
-    }
-    memory.write(Gpa::from_low_bits(entry::COMMAND_LINE), text.as_bytes())?;
-    memory.fill(Gpa::from_low_bits(entry::COMMAND_LINE + len_bytes), 1, 0)?;
-    kernel.zero_page.set_command_line(entry::COMMAND_LINE);
-    Ok(())
 }

@@ -3,8 +3,8 @@
 //! Sources: Linux, `Documentation/arch/x86/zero-page.rst` and `boot.rst` ("The Real-Mode Kernel Header"); offsets are
 //! from the page's start, which for the setup header equal those in a bzImage.
 
-use crate::layout::{BIOS_HOLE_END, BIOS_HOLE_START, RamLayout};
-use crate::loader::Extent;
+use crate::layout::RamLayout;
+use crate::loader::{Extent, memory_map};
 use base::{Gpa, PAGE_BYTES};
 
 const BYTES: usize = PAGE_BYTES as usize;
@@ -50,9 +50,6 @@ const LOADED_HIGH: u8 = 1 << 0;
 /// `vid_mode`: "normal".
 const VID_MODE_NORMAL: u16 = 0xffff;
 
-const E820_RAM: u32 = 1;
-const E820_RESERVED: u32 = 2;
-
 /// The zero page while it is put together.
 pub(super) struct ZeroPage([u8; BYTES]);
 
@@ -92,7 +89,7 @@ impl ZeroPage {
     /// Tells where the initial RAM disk is, below 4 GiB.
     pub fn set_initrd(&mut self, extent: Extent) {
         self.put_low_half(header::RAMDISK_IMAGE, extent.start);
-        self.put_low_half(header::RAMDISK_SIZE, extent.end - extent.start);
+        self.put_low_half(header::RAMDISK_SIZE, extent.len_bytes());
     }
 
     /// Tells where the command line is, below 4 GiB.
@@ -105,20 +102,14 @@ impl ZeroPage {
         self.put(ACPI_RSDP_ADDR, &rsdp.as_u64().to_le_bytes());
     }
 
-    /// Tells what memory there is (`zero-page.rst`, `e820_table`; ACPI 6.5, section 15).
+    /// Tells what memory there is (`zero-page.rst`, `e820_table`).
     pub fn set_memory_map(&mut self, ram: RamLayout) {
-        let hole_bytes = BIOS_HOLE_END - BIOS_HOLE_START;
-        let low = [(0, BIOS_HOLE_START, E820_RAM), (BIOS_HOLE_START, hole_bytes, E820_RESERVED)];
-        let above = ram.ranges().into_iter().map(|range| {
-            let start = range.start.as_u64().max(BIOS_HOLE_END);
-            (start, range.start.as_u64() + range.len_bytes - start, E820_RAM)
-        });
         let mut count = 0;
-        for (start, len_bytes, kind) in low.into_iter().chain(above) {
+        for entry in memory_map(ram) {
             let at = E820_TABLE + usize::from(count) * E820_ENTRY_BYTES;
-            self.put(at, &start.to_le_bytes());
-            self.put(at + 8, &len_bytes.to_le_bytes());
-            self.put(at + 16, &kind.to_le_bytes());
+            self.put(at, &entry.start.to_le_bytes());
+            self.put(at + 8, &entry.len_bytes.to_le_bytes());
+            self.put(at + 16, &(entry.usage as u32).to_le_bytes());
             count += 1;
         }
         self.put(E820_ENTRIES, &[count]);

@@ -43,10 +43,18 @@ fn a_new_vm_asks_to_be_loaded() {
 #[test]
 fn a_kernel_that_cannot_be_loaded_leaves_the_vm_as_it_was() {
     let mut vm = created(settings(), FakeVcpu::new());
-    let image = Image { kernel: File { name: "notes.txt", bytes: b"hello" }, initrd: None, cmdline: "" };
+    let image = Image {
+        kernel: File { name: "notes.txt", bytes: b"hello" },
+        initrd: None,
+        modules: std::vec![],
+        cmdline: "",
+    };
     let error = vm.start(&image, &FakeHost::default()).unwrap_err();
     assert!(matches!(error.problem, Problem::NotLoadable(_)));
-    assert_eq!(error.to_string(), "notes.txt: this is text; give an x86-64 Linux vmlinux (ELF) or bzImage");
+    assert_eq!(
+        error.to_string(),
+        "notes.txt: this is text; give a Linux vmlinux or bzImage, or a PVH or Multiboot 1 kernel"
+    );
     assert_eq!(vm.lifecycle(), Lifecycle::Created);
 }
 

@@ -1,27 +1,10 @@
-//! The loaders against synthetic kernels, damaged ones, and arbitrary bytes.
-
-extern crate std;
+//! Linux, as ELF file and as bzImage.
 
 use super::*;
-use crate::testing::{Phdr, elf_with};
-use base::MIB;
-use devices::acpi;
-use proptest::prelude::*;
-use seams::fake::FlatMemory;
-use std::{string::ToString, vec, vec::Vec};
-use vcpu::{Gpr, control::efer};
-
-const RAM_BYTES: u64 = 16 * MIB;
-const ZERO_PAGE: u64 = 0x2000;
-
-fn elf() -> Vec<u8> {
-    let text = Phdr { offset: 0x1000, paddr: 0x10_0000, filesz: 0x1000, memsz: 0x1000 };
-    let data = Phdr { offset: 0x2000, paddr: 0x20_0000, filesz: 0x1000, memsz: 0x4000 };
-    elf_with(0x10_0010, &[text, data])
-}
+use crate::testing::{elf_32_with, note};
 
 /// A bzImage of protocol 2.15: two setup sectors, 0x2000 bytes of kernel at 1 MiB, 2 MiB of `init_size`.
-fn bzimage() -> Vec<u8> {
+pub fn bzimage() -> Vec<u8> {
     let mut bytes = vec![0; 3 * 512];
     bytes.extend(vec![0xb2; 0x2000]);
     bytes[0x1f1] = 2;
@@ -35,30 +18,6 @@ fn bzimage() -> Vec<u8> {
     bytes[0x258..0x260].copy_from_slice(&(MIB).to_le_bytes());
     bytes[0x260..0x264].copy_from_slice(&(2 * MIB as u32).to_le_bytes());
     bytes
-}
-
-fn load_with(
-    kernel: &[u8],
-    initrd: Option<&[u8]>,
-    cmdline: &str,
-    memory: &FlatMemory,
-) -> Result<Loaded, LoadError> {
-    let image = Image {
-        kernel: File { name: "vmlinux", bytes: kernel },
-        initrd: initrd.map(|bytes| File { name: "initramfs.cpio", bytes }),
-        cmdline,
-    };
-    let tables = acpi::build(&acpi::Platform { vcpus: 1 }).unwrap();
-    load(&image, RamLayout::new(RAM_BYTES).unwrap(), &tables, memory)
-}
-
-fn problem_with(kernel: &[u8]) -> Problem {
-    load_with(kernel, None, "", &FlatMemory::new(RAM_BYTES)).unwrap_err().problem
-}
-
-fn field(memory: &FlatMemory, offset: u64, len: usize) -> u64 {
-    let bytes = memory.bytes(ZERO_PAGE + offset, len);
-    bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 
 #[test]
@@ -78,7 +37,7 @@ fn the_vcpu_starts_in_64_bit_mode_at_the_entry_with_the_zero_page_in_rsi() {
     let memory = FlatMemory::new(RAM_BYTES);
     let state = load_with(&elf(), None, "", &memory).unwrap().state;
     assert_eq!(state.rip, 0x10_0010);
-    assert_eq!(state.gprs.get(Gpr::Rsi), ZERO_PAGE);
+    assert_eq!(state.gprs.get(Gpr::Rsi), INFO);
     assert_eq!(state.rflags, 2);
     assert_eq!((state.cs.selector, state.ds.selector), (0x10, 0x18));
     assert_eq!(state.efer, efer::LME | efer::LMA);
@@ -170,13 +129,31 @@ fn bytes_behind_a_bzimages_kernel_are_not_loaded() {
 }
 
 #[test]
-fn a_bzimage_that_cannot_be_entered_in_64_bit_mode_is_refused() {
+fn a_bzimage_older_than_protocol_2_12_is_refused() {
     let mut old = bzimage();
     old[0x206..0x208].copy_from_slice(&0x020b_u16.to_le_bytes());
     assert_eq!(problem_with(&old), Problem::OldProtocol { version: 0x020b });
+}
+
+#[test]
+fn a_bzimage_without_64_bit_entry_is_entered_in_protected_mode_at_its_start() {
     let mut narrow = bzimage();
     narrow[0x236] = 0;
-    assert_eq!(problem_with(&narrow), Problem::Not64Bit);
+    let memory = FlatMemory::new(RAM_BYTES);
+    let state = load_with(&narrow, None, "", &memory).unwrap().state;
+    assert_eq!((state.rip, state.gprs.get(Gpr::Rsi), state.gprs.get(Gpr::Rbx)), (MIB, INFO, 0));
+    assert_protected_mode(&state, &memory);
+}
+
+#[test]
+fn a_vmlinux_of_32_bits_is_entered_in_protected_mode() {
+    let memory = FlatMemory::new(RAM_BYTES);
+    let text = Phdr { offset: 0x1000, paddr: 0x10_0000, filesz: 0x1000, memsz: 0x1000 };
+    let kernel = elf_32_with(0x10_0010, &[text], &note(b"Linux\0", 0x101, &[0; 4]));
+    let loaded = load_with(&kernel, None, "", &memory).unwrap();
+    assert_eq!((loaded.kind, loaded.state.rip), (Kind::LinuxElf, 0x10_0010));
+    assert_eq!(loaded.state.gprs.get(Gpr::Rsi), INFO);
+    assert_protected_mode(&loaded.state, &memory);
 }
 
 #[test]
@@ -253,32 +230,4 @@ fn a_command_line_must_fit_and_hold_no_nul() {
     assert_eq!(too_long, Problem::CommandLineTooLong { len_bytes: 2048, max_bytes: 2047 });
     let nul = load_with(&elf(), None, "a\0b", &memory).unwrap_err().problem;
     assert_eq!(nul, Problem::CommandLineHasNul { at: 1 });
-}
-
-#[test]
-fn memory_that_refuses_a_write_is_an_error_and_not_a_panic() {
-    let error = load_with(&elf(), None, "", &FlatMemory::new(MIB)).unwrap_err();
-    assert!(matches!(error.problem, Problem::Memory(_)));
-}
-
-proptest! {
-    #[test]
-    fn arbitrary_bytes_never_panic(bytes: Vec<u8>, initrd: Vec<u8>, cmdline: std::string::String) {
-        let _ = load_with(&bytes, Some(&initrd), &cmdline, &FlatMemory::new(RAM_BYTES));
-    }
-
-    #[test]
-    fn mutated_kernels_never_panic_nor_reach_the_low_mebibyte(
-        mutations in prop::collection::vec((0usize..0x268, any::<u8>()), 1..8), elf_file: bool,
-    ) {
-        let mut kernel = if elf_file { elf() } else { bzimage() };
-        mutations.iter().for_each(|&(at, byte)| kernel[at] = byte);
-        let memory = FlatMemory::new(RAM_BYTES);
-        if let Ok(loaded) = load_with(&kernel, Some(&[1; 100]), "quiet", &memory) {
-            prop_assert!(loaded.kernel.start >= MIB && loaded.kernel.end <= RAM_BYTES);
-            prop_assert!(loaded.initrd.unwrap().start >= loaded.kernel.end);
-            prop_assert!((loaded.kernel.start..=loaded.kernel.end).contains(&loaded.state.rip));
-        }
-        prop_assert_eq!(memory.bytes(0xa_0000, 0x4_0000), vec![0; 0x4_0000]);
-    }
 }
