@@ -127,6 +127,7 @@ extern "sysv64" fn on_own_tables(passage: usize) -> ! {
         line,
         power,
         when_idle: config.host.when_idle,
+        scrub_took: base::Nanoseconds(0),
     })
 }
 
