@@ -36,7 +36,7 @@ pub(super) struct Pointer {
 pub(super) enum Alignment {
     /// `#AC` if it is not natural and the guest asked for that.
     Checked,
-    /// `#GP(0)` if it is not natural.
+    /// `#GP(0)` if it is not natural, even where a stack would refuse with `#SS(0)`.
     Required,
 }
 
@@ -110,7 +110,7 @@ impl<C: EmulationContext> Executor<'_, C> {
         access: Access,
         alignment: Alignment,
     ) -> Result<Span, EmulationFault> {
-        let linear = self.linear(pointer, bytes, access)?;
+        let linear = self.linear(pointer, bytes, access, alignment)?;
         self.check_alignment(linear, bytes, alignment)?;
         self.span_at(linear, bytes, access, Privilege::Current, pointer.refusal)
     }
@@ -176,7 +176,13 @@ impl<C: EmulationContext> Executor<'_, C> {
     }
 
     /// The linear address, if segment and canonical form agree.
-    fn linear(&self, pointer: &Pointer, bytes: u8, access: Access) -> Result<u64, Exception> {
+    fn linear(
+        &self,
+        pointer: &Pointer,
+        bytes: u8,
+        access: Access,
+        alignment: Alignment,
+    ) -> Result<u64, Exception> {
         let segment = self.cx.segment(pointer.segment);
         if self.mode == CpuMode::Long64 {
             // Only FS and GS have a base, and no segment a limit (SDM volume 1, section 3.4.2.1).
@@ -184,6 +190,9 @@ impl<C: EmulationContext> Executor<'_, C> {
             let linear = if has_base { segment.base } else { 0 }.wrapping_add(pointer.offset);
             let last = linear.wrapping_add(u64::from(bytes).saturating_sub(1));
             let canonical = self.is_canonical(linear) && self.is_canonical(last);
+            if !canonical && alignment == Alignment::Required {
+                self.check_alignment(linear, bytes, alignment)?;
+            }
             return if canonical { Ok(linear) } else { Err(pointer.refusal) };
         }
         let is_protected = matches!(self.mode, CpuMode::Protected16 | CpuMode::Protected32);
