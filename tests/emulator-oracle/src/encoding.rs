@@ -198,7 +198,8 @@ const OTHERS: &[Encoding] = &[
     line("movzx", &[0x0f, 0xb7], Any),
     line("movsx", &[0x0f, 0xbe], Any),
     line("movsx", &[0x0f, 0xbf], Any),
-    line("movsxd", &[0x63], Any),
+    // With 66 vendors disagree whether two bytes are read or four.
+    line("movsxd", &[0x63], Any).sse(0),
     line("movbe", &[0x0f, 0x38, 0xf0], Memory),
     line("movbe", &[0x0f, 0x38, 0xf1], Memory),
     line("movnti", &[0x0f, 0xc3], Memory).sse(0),

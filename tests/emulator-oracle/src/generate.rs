@@ -34,8 +34,7 @@ pub fn case(random: &mut Random, arena: &Arena) -> Case {
         }),
     };
     registers.gprs[RSP] = arena.memory_address() + PAGE as u64 + random.below(PAGE as u64 / 8) * 8 + 64;
-    // Whether LDDQU checks alignment, and by how many bytes, is the model's: seen with and without on one processor.
-    if random.chance(3) && !encoding.name.ends_with("lddqu") {
+    if random.chance(3) {
         registers.rflags |= ALIGNMENT;
     }
     let mut memory: Vec<u8> = (0..MEMORY_BYTES / 8).flat_map(|_| random.bits().to_le_bytes()).collect();
@@ -154,13 +153,22 @@ impl Writer<'_> {
             extra.base = self.random.chance(40);
             return (vec![0xc0 | reg << 3 | self.random.below(8) as u8], None);
         }
-        let target = self.target();
+        let bit_string = self.bit_string(reg, extra.reg);
+        let target = match bit_string {
+            // Wherever the bit leads, it leads into pages of ours.
+            Some(_) => self.arena.memory_address() + PAGE as u64 + self.random.below(2 * PAGE as u64 - 64),
+            None => self.target(),
+        };
         if self.random.chance(8) {
             // RIP reaches no further than 2 GiB, and must not reach the kernel.
-            let near = self.arena.memory_address() + target % (3 * PAGE as u64);
+            let near = match bit_string {
+                Some(_) => target,
+                None => self.arena.memory_address() + target % (3 * PAGE as u64),
+            };
             return (vec![reg << 3 | 5], Some(near));
         }
         let base = self.random.pick(&[0_usize, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
+        let base = if bit_string != Some(base) { base } else { 14 + (base + 1) % 2 };
         extra.base = base >= 8;
         let displacement = (self.random.bits() as i32) >> self.random.pick(&[24, 8, 0]);
         let is_byte = i8::try_from(displacement).is_ok();
@@ -173,7 +181,7 @@ impl Writer<'_> {
             let scale = self.random.below(4) as u8;
             // Index 4 is none.
             let index = self.random.pick(&[4_usize, 1, 2, 3, 6, 9, 12, 15]);
-            let index = if index == base { 4 } else { index };
+            let index = if index == base || bit_string == Some(index) { 4 } else { index };
             if index != 4 {
                 extra.index = index >= 8;
                 address = address.wrapping_sub(self.registers.gprs[index] << scale);
@@ -188,6 +196,18 @@ impl Writer<'_> {
             Err(_) => bytes.extend_from_slice(&displacement.to_le_bytes()),
         }
         (bytes, None)
+    }
+
+    /// The register that counts bits from an address on, if the instruction has one: made small, since a bit far away
+    /// would be this process's.
+    fn bit_string(&mut self, reg: u8, high: bool) -> Option<usize> {
+        let counts = matches!(self.encoding.opcode, [0x0f, 0xa3 | 0xab | 0xb3 | 0xbb]);
+        let register = usize::from(reg) + if high { 8 } else { 0 };
+        if counts {
+            const FAR_BITS: u64 = 8 * 512;
+            self.registers.gprs[register] = self.random.below(2 * FAR_BITS).wrapping_sub(FAR_BITS);
+        }
+        counts.then_some(register)
     }
 
     /// An address mostly in the two pages, aligned often; sometimes at an edge, or not even canonical.
