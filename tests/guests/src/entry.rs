@@ -10,6 +10,8 @@
 //!   512 GiB +2 MiB .. +4   512 GiB, writable                     (far beyond any RAM)
 //!   the rest               nothing
 //! ```
+//!
+//! Unsafe because it is where another program's registers and pages become ours.
 
 //!
 //! Every guest has a PVH note. One that is to be entered by Linux's protocol says so by a note of its own, as Linux does;
