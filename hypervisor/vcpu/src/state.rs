@@ -57,49 +57,16 @@ impl Gprs {
     /// All 64 bits of `register`.
     #[inline(always)]
     pub fn get(&self, register: Gpr) -> u64 {
-        let Self([rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15]) = self;
-        *match register {
-            Gpr::Rax => rax,
-            Gpr::Rcx => rcx,
-            Gpr::Rdx => rdx,
-            Gpr::Rbx => rbx,
-            Gpr::Rsp => rsp,
-            Gpr::Rbp => rbp,
-            Gpr::Rsi => rsi,
-            Gpr::Rdi => rdi,
-            Gpr::R8 => r8,
-            Gpr::R9 => r9,
-            Gpr::R10 => r10,
-            Gpr::R11 => r11,
-            Gpr::R12 => r12,
-            Gpr::R13 => r13,
-            Gpr::R14 => r14,
-            Gpr::R15 => r15,
-        }
+        // A register's number is below 16, so neither branch remains.
+        self.0.get(register as usize).copied().unwrap_or_default()
     }
 
     /// Replaces all 64 bits of `register`.
     #[inline(always)]
     pub fn set(&mut self, register: Gpr, value: u64) {
-        let Self([rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15]) = self;
-        *match register {
-            Gpr::Rax => rax,
-            Gpr::Rcx => rcx,
-            Gpr::Rdx => rdx,
-            Gpr::Rbx => rbx,
-            Gpr::Rsp => rsp,
-            Gpr::Rbp => rbp,
-            Gpr::Rsi => rsi,
-            Gpr::Rdi => rdi,
-            Gpr::R8 => r8,
-            Gpr::R9 => r9,
-            Gpr::R10 => r10,
-            Gpr::R11 => r11,
-            Gpr::R12 => r12,
-            Gpr::R13 => r13,
-            Gpr::R14 => r14,
-            Gpr::R15 => r15,
-        } = value;
+        if let Some(slot) = self.0.get_mut(register as usize) {
+            *slot = value;
+        }
     }
 }
 

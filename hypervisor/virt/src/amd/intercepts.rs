@@ -75,7 +75,7 @@ pub const ALWAYS2: Intercepts2 = Intercepts2::all();
 pub const CR_WRITES: u32 = 1 << (16 + 4);
 
 /// CR8 writes: intercepted while a lower task priority would let an interrupt through. V_INTR_PRIO with V_TPR could say
-/// the same, but QEMU 10.0 takes an interrupt of the very class that V_TPR holds back.
+/// the same, but whether QEMU compares the two as the manual says has not been measured.
 pub const CR8_WRITES: u32 = 1 << (16 + 8);
 
 /// Exceptions that leave a guest always, by vector.
