@@ -4,6 +4,8 @@
 //! the numbers of a fast one. Two runs differ by less than one percent: the disk answers firmware whenever the
 //! host has read it, and from there on timers tick at other instructions.
 
+mod exits;
+
 use std::io::Write;
 use std::time::Duration;
 
@@ -33,8 +35,10 @@ cmdline = "console=ttyS0 run=\"poweroff -f\""
 "#;
 
 /// What to measure.
-#[derive(Clone, Copy, Debug, clap::Subcommand)]
+#[derive(Clone, Debug, clap::Subcommand)]
 pub enum Bench {
+    /// Instructions that each kind of exit takes, in hypervisor and guest
+    Exits(exits::Options),
     /// Exits, by reason, while Debian's 6.12 kernel boots to a shell and powers off
     Boot,
 }
@@ -43,8 +47,9 @@ pub enum Bench {
 ///
 /// # Errors
 /// When it cannot be built or run, or does not come to its end.
-pub fn command(bench: Bench) -> Result<()> {
+pub fn command(bench: &Bench) -> Result<()> {
     match bench {
+        Bench::Exits(options) => exits::command(options),
         Bench::Boot => boot(),
     }
 }

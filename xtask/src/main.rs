@@ -76,7 +76,7 @@ fn execute(command: Command) -> Result<ExitCode> {
         Command::Run(options) => run::command(&options),
         Command::Image(options) => make_image(options),
         Command::Test(options) => test::command(&options),
-        Command::Bench(bench) => bench::command(bench).map(|()| ExitCode::SUCCESS),
+        Command::Bench(bench) => bench::command(&bench).map(|()| ExitCode::SUCCESS),
         Command::Check(options) => Ok(check::command(&options)),
         Command::Symbolize(options) => symbolize::command(&options).map(|()| ExitCode::SUCCESS),
         Command::Setup => setup::command().map(|()| ExitCode::SUCCESS),

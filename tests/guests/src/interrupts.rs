@@ -216,9 +216,19 @@ struct Gate {
     high: u64,
 }
 
+impl Gate {
+    /// An interrupt gate: its handler begins with interrupts masked.
+    const fn to(address: u64) -> Self {
+        const INTERRUPT_GATE: u64 = 0x8e << 40;
+        const CODE_SELECTOR: u64 = 0x10 << 16;
+        let low = address & 0xffff | CODE_SELECTOR | INTERRUPT_GATE | (address >> 16 & 0xffff) << 48;
+        Self { low, high: address >> 32 }
+    }
+}
+
 struct Idt(UnsafeCell<[Gate; 256]>);
 
-// SAFETY: written once by `init`, on the only CPU, before it is loaded.
+// SAFETY: written on the only CPU, with interrupts masked, by functions that keep no reference.
 unsafe impl Sync for Idt {}
 
 static IDT: Idt = Idt(UnsafeCell::new([Gate { low: 0, high: 0 }; 256]));
@@ -238,21 +248,25 @@ pub struct TablePointer {
 
 /// Loads the IDT and masks the legacy interrupt controllers.
 pub(crate) fn init() {
-    const INTERRUPT_GATE: u64 = 0x8e << 40;
-    const CODE_SELECTOR: u64 = 0x10 << 16;
     const STUB_BYTES: u64 = 16;
     let stubs = &raw const interrupt_stubs as u64;
     // SAFETY: the only reference, before interrupts are possible.
     let gates = unsafe { &mut *IDT.0.get() };
     for (vector, gate) in (0..).zip(gates.iter_mut()) {
-        let address = stubs + vector * STUB_BYTES;
-        gate.low = address & 0xffff | CODE_SELECTOR | INTERRUPT_GATE | (address >> 16 & 0xffff) << 48;
-        gate.high = address >> 32;
+        *gate = Gate::to(stubs + vector * STUB_BYTES);
     }
     let pointer = TablePointer { limit: 256 * 16 - 1, base: IDT.0.get() as u64 };
     // SAFETY: every gate leads to a stub; the table lives for ever.
     unsafe { asm!("lidt [{}]", in(reg) &raw const pointer, options(nostack)) };
     mask_pics();
+}
+
+/// Makes `vector` lead to `handler`, interrupt code of the caller's own, instead of the common one. Interrupts are
+/// masked.
+pub fn set_handler(vector: u8, handler: unsafe extern "C" fn()) {
+    // SAFETY: the only reference, on the only CPU, with interrupts masked.
+    let gates = unsafe { &mut *IDT.0.get() };
+    gates[usize::from(vector)] = Gate::to(handler as *const () as u64);
 }
 
 /// Gives the legacy controllers vectors of their own and masks all their lines (Intel 8259A data sheet).

@@ -1,0 +1,231 @@
+//! `cargo xtask bench exits`: what each kind of exit costs, in executed instructions.
+//!
+//! The guest `bench-exits` measures (its source says how) and prints a line for each operation; here they are read, set
+//! beside goals and other hypervisors, and printed as a table or written as JSON.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::json;
+
+use crate::build;
+use crate::emulator::{Ending, Machine, Time};
+use crate::image::{self, Contents, Table};
+use crate::progress::Step;
+use crate::setup::{self, Need};
+
+/// Patience with a run whose time is counted instructions.
+const LIMIT: Duration = Duration::from_secs(600);
+
+/// The guest alone on its host.
+const CONFIG: &str = r#"
+[host]
+when_idle = "poweroff"
+attach = "bench"
+
+[[vm]]
+name = "bench"
+memory = "16M"
+kernel = "guest"
+debug_exit = true
+on_reset = "end"
+"#;
+
+/// How the measurements are shown.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// Also write them to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// What is compared with: instructions of the same operation on the same emulated computer.
+struct Yardstick {
+    operation: &'static str,
+    must: u32,
+    aim: u32,
+    /// Under Linux 6.12 with the fastest virtual machine monitor found for KVM.
+    kvm: u32,
+    xen: Option<u32>,
+}
+
+/// In the order of the table.
+const YARDSTICKS: [Yardstick; 9] = [
+    yardstick("CPUID", 400, 250, 3_024, Some(5_437)),
+    yardstick("hypercall", 250, 120, 3_335, Some(5_504)),
+    yardstick("emulated MSR", 400, 250, 3_122, Some(5_350)),
+    yardstick("x2APIC EOI", 400, 220, 3_183, Some(5_487)),
+    yardstick("unhandled port write", 300, 150, 3_748, Some(1_166)),
+    yardstick("UART data write", 700, 500, 5_215, None),
+    yardstick("unhandled MMIO read", 1_200, 800, 6_504, Some(14_987)),
+    yardstick("self-IPI to handler", 900, 500, 4_775, Some(6_009)),
+    yardstick("timer wake from HLT, lateness", 1_500, 900, 5_323, Some(10_332)),
+];
+
+const fn yardstick(operation: &'static str, must: u32, aim: u32, kvm: u32, xen: Option<u32>) -> Yardstick {
+    Yardstick { operation, must, aim, kvm, xen }
+}
+
+/// One operation, in instructions executed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Measurement {
+    operation: String,
+    /// From before the operation until after it, guest and hypervisor together.
+    median_total: u32,
+    minimum: u32,
+    /// What the guest executes of that.
+    guest: u32,
+    /// How many exits one operation takes.
+    exits: u32,
+}
+
+impl Measurement {
+    const fn median_hypervisor(&self) -> u32 {
+        self.median_total.saturating_sub(self.guest)
+    }
+}
+
+/// Measures, prints a table, and writes JSON if asked to.
+///
+/// # Errors
+/// When it cannot be built or run, an operation was not measured, or the file cannot be written.
+pub fn command(options: &Options) -> Result<()> {
+    let log = run()?;
+    let measurements = measurements(&log)?;
+    print!("{}", Rows(&measurements));
+    match &options.json {
+        Some(path) => write_json(path, &measurements),
+        None => Ok(()),
+    }
+}
+
+/// Runs the guest; what appeared on the serial line.
+fn run() -> Result<String> {
+    setup::ensure(&Need::ALL)?;
+    let hypervisor = build::hypervisor()?;
+    build::guests()?;
+    let mut contents = Contents::with_hypervisor(&hypervisor, CONFIG.into())?;
+    contents.add("guest", crate::paths::read(&build::guest("bench-exits"))?);
+    let scratch = tempfile::tempdir()?;
+    let disk = scratch.path().join("disk.img");
+    image::write(&contents, Table::Gpt, &disk)?;
+
+    let step = Step::start("measuring exits, with counted instructions");
+    let mut emulator = Machine::new(disk).time(Time::Instructions).start()?;
+    let ending = emulator.wait_exit(LIMIT)?;
+    drop(step);
+    if ending != Ending::PoweredOff {
+        bail!(
+            "the machine did not power itself off ({ending:?}); the serial line ends:\n{}",
+            emulator.tail()
+        );
+    }
+    Ok(emulator.serial_log())
+}
+
+/// Every operation's measurement in `log`, in the order of the yardsticks.
+fn measurements(log: &str) -> Result<Vec<Measurement>> {
+    let failed: Vec<&str> =
+        log.lines().filter(|line| line.contains("guest: ") && line.contains("FAILED")).collect();
+    ensure!(failed.is_empty(), "the guest reported: {failed:?}");
+    let found: Vec<Measurement> = log.lines().filter_map(measurement).collect();
+    let of = |yardstick: &Yardstick| {
+        let same = |measurement: &&Measurement| measurement.operation == yardstick.operation;
+        let missing = || format!("the guest did not measure \"{}\"", yardstick.operation);
+        found.iter().find(same).cloned().with_context(missing)
+    };
+    YARDSTICKS.iter().map(of).collect()
+}
+
+/// The measurement in a line `bench: NAME: samples N, median N, minimum N, guest N, exits N`.
+fn measurement(line: &str) -> Option<Measurement> {
+    let (_, report) = line.split_once("bench: ")?;
+    let (operation, numbers) = report.trim_end().split_once(": samples ")?;
+    let number = |name: &str| {
+        let named = numbers.split(", ").find_map(|part| part.strip_prefix(name)?.strip_prefix(' '));
+        named.and_then(|value| value.parse().ok())
+    };
+    Some(Measurement {
+        operation: operation.to_string(),
+        median_total: number("median")?,
+        minimum: number("minimum")?,
+        guest: number("guest")?,
+        exits: number("exits")?,
+    })
+}
+
+fn write_json(path: &Path, measurements: &[Measurement]) -> Result<()> {
+    let objects: Vec<_> = measurements
+        .iter()
+        .map(|measurement| {
+            json!({
+                "operation": measurement.operation,
+                "vendor": "amd",
+                "median_total": measurement.median_total,
+                "median_hypervisor": measurement.median_hypervisor(),
+                "minimum": measurement.minimum,
+                "exits": measurement.exits,
+            })
+        })
+        .collect();
+    let text = serde_json::to_string_pretty(&objects)? + "\n";
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The table, in the form that documents take over.
+struct Rows<'a>(&'a [Measurement]);
+
+impl fmt::Display for Rows<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "| {:<29} | median | hypervisor | guest | minimum | exits | must  | aim | KVM   | Xen    |",
+            "operation, in instructions"
+        )?;
+        writeln!(
+            f,
+            "|{:-<31}|-------:|-----------:|------:|--------:|------:|------:|----:|------:|-------:|",
+            ""
+        )?;
+        for (measurement, yardstick) in self.0.iter().zip(&YARDSTICKS) {
+            let Measurement { operation, median_total, minimum, guest, exits } = measurement;
+            let hypervisor = measurement.median_hypervisor();
+            let Yardstick { must, aim, kvm, .. } = yardstick;
+            let xen = yardstick.xen.map_or("none".into(), |xen| xen.to_string());
+            writeln!(
+                f,
+                "| {operation:<29} | {median_total:>6} | {hypervisor:>10} | {guest:>5} | {minimum:>7} | {exits:>5} | \
+                 {must:>5} | {aim:>3} | {kvm:>5} | {xen:>6} |"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn measurements_are_read_from_the_guests_lines() {
+        let line = "bench: x2APIC EOI: samples 501, median 312, minimum 300, guest 1, exits 1\r";
+        let seen = measurement(line).unwrap();
+        assert_eq!((seen.median_total, seen.median_hypervisor(), seen.minimum), (312, 311, 300));
+        assert_eq!((seen.operation.as_str(), seen.exits), ("x2APIC EOI", 1));
+        assert_eq!(measurement("vm bench: exits: CPUID 12"), None);
+    }
+
+    #[test]
+    fn an_operation_that_was_not_measured_or_a_failed_check_is_told() {
+        assert!(measurements("").unwrap_err().to_string().contains("CPUID"));
+        let failed = "guest: check vector-state-survives: FAILED saw 0x0";
+        assert!(measurements(failed).unwrap_err().to_string().contains("vector-state"));
+    }
+
+    #[test]
+    fn its_configuration_is_valid() {
+        assert_eq!(config::parse(CONFIG).unwrap().vms.len(), 1);
+    }
+}
