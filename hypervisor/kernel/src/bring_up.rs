@@ -121,6 +121,7 @@ extern "sysv64" fn on_own_tables(passage: usize) -> ! {
         power,
         when_idle: config.host.when_idle,
         strays: Strays::default(),
+        scrub_took: base::Nanoseconds(0),
     })
 }
 

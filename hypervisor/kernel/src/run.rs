@@ -41,7 +41,12 @@ pub struct Host {
     pub power: Power,
     pub when_idle: WhenIdle,
     pub strays: Strays,
+    /// How long the last step of scrubbing took, up to [`SCRUB_MOST`].
+    pub scrub_took: Nanoseconds,
 }
+
+/// What a step of scrubbing is taken to last at most: one that was held up must not keep all others from happening.
+const SCRUB_MOST: Nanoseconds = Nanoseconds::from_millis(1);
 
 /// The CPU's one timer, shared by the slice of the VM that is served and that VM's own deadline.
 pub struct Alarm {
@@ -199,12 +204,23 @@ impl Host {
         if faults::is_chosen(Fault::DeafTimer) {
             return interrupts::enable_and_halt();
         }
-        if self.line.has_work(&self.terminal) || self.memory.lock().scrub_step() {
+        let wake = self.queue.next_wake().min(self.line.next_poll(self.clock.now()));
+        if self.line.has_work(&self.terminal) || self.scrub_before(wake) {
             return;
         }
-        let next_poll = self.line.next_poll(self.clock.now());
-        self.alarm.set(self.queue.next_wake().min(next_poll));
+        self.alarm.set(wake);
         interrupts::enable_and_halt();
+    }
+
+    /// Scrubs a little, unless that could last beyond `wake`: a VM's timer is worth more. `false` when nothing was done.
+    fn scrub_before(&mut self, wake: Instant) -> bool {
+        let begin = self.clock.now();
+        if wake.since(begin) < self.scrub_took {
+            return false;
+        }
+        let scrubbed = self.memory.lock().scrub_step();
+        self.scrub_took = self.clock.now().since(begin).min(SCRUB_MOST);
+        scrubbed
     }
 
     fn power_off(&mut self) -> ! {

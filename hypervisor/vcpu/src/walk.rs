@@ -4,7 +4,10 @@
 //!
 //! Sources: Intel SDM, volume 3, sections 4.2 to 4.8; AMD APM 24593, volume 2, chapter 5.
 
+mod executing;
 mod format;
+
+pub use executing::first_bytes;
 
 use crate::control::{cr0, cr4};
 use crate::{Access, CpuMode, Exception, SegmentName, Vcpu};
@@ -254,6 +257,11 @@ impl Fetched {
 /// # Errors
 /// When not even the first byte can be fetched.
 pub fn fetch(memory: &impl GuestMemory, vcpu: &impl Vcpu, physical_bits: u32) -> Result<Fetched, WalkFault> {
+    if let Some(gpa) = executing::gpa(memory, vcpu, INSTRUCTION_MAX_BYTES) {
+        let mut bytes = [0; INSTRUCTION_MAX_BYTES];
+        memory.read(gpa, &mut bytes)?;
+        return Ok(Fetched { bytes, len: INSTRUCTION_MAX_BYTES as u8 });
+    }
     let paging = Paging::of(vcpu, physical_bits);
     let linear = match vcpu.mode() {
         CpuMode::Long64 => vcpu.rip(),

@@ -40,8 +40,10 @@ enum Wish {
 /// Copies to and from one guest's memory.
 #[derive(Debug)]
 pub struct GuestAccess<W = MappedWindow> {
-    /// Sorted; the first is the low RAM, where most accesses go.
+    /// Sorted.
     reaches: Vec<Reach>,
+    /// From 0 to here all is RAM, and most accesses go there.
+    low_ram_end: u64,
     window: W,
 }
 
@@ -52,7 +54,7 @@ impl GuestAccess<MappedWindow> {
     /// [`HostMemoryError::OutOfMemory`] when the heap has no room for the list of reaches.
     pub fn new(map: GuestMap) -> Result<Self, HostMemoryError> {
         let reaches = reaches(map.extents())?;
-        Ok(Self { reaches, window: MappedWindow { map } })
+        Ok(Self { low_ram_end: low_ram_end(&reaches), reaches, window: MappedWindow { map } })
     }
 
     /// The map.
@@ -64,6 +66,12 @@ impl GuestAccess<MappedWindow> {
     pub fn into_map(self) -> GuestMap {
         self.window.map
     }
+}
+
+/// The end of the RAM that begins at 0; 0 when none does.
+fn low_ram_end(reaches: &[Reach]) -> u64 {
+    let low = reaches.first().filter(|first| first.start == 0 && first.right == Right::ReadWrite);
+    low.map_or(0, |low| low.end)
 }
 
 fn reaches(extents: &[Extent]) -> Result<Vec<Reach>, HostMemoryError> {
@@ -92,13 +100,8 @@ impl<W: Window> GuestAccess<W> {
     #[inline]
     fn reach(&self, gpa: Gpa, len_bytes: u64, wish: Wish) -> Result<*mut u8, MemoryError> {
         let start = gpa.as_u64();
-        let in_first = self.reaches.first().is_some_and(|first| {
-            first.right == Right::ReadWrite
-                && start >= first.start
-                && start < first.end
-                && len_bytes <= first.end - start
-        });
-        if !in_first {
+        let in_low_ram = self.low_ram_end.checked_sub(start).is_some_and(|left| len_bytes <= left);
+        if !in_low_ram {
             self.check(start, len_bytes, wish)?;
         }
         Ok(self.window.base().wrapping_add(start as usize))
@@ -152,12 +155,11 @@ impl<W: Window> GuestMemory for GuestAccess<W> {
         unsafe { copy::compare_exchange(at, len_bytes, current, new) }.ok_or(MemoryError::Unmapped(gpa))
     }
 
+    #[inline]
     fn read_u64(&self, gpa: Gpa) -> Result<u64, MemoryError> {
-        let mut value = 0_u64;
         let from = self.reach(gpa, 8, Wish::Read)?;
         // SAFETY: as in `read`.
-        unsafe { copy::copy((&raw mut value).cast(), from, 8) }
-        Ok(u64::from_le(value))
+        Ok(unsafe { copy::load_u64(from) })
     }
 }
 

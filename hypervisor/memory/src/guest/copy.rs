@@ -51,6 +51,20 @@ pub(super) unsafe fn copy(to: *mut u8, from: *const u8, len: usize) {
     }
 }
 
+/// Reads eight bytes, little endian; one access where they are aligned.
+///
+/// # Safety
+/// `from` can be read for eight bytes; they may be guest memory.
+#[inline]
+pub(super) unsafe fn load_u64(from: *const u8) -> u64 {
+    let value: u64;
+    // SAFETY: the caller vouches for the bytes.
+    unsafe {
+        asm!("mov {}, [{}]", out(reg) value, in(reg) from, options(nostack, preserves_flags, readonly))
+    };
+    value
+}
+
 /// Sets `len` bytes to `value`.
 ///
 /// # Safety

@@ -9,11 +9,11 @@ pub(super) const WRITABLE: u64 = 1 << 1;
 pub(super) const USER: u64 = 1 << 2;
 pub(super) const ACCESSED: u64 = 1 << 5;
 pub(super) const DIRTY: u64 = 1 << 6;
-const LARGE: u64 = 1 << 7;
+pub(super) const LARGE: u64 = 1 << 7;
 pub(super) const NO_EXECUTE: u64 = 1 << 63;
 
 /// Bits 51:12 of an 8-byte entry.
-const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+pub(super) const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
 /// How tables are laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -42,11 +42,14 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     /// Where the guest goes on after `known`, the instruction that exited.
     #[inline]
     pub(crate) fn next_rip(&mut self, known: Known) -> Result<u64, Stop> {
-        let length = match self.vcpu.instruction_length() {
-            Some(length) => length,
-            None => self.decoded_length(known)?,
-        };
-        Ok(self.rip_after(length))
+        if let Some(length) = self.vcpu.instruction_length() {
+            return Ok(self.rip_after(length));
+        }
+        let bytes = walk::first_bytes(&self.memory, &self.vcpu);
+        match bytes.and_then(|bytes| decode::known_length(&bytes, CpuMode::Long64, known)) {
+            Some(length) => Ok(self.vcpu.rip().wrapping_add(length.into())),
+            None => self.decoded_length(known).map(|length| self.rip_after(length)),
+        }
     }
 
     /// The RIP behind an instruction of `length` bytes.
@@ -56,6 +59,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         if self.vcpu.mode() == CpuMode::Long64 { rip } else { rip & 0xffff_ffff }
     }
 
+    #[cold]
     fn decoded_length(&mut self, known: Known) -> Result<u8, Stop> {
         let length = self.with_instruction(|bytes, mode| decode::known_length(bytes, mode, known))?;
         length.ok_or(Fault::UnreadableInstruction.into())

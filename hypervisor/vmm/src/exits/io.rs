@@ -1,7 +1,6 @@
 //! Port accesses: IN and OUT, and their string forms in bounded portions.
 
 use crate::exits::Stop;
-use crate::platform::Claim;
 use crate::vm::{Host, Vm};
 use base::{Gpa, PAGE_BYTES, Port};
 use devices::Width;
@@ -50,20 +49,24 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     }
 
     fn port_out(&mut self, port: Port, width: Width, value: u32, host: &impl Host) {
-        let claim = self.board_at(host).write_port(port, width, value);
-        self.count_claim(claim);
+        // Where nobody answers, no time passes that anybody could see.
+        if !self.board.answers_port(port) {
+            return self.count_unclaimed_port();
+        }
+        self.board_at(host).write_port(port, width, value);
     }
 
     fn port_in(&mut self, port: Port, width: Width, host: &impl Host) -> u32 {
-        let (value, claim) = self.board_at(host).read_port(port, width);
-        self.count_claim(claim);
+        if !self.board.answers_port(port) {
+            self.count_unclaimed_port();
+            return u32::MAX;
+        }
+        let (value, _) = self.board_at(host).read_port(port, width);
         value
     }
 
-    fn count_claim(&mut self, claim: Claim) {
-        if claim == Claim::Unclaimed {
-            self.stats.unclaimed_ports = self.stats.unclaimed_ports.wrapping_add(1);
-        }
+    fn count_unclaimed_port(&mut self) {
+        self.stats.unclaimed_ports = self.stats.unclaimed_ports.wrapping_add(1);
     }
 
     fn string_io(

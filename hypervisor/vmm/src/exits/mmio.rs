@@ -4,7 +4,6 @@
 //! and no page table, in either.
 
 use crate::exits::Stop;
-use crate::platform::Claim;
 use crate::vm::{Fault, Host, Vm};
 use seams::GuestMemory;
 use vcpu::{Access, NestedFault, Vcpu, decode};
@@ -31,17 +30,18 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         let next = self.rip_after(instruction.length);
         let size_bytes = instruction.size_bytes;
         let stored = instruction.value_to_store(self.vcpu.gprs());
-        let board = self.board_at(host);
-        let claim = match stored {
-            Some(value) => board.write_memory(gpa, size_bytes, value),
-            None => {
-                let (value, claim) = board.read_memory(gpa, size_bytes);
-                instruction.complete_load(self.vcpu.gprs_mut(), value);
-                claim
-            }
-        };
-        if claim == Claim::Unclaimed {
+        // Where nobody answers, no time passes that anybody could see.
+        let board = if self.board.answers_memory(gpa) {
+            self.board_at(host)
+        } else {
             self.stats.unclaimed_memory = self.stats.unclaimed_memory.wrapping_add(1);
+            &mut self.board
+        };
+        if let Some(value) = stored {
+            board.write_memory(gpa, size_bytes, value);
+        } else {
+            let (value, _) = board.read_memory(gpa, size_bytes);
+            instruction.complete_load(self.vcpu.gprs_mut(), value);
         }
         self.vcpu.set_rip(next);
         Ok(())

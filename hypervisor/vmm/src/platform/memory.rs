@@ -25,6 +25,11 @@ impl Board {
         (page.as_u64() == IOAPIC_START).then_some(Target::Ioapic(offset))
     }
 
+    /// Whether a device answers at `gpa`.
+    pub fn answers_memory(&self, gpa: Gpa) -> bool {
+        self.target(gpa).is_some()
+    }
+
     /// Reads `size_bytes` (1, 2, 4 or 8) at `gpa`.
     pub fn read_memory(&mut self, gpa: Gpa, size_bytes: u8) -> (u64, Claim) {
         let Some(target) = self.target(gpa) else { return (u64::MAX, Claim::Unclaimed) };

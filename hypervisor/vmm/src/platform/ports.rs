@@ -13,6 +13,20 @@ const PM_FIRST: u16 = place::PM1A_EVENT.0;
 const PM_LAST: u16 = place::PM_TIMER.0 + 3;
 
 impl Board {
+    /// Whether a device answers at `port`.
+    #[inline]
+    pub fn answers_port(&self, port: Port) -> bool {
+        match port {
+            Port(UART_FIRST..=UART_LAST | PM_FIRST..=PM_LAST) => true,
+            Port(
+                0x20 | 0x21 | 0xa0 | 0xa1 | 0x4d0 | 0x4d1 | 0x40..=0x43 | 0x61 | 0x70 | 0x71 | 0x60 | 0x64,
+            ) => true,
+            place::RESET_CONTROL => true,
+            place::DEBUG_EXIT => self.debug_exit.is_some(),
+            _ => false,
+        }
+    }
+
     /// Reads a port.
     #[inline]
     pub fn read_port(&mut self, port: Port, width: Width) -> (u32, Claim) {

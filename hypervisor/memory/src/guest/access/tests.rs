@@ -37,7 +37,8 @@ fn access() -> GuestAccess<Buffer> {
     ];
     let words =
         (0..LEN / 8).map(|word| UnsafeCell::new(0x0101_0101_0101_0101 * (word as u64 % 251))).collect();
-    GuestAccess { reaches: reaches(&extents).unwrap(), window: Buffer(words) }
+    let reaches = reaches(&extents).unwrap();
+    GuestAccess { low_ram_end: low_ram_end(&reaches), reaches, window: Buffer(words) }
 }
 
 fn contents(access: &GuestAccess<Buffer>) -> Vec<u8> {
