@@ -112,6 +112,12 @@ pub trait GuestMemory {
         let mut bytes = [0; 8];
         self.read(gpa, &mut bytes).map(|()| u64::from_le_bytes(bytes))
     }
+
+    /// As [`GuestMemory::read_u64`], but `None` also where that would take more than a load: for hot paths that know
+    /// another way.
+    fn peek_u64(&self, gpa: Gpa) -> Option<u64> {
+        self.read_u64(gpa).ok()
+    }
 }
 
 /// Shared access is access: a `GuestMemory` works through any reference to it.

@@ -83,7 +83,7 @@ impl LocalApic {
             return Err(GeneralProtection);
         }
         match register {
-            register::EOI => return Ok(self.end_of_interrupt()),
+            register::EOI => return self.write_eoi_msr(value),
             register::ICR => return Ok(self.send(low, high)),
             register::SELF_IPI => return Ok(self.send_to_self(Vector(low as u8))),
             register::ESR => self.latch_errors(),
@@ -91,6 +91,18 @@ impl LocalApic {
             _ => return Err(GeneralProtection),
         }
         Ok(Effect::None)
+    }
+
+    /// Writes MSR 0x80B, which follows every interrupt.
+    ///
+    /// # Errors
+    /// Not in x2APIC mode, or a value that is not zero (11.12.1.2).
+    #[inline]
+    pub fn write_eoi_msr(&mut self, value: u64) -> Result<Effect, GeneralProtection> {
+        if self.mode != Mode::X2Apic || value != 0 {
+            return Err(GeneralProtection);
+        }
+        Ok(self.end_of_interrupt())
     }
 
     /// Reads a register that both modes have alike; `None` when `register` is none of them.

@@ -44,6 +44,8 @@ pub struct GuestAccess<W = MappedWindow> {
     reaches: Vec<Reach>,
     /// From 0 to here all is RAM, and most accesses go there.
     low_ram_end: u64,
+    /// Eight bytes from below here on are all in that RAM.
+    low_words_end: u64,
     window: W,
 }
 
@@ -54,7 +56,7 @@ impl GuestAccess<MappedWindow> {
     /// [`HostMemoryError::OutOfMemory`] when the heap has no room for the list of reaches.
     pub fn new(map: GuestMap) -> Result<Self, HostMemoryError> {
         let reaches = reaches(map.extents())?;
-        Ok(Self { low_ram_end: low_ram_end(&reaches), reaches, window: MappedWindow { map } })
+        Ok(Self::over(reaches, MappedWindow { map }))
     }
 
     /// The map.
@@ -96,6 +98,12 @@ fn reaches(extents: &[Extent]) -> Result<Vec<Reach>, HostMemoryError> {
 }
 
 impl<W: Window> GuestAccess<W> {
+    /// Access to what `reaches` allow, through `window`.
+    fn over(reaches: Vec<Reach>, window: W) -> Self {
+        let low_ram_end = low_ram_end(&reaches);
+        Self { reaches, low_ram_end, low_words_end: low_ram_end.saturating_sub(7), window }
+    }
+
     /// Where `len_bytes` from `gpa` on can be accessed, all of them.
     #[inline]
     fn reach(&self, gpa: Gpa, len_bytes: u64, wish: Wish) -> Result<*mut u8, MemoryError> {
@@ -160,6 +168,17 @@ impl<W: Window> GuestMemory for GuestAccess<W> {
         let from = self.reach(gpa, 8, Wish::Read)?;
         // SAFETY: as in `read`.
         Ok(unsafe { copy::load_u64(from) })
+    }
+
+    #[inline(always)]
+    fn peek_u64(&self, gpa: Gpa) -> Option<u64> {
+        let start = gpa.as_u64();
+        if start >= self.low_words_end {
+            return None;
+        }
+        let from = self.window.base_if_shown()?.wrapping_add(start as usize);
+        // SAFETY: as in `read`.
+        Some(unsafe { copy::load_u64(from) })
     }
 }
 

@@ -28,6 +28,12 @@ static ACTIVE: AtomicU64 = AtomicU64::new(NONE);
 pub unsafe trait Window {
     /// Where guest-physical address 0 would be.
     fn base(&self) -> *mut u8;
+
+    /// As [`Window::base`], but `None` when the window would have to be switched first.
+    #[inline(always)]
+    fn base_if_shown(&self) -> Option<*mut u8> {
+        Some(self.base())
+    }
 }
 
 /// The guest window of the CPU that runs this, made to show a map's memory when it shows another's.
@@ -41,6 +47,12 @@ unsafe impl Window for MappedWindow {
     fn base(&self) -> *mut u8 {
         activate(self.map.window_root());
         core::ptr::with_exposed_provenance_mut(GUEST_BASE as usize)
+    }
+
+    #[inline(always)]
+    fn base_if_shown(&self) -> Option<*mut u8> {
+        let is_shown = ACTIVE.load(Ordering::Relaxed) == self.map.window_root().as_u64();
+        is_shown.then(|| core::ptr::with_exposed_provenance_mut(GUEST_BASE as usize))
     }
 }
 

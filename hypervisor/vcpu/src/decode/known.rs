@@ -27,7 +27,7 @@ pub enum Known {
 
 impl Known {
     /// How many bytes of `code`, which begins behind the prefixes, are this instruction.
-    #[inline]
+    #[inline(always)]
     const fn opcode_length(self, code: &[u8]) -> Option<usize> {
         match (self, code) {
             (Self::Hlt, [0xf4, ..]) => Some(1),
@@ -104,6 +104,24 @@ pub fn known_length(bytes: &[u8], mode: CpuMode, known: Known) -> Option<u8> {
     let prefixes = bytes.len() - code.len();
     let opcode = known.opcode_length(code)?;
     u8::try_from(prefixes + opcode).ok()
+}
+
+/// As [`known_length`] in 64-bit mode, of the instruction whose first eight bytes are `bytes`, the first one lowest.
+/// `None` also when its end is too far off to tell.
+#[inline(always)]
+pub fn known_length_64(bytes: u64, known: Known) -> Option<u8> {
+    let mut rest = bytes;
+    for prefixes in 0..size_of::<u64>() as u8 {
+        // No opcode here begins like a prefix: it may be looked for first.
+        if let Some(opcode) = known.opcode_length(&rest.to_le_bytes()) {
+            return Some(prefixes + opcode as u8);
+        }
+        if !is_prefix(rest as u8, CpuMode::Long64) {
+            return None;
+        }
+        rest >>= 8;
+    }
+    None
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ mod known;
 mod mmio;
 
 pub use control::{ControlInstruction, ControlOperation, control};
-pub use known::{Known, known_length};
+pub use known::{Known, known_length, known_length_64};
 pub use mmio::{Extension, MmioInstruction, MmioOperation, RegisterOperand, mmio};
 
 use crate::walk::INSTRUCTION_MAX_BYTES;

@@ -14,40 +14,38 @@ use seams::GuestMemory;
 /// The bits of a linear address that select in a table, as an offset in bytes.
 const INDEX: u64 = 0x1ff << 3;
 
-/// How many bytes [`first_bytes`] gives: enough for all instructions but those with many prefixes.
-pub const FIRST_BYTES: usize = 8;
-
-/// The first bytes of the instruction at RIP in 64-bit mode. `None` elsewhere, or where there is no short way.
-#[inline]
-pub fn first_bytes(memory: &impl GuestMemory, vcpu: &impl Vcpu) -> Option<[u8; FIRST_BYTES]> {
-    let gpa = gpa(memory, vcpu, FIRST_BYTES)?;
-    memory.read_u64(gpa).ok().map(u64::to_le_bytes)
+/// The first eight bytes of the instruction at RIP in 64-bit mode, the first one lowest: enough for all instructions
+/// but those with many prefixes. `None` elsewhere, or where there is no short way.
+#[inline(never)]
+pub fn first_bytes(memory: &impl GuestMemory, vcpu: &impl Vcpu) -> Option<u64> {
+    memory.peek_u64(gpa(memory, vcpu, size_of::<u64>())?)
 }
 
 /// Where `len` bytes from RIP on are, if all of them are in one page.
-#[inline]
+#[inline(always)]
 pub(super) fn gpa(memory: &impl GuestMemory, vcpu: &impl Vcpu, len: usize) -> Option<Gpa> {
     let rip = vcpu.rip();
     let fits = rip % PAGE_BYTES <= PAGE_BYTES - len as u64;
     if !fits || vcpu.cr4() & cr4::LA57 != 0 || vcpu.mode() != CpuMode::Long64 {
         return None;
     }
-    let entry = |table: u64, index: u64| -> Option<u64> {
-        let value = memory.read_u64(Gpa::from_low_bits(table & ADDRESS | index & INDEX)).ok()?;
+    // In each table a field of the address selects an entry of eight bytes.
+    let entry = |table: u64, index: u64| {
+        let value = memory.peek_u64(Gpa::from_low_bits(table & ADDRESS | index & INDEX))?;
         (value & PRESENT != 0).then_some(value)
     };
     let place = |page: u64, page_bytes: u64| {
         let offset = page_bytes - 1;
         Some(Gpa::from_low_bits(page & ADDRESS & !offset | rip & offset))
     };
-    let root = entry(vcpu.cr3(), rip >> 36)?;
-    let huge = entry(root, rip >> 27)?;
-    if huge & LARGE != 0 {
-        return place(huge, 1 << 30);
+    let pointers = entry(vcpu.cr3(), rip >> 36)?;
+    let pointer = entry(pointers, rip >> 27)?;
+    if pointer & LARGE != 0 {
+        return place(pointer, 1 << 30);
     }
-    let large = entry(huge, rip >> 18)?;
-    if large & LARGE != 0 {
-        return place(large, 1 << 21);
+    let directory_entry = entry(pointer, rip >> 18)?;
+    if directory_entry & LARGE != 0 {
+        return place(directory_entry, 1 << 21);
     }
-    place(entry(large, rip >> 9)?, PAGE_BYTES)
+    place(entry(directory_entry, rip >> 9)?, PAGE_BYTES)
 }

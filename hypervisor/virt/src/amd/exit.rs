@@ -60,7 +60,9 @@ pub const fn is_refusal(exit_code: u64) -> bool {
 
 /// What the exit recorded in `control` means. Refusals, IRETs and steps over them are the caller's: it has the state
 /// that they need.
-#[inline]
+///
+/// Not inlined: then only what an exit has is written and read, instead of all fields of all exits in registers.
+#[inline(never)]
 pub fn decode(control: &ControlArea) -> Exit {
     match control.exit_code {
         // The frequent ones first.

@@ -40,15 +40,15 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     }
 
     /// Where the guest goes on after `known`, the instruction that exited.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn next_rip(&mut self, known: Known) -> Result<u64, Stop> {
         if let Some(length) = self.vcpu.instruction_length() {
             return Ok(self.rip_after(length));
         }
         let bytes = walk::first_bytes(&self.memory, &self.vcpu);
-        match bytes.and_then(|bytes| decode::known_length(&bytes, CpuMode::Long64, known)) {
+        match bytes.and_then(|bytes| decode::known_length_64(bytes, known)) {
             Some(length) => Ok(self.vcpu.rip().wrapping_add(length.into())),
-            None => self.decoded_length(known).map(|length| self.rip_after(length)),
+            None => self.next_rip_by_walk(known),
         }
     }
 
@@ -60,9 +60,10 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     }
 
     #[cold]
-    fn decoded_length(&mut self, known: Known) -> Result<u8, Stop> {
+    #[inline(never)]
+    fn next_rip_by_walk(&mut self, known: Known) -> Result<u64, Stop> {
         let length = self.with_instruction(|bytes, mode| decode::known_length(bytes, mode, known))?;
-        length.ok_or(Fault::UnreadableInstruction.into())
+        length.map(|length| self.rip_after(length)).ok_or(Fault::UnreadableInstruction.into())
     }
 
     /// Does nothing for `known`.

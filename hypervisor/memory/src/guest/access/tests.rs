@@ -37,8 +37,7 @@ fn access() -> GuestAccess<Buffer> {
     ];
     let words =
         (0..LEN / 8).map(|word| UnsafeCell::new(0x0101_0101_0101_0101 * (word as u64 % 251))).collect();
-    let reaches = reaches(&extents).unwrap();
-    GuestAccess { low_ram_end: low_ram_end(&reaches), reaches, window: Buffer(words) }
+    GuestAccess::over(reaches(&extents).unwrap(), Buffer(words))
 }
 
 fn contents(access: &GuestAccess<Buffer>) -> Vec<u8> {

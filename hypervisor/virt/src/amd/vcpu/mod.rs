@@ -403,14 +403,15 @@ impl vcpu::Vcpu for Vcpu {
     fn mode(&self) -> CpuMode {
         let save = &self.vmcb().save;
         let code = save.cs.attributes();
+        // The frequent one first: with LMA set the others are impossible (APM, volume 2, section 14.4).
+        if save.efer & efer::LMA != 0 && code & Segment::LONG != 0 {
+            return CpuMode::Long64;
+        }
         if save.cr0 & cr0::PE == 0 {
             return CpuMode::Real;
         }
         if save.rflags & rflags::VM != 0 {
             return CpuMode::Virtual8086;
-        }
-        if save.efer & efer::LMA != 0 && code & Segment::LONG != 0 {
-            return CpuMode::Long64;
         }
         if code & Segment::DEFAULT_BIG != 0 { CpuMode::Protected32 } else { CpuMode::Protected16 }
     }

@@ -97,7 +97,12 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     fn set_msr(&mut self, index: u32, value: u64, host: &impl Host) -> Result<(), Exception> {
         match index {
             // The end of an interrupt follows each one, and neither needs the time nor moves a deadline.
-            X2APIC_EOI => self.write_x2apic(index, value),
+            X2APIC_EOI => {
+                let fabric = &mut self.board.fabric;
+                let written = fabric.local.lapic.write_eoi_msr(value);
+                fabric.carry_out(written.map_err(|GeneralProtection| REFUSED)?);
+                Ok(())
+            }
             msr::X2APIC_FIRST..=msr::X2APIC_LAST => {
                 self.board_at(host);
                 self.write_x2apic(index, value)
