@@ -113,10 +113,10 @@ pub trait GuestMemory {
         self.read(gpa, &mut bytes).map(|()| u64::from_le_bytes(bytes))
     }
 
-    /// As [`GuestMemory::read_u64`], but `None` also where that would take more than a load: for hot paths that know
-    /// another way.
-    fn peek_u64(&self, gpa: Gpa) -> Option<u64> {
-        self.read_u64(gpa).ok()
+    /// Something that does as [`GuestMemory::read_u64`], but gives `None` also where that would take more than a load:
+    /// for hot paths that know another way.
+    fn peek(&self) -> impl Fn(Gpa) -> Option<u64> {
+        |gpa| self.read_u64(gpa).ok()
     }
 }
 

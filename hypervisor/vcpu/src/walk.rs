@@ -257,7 +257,7 @@ impl Fetched {
 /// # Errors
 /// When not even the first byte can be fetched.
 pub fn fetch(memory: &impl GuestMemory, vcpu: &impl Vcpu, physical_bits: u32) -> Result<Fetched, WalkFault> {
-    if let Some(gpa) = executing::gpa(memory, vcpu, INSTRUCTION_MAX_BYTES) {
+    if let Some(gpa) = executing::gpa(&memory.peek(), vcpu, INSTRUCTION_MAX_BYTES) {
         let mut bytes = [0; INSTRUCTION_MAX_BYTES];
         memory.read(gpa, &mut bytes)?;
         return Ok(Fetched { bytes, len: INSTRUCTION_MAX_BYTES as u8 });

@@ -171,14 +171,16 @@ impl<W: Window> GuestMemory for GuestAccess<W> {
     }
 
     #[inline(always)]
-    fn peek_u64(&self, gpa: Gpa) -> Option<u64> {
-        let start = gpa.as_u64();
-        if start >= self.low_words_end {
-            return None;
+    fn peek(&self) -> impl Fn(Gpa) -> Option<u64> {
+        let base = self.window.base_if_shown();
+        // Where there is no window, nothing is within reach.
+        let end = if base.is_some() { self.low_words_end } else { 0 };
+        let base = base.unwrap_or_default();
+        move |gpa| {
+            let start = gpa.as_u64();
+            // SAFETY: as in `read`; the window is not switched while `self` is borrowed and the CPU does nothing else.
+            (start < end).then(|| unsafe { copy::load_u64(base.wrapping_add(start as usize)) })
         }
-        let from = self.window.base_if_shown()?.wrapping_add(start as usize);
-        // SAFETY: as in `read`.
-        Some(unsafe { copy::load_u64(from) })
     }
 }
 

@@ -139,6 +139,11 @@ mod tests {
             let mut bytes = prefixes;
             bytes.extend_from_slice(known.example());
             bytes.extend_from_slice(&tail);
+            let mut first = [0; 8];
+            first.iter_mut().zip(&bytes).for_each(|(to, from)| *to = *from);
+            if let Some(short) = known_length_64(u64::from_le_bytes(first), known) {
+                prop_assert_eq!(Some(short), known_length(&bytes, CpuMode::Long64, known));
+            }
             if let (Some(scanned), Ok(decoded)) = (known_length(&bytes, mode, known), length(&bytes, mode)) {
                 prop_assert_eq!(scanned, decoded);
             }

@@ -18,12 +18,13 @@ const INDEX: u64 = 0x1ff << 3;
 /// but those with many prefixes. `None` elsewhere, or where there is no short way.
 #[inline(never)]
 pub fn first_bytes(memory: &impl GuestMemory, vcpu: &impl Vcpu) -> Option<u64> {
-    memory.peek_u64(gpa(memory, vcpu, size_of::<u64>())?)
+    let peek = memory.peek();
+    peek(gpa(&peek, vcpu, size_of::<u64>())?)
 }
 
-/// Where `len` bytes from RIP on are, if all of them are in one page.
+/// Where `len` bytes from RIP on are, if all of them are in one page, by a look at the tables through `peek`.
 #[inline(always)]
-pub(super) fn gpa(memory: &impl GuestMemory, vcpu: &impl Vcpu, len: usize) -> Option<Gpa> {
+pub(super) fn gpa(peek: &impl Fn(Gpa) -> Option<u64>, vcpu: &impl Vcpu, len: usize) -> Option<Gpa> {
     let rip = vcpu.rip();
     let fits = rip % PAGE_BYTES <= PAGE_BYTES - len as u64;
     if !fits || vcpu.cr4() & cr4::LA57 != 0 || vcpu.mode() != CpuMode::Long64 {
@@ -31,7 +32,7 @@ pub(super) fn gpa(memory: &impl GuestMemory, vcpu: &impl Vcpu, len: usize) -> Op
     }
     // In each table a field of the address selects an entry of eight bytes.
     let entry = |table: u64, index: u64| {
-        let value = memory.peek_u64(Gpa::from_low_bits(table & ADDRESS | index & INDEX))?;
+        let value = peek(Gpa::from_low_bits(table & ADDRESS | index & INDEX))?;
         (value & PRESENT != 0).then_some(value)
     };
     let place = |page: u64, page_bytes: u64| {

@@ -58,8 +58,15 @@ pub const fn is_refusal(exit_code: u64) -> bool {
     matches!(exit_code, code::INVALID | code::INVALID_32)
 }
 
-/// What the exit recorded in `control` means. Refusals, IRETs and steps over them are the caller's: it has the state
-/// that they need.
+/// Whether the exit with `exit_code` says that VMRUN refused the guest, or is one that the hypervisor provokes to learn
+/// when the guest can take an event.
+#[inline(always)]
+pub const fn is_own(exit_code: u64) -> bool {
+    matches!(exit_code, code::INVALID | code::INVALID_32 | code::VINTR | code::IRET | code::EXCEPTION_DB)
+}
+
+/// What the exit recorded in `control` means. Those that [`is_own`] tells are the caller's: it has the state that they
+/// need.
 ///
 /// Not inlined: then only what an exit has is written and read, instead of all fields of all exits in registers.
 #[inline(never)]
@@ -74,7 +81,6 @@ pub fn decode(control: &ControlArea) -> Exit {
         code::IOIO => Exit::Io(io(control.exit_info1, control.exit_info2)),
         code::HLT => Exit::Hlt,
         code::INTR => Exit::HostInterrupt,
-        code::VINTR => Exit::InterruptWindow,
         code::CPUID => Exit::Cpuid,
         code::VMMCALL => Exit::Hypercall,
         code::PAUSE => Exit::Pause,

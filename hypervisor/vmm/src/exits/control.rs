@@ -11,6 +11,7 @@ use vcpu::{ControlRegister, CpuMode, Gpr, Segment, SegmentName, Vcpu};
 const MACHINE_STATUS: u64 = 0xf;
 
 impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
+    #[inline(never)]
     pub(super) fn write_control_register(&mut self, register: ControlRegister) -> Result<(), Stop> {
         let decoded = self.with_instruction(decode::control)?;
         let instruction = decoded.map_err(|_| Fault::UnreadableInstruction)?;

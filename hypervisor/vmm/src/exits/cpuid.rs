@@ -7,7 +7,7 @@ use seams::GuestMemory;
 use vcpu::{Gpr, Vcpu, cpuid::Dynamic, decode::Known};
 
 impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
-    #[inline]
+    #[inline(always)]
     pub(super) fn cpuid(&mut self) -> Result<(), Stop> {
         let next = self.next_rip(Known::Cpuid)?;
         let (leaf, subleaf) = (self.vcpu.gprs().get(Gpr::Rax), self.vcpu.gprs().get(Gpr::Rcx));

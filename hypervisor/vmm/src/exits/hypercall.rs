@@ -16,6 +16,7 @@ const KVM_EPERM: i64 = 1;
 const COUNT_EXITS: u64 = 0x4346_0001;
 
 impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
+    #[inline(always)]
     pub(super) fn hypercall(&mut self) -> Result<(), Stop> {
         let next = self.next_rip(Known::Hypercall)?;
         let call = self.vcpu.gprs().get(Gpr::Rax);

@@ -28,7 +28,7 @@ struct StringAccess {
 }
 
 impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
-    #[inline]
+    #[inline(always)]
     pub(super) fn io(&mut self, io: &IoExit, host: &impl Host) -> Result<(), Stop> {
         let Some(width) = Width::from_bytes(io.size_bytes) else {
             return Err(Exception::INVALID_OPCODE.into());
@@ -48,6 +48,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         Ok(())
     }
 
+    #[inline]
     fn port_out(&mut self, port: Port, width: Width, value: u32, host: &impl Host) {
         // Where nobody answers, no time passes that anybody could see.
         if !self.board.answers_port(port) {
@@ -69,6 +70,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         self.stats.unclaimed_ports = self.stats.unclaimed_ports.wrapping_add(1);
     }
 
+    #[inline(never)]
     fn string_io(
         &mut self,
         io: &IoExit,

@@ -9,6 +9,7 @@ use seams::GuestMemory;
 use vcpu::{Access, NestedFault, Vcpu, decode};
 
 impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
+    #[inline(never)]
     pub(super) fn nested_fault(&mut self, fault: &NestedFault, host: &impl Host) -> Result<(), Stop> {
         let gpa = fault.gpa;
         if self.settings.ram.contains(gpa) {

@@ -46,8 +46,8 @@ impl From<Fault> for Stop {
 }
 
 impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
-    /// Does what `exit` asks for.
-    #[inline]
+    /// Does what `exit` asks for. Frequent exits are handled where the VM is served, others out of line.
+    #[inline(always)]
     pub(crate) fn handle(&mut self, exit: &Exit, host: &impl Host) -> Result<(), Stop> {
         match exit {
             Exit::Hlt => self.hlt(),

@@ -6,6 +6,7 @@ use seams::GuestMemory;
 use vcpu::{Exception, Gpr, Privileged, Vcpu, control, decode::Known};
 
 impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
+    #[inline(never)]
     pub(super) fn privileged(&mut self, instruction: Privileged) -> Result<(), Stop> {
         match instruction {
             // CPUID shows none of them.

@@ -72,9 +72,10 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
 
     #[inline]
     fn follow_deadline(&mut self, host: &mut impl Host) {
-        if !core::mem::take(&mut self.board_touched) {
+        if !self.board_touched {
             return;
         }
+        self.board_touched = false;
         let deadline = self.board.next_deadline();
         if deadline != self.deadline {
             self.deadline = deadline;

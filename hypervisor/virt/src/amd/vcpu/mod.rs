@@ -224,17 +224,13 @@ impl Vcpu {
         self.inconsistency = consistency::registers(&self.vmcb().save, &self.capabilities);
     }
 
-    /// Settles what an exit left behind. The exit, unless it was of the hypervisor's own making.
-    #[inline]
-    fn settle(&mut self) -> Option<Exit> {
+    /// Takes over what an exit left behind, unless it was a refusal.
+    #[inline(always)]
+    fn settle(&mut self) {
         let vmcb = block_mut(&mut self.vmcb);
         self.gprs.set(Gpr::Rax, vmcb.save.rax);
         self.gprs.set(Gpr::Rsp, vmcb.save.rsp);
         let control = &mut vmcb.control;
-        if exit::is_refusal(control.exit_code) {
-            let reason = consistency::explain(self.inconsistency, control, &self.capabilities);
-            return Some(Exit::EntryFailure(EntryFailure { code: code::INVALID, reason }));
-        }
         control.tlb_control = TlbControl::Keep as u32;
         control.clean = self.clean_after_exit.bits();
         control.event_injection = match event::is_valid(control.exit_int_info) {
@@ -243,18 +239,32 @@ impl Vcpu {
             true if control.exit_code == code::TASK_SWITCH => 0,
             true => event::requeue(control.exit_int_info),
         };
-        match control.exit_code {
-            code::VINTR => self.set_interrupt_window(Wanted::No),
-            code::IRET => return self.before_iret(),
-            code::EXCEPTION_DB if matches!(self.nmi_mask, NmiMask::Stepping(_)) => return self.after_step(),
-            _ => {}
+    }
+
+    /// Does what the exits are for that [`exit::is_own`] tells. `None` when the guest shall go on.
+    #[cold]
+    fn after_own_exit(&mut self) -> Option<Exit> {
+        let exit_code = self.vmcb().control.exit_code;
+        if exit::is_refusal(exit_code) {
+            let control = &self.vmcb().control;
+            let reason = consistency::explain(self.inconsistency, control, &self.capabilities);
+            return Some(Exit::EntryFailure(EntryFailure { code: code::INVALID, reason }));
         }
-        Some(exit::decode(&self.vmcb().control))
+        self.settle();
+        match exit_code {
+            code::VINTR => {
+                self.set_interrupt_window(Wanted::No);
+                Some(Exit::InterruptWindow)
+            }
+            code::IRET => self.before_iret(),
+            code::EXCEPTION_DB if matches!(self.nmi_mask, NmiMask::Stepping(_)) => self.after_step(),
+            _ => Some(exit::decode(&self.vmcb().control)),
+        }
     }
 }
 
 impl vcpu::Vcpu for Vcpu {
-    #[inline]
+    #[inline(always)]
     fn enter(&mut self) -> Exit {
         let Some(host) = self.host else {
             return Exit::EntryFailure(EntryFailure { code: 0, reason: "the vCPU is loaded on no CPU" });
@@ -267,7 +277,11 @@ impl vcpu::Vcpu for Vcpu {
             // `prepare` closed the VMCB but for the permission maps and the nested tables that `new` was given; and
             // the trait's callers keep interrupts masked.
             unsafe { switch::run(&mut self.gprs, self.vmcb.hpa(), host) };
-            if let Some(exit) = self.settle() {
+            if !exit::is_own(self.vmcb().control.exit_code) {
+                self.settle();
+                return exit::decode(&self.vmcb().control);
+            }
+            if let Some(exit) = self.after_own_exit() {
                 return exit;
             }
         }

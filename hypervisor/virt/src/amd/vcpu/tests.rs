@@ -18,7 +18,11 @@ pub fn vcpu() -> Vcpu {
 /// What `vcpu` makes of an exit with `exit_code`.
 fn exit_with(vcpu: &mut Vcpu, exit_code: u64) -> Option<Exit> {
     vcpu.vmcb_mut().control.exit_code = exit_code;
-    vcpu.settle()
+    if exit::is_own(vcpu.vmcb().control.exit_code) {
+        return vcpu.after_own_exit();
+    }
+    vcpu.settle();
+    Some(exit::decode(&vcpu.vmcb().control))
 }
 
 fn clean(vcpu: &Vcpu) -> CleanBits {

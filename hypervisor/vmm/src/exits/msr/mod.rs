@@ -37,7 +37,7 @@ const X2APIC_EOI: u32 = 0x80b;
 const REFUSED: Exception = Exception::GENERAL_PROTECTION;
 
 impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
-    #[inline]
+    #[inline(always)]
     pub(super) fn read_msr(&mut self, host: &impl Host) -> Result<(), Stop> {
         let next = self.next_rip(Known::Rdmsr)?;
         let index = self.vcpu.gprs().get(Gpr::Rcx) as u32;
@@ -49,7 +49,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn write_msr(&mut self, host: &impl Host) -> Result<(), Stop> {
         let next = self.next_rip(Known::Wrmsr)?;
         let gprs = self.vcpu.gprs();
