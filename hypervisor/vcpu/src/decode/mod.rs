@@ -7,11 +7,9 @@
 
 mod control;
 mod known;
-mod mmio;
 
 pub use control::{ControlInstruction, ControlOperation, control};
 pub use known::{Known, known_length, known_length_64};
-pub use mmio::{Extension, MmioInstruction, MmioOperation, RegisterOperand, mmio};
 
 use crate::walk::INSTRUCTION_MAX_BYTES;
 use crate::{CpuMode, Gpr};
@@ -123,7 +121,6 @@ mod tests {
             let limit = bytes.len().min(INSTRUCTION_MAX_BYTES);
             let within = |length: u8| length > 0 && usize::from(length) <= limit;
             prop_assert!(length(&bytes, mode).is_err() || length(&bytes, mode).is_ok_and(within));
-            prop_assert!(mmio(&bytes, mode).map(|i| i.length).is_ok_and(within) || mmio(&bytes, mode).is_err());
             prop_assert!(control(&bytes, mode).map(|i| i.length).is_ok_and(within) || control(&bytes, mode).is_err());
             prop_assert!(known_length(&bytes, mode, known).is_none_or(within));
         }

@@ -13,6 +13,7 @@ mod io;
 mod mmio;
 mod msr;
 mod privileged;
+mod reach;
 #[cfg(test)]
 mod tests;
 
