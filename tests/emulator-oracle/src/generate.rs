@@ -34,7 +34,8 @@ pub fn case(random: &mut Random, arena: &Arena) -> Case {
         }),
     };
     registers.gprs[RSP] = arena.memory_address() + PAGE as u64 + random.below(PAGE as u64 / 8) * 8 + 64;
-    if random.chance(3) {
+    // Whether LDDQU checks alignment, and by how many bytes, is the model's: seen with and without on one processor.
+    if random.chance(3) && !encoding.name.ends_with("lddqu") {
         registers.rflags |= ALIGNMENT;
     }
     let mut memory: Vec<u8> = (0..MEMORY_BYTES / 8).flat_map(|_| random.bits().to_le_bytes()).collect();
