@@ -41,12 +41,9 @@ pub struct Host {
     pub power: Power,
     pub when_idle: WhenIdle,
     pub strays: Strays,
-    /// How long the last step of scrubbing took, up to [`SCRUB_MOST`].
+    /// How long a step of scrubbing is expected to take: as long as the last.
     pub scrub_took: Nanoseconds,
 }
-
-/// What a step of scrubbing is taken to last at most: one that was held up must not keep all others from happening.
-const SCRUB_MOST: Nanoseconds = Nanoseconds::from_millis(1);
 
 /// The CPU's one timer, shared by the slice of the VM that is served and that VM's own deadline.
 pub struct Alarm {
@@ -216,10 +213,12 @@ impl Host {
     fn scrub_before(&mut self, wake: Instant) -> bool {
         let begin = self.clock.now();
         if wake.since(begin) < self.scrub_took {
+            // One step that was held up must not keep all others from happening.
+            self.scrub_took = Nanoseconds(self.scrub_took.0 / 2);
             return false;
         }
         let scrubbed = self.memory.lock().scrub_step();
-        self.scrub_took = self.clock.now().since(begin).min(SCRUB_MOST);
+        self.scrub_took = self.clock.now().since(begin);
         scrubbed
     }
 
