@@ -92,14 +92,19 @@ impl Apt {
         command
     }
 
-    /// The name by which apt takes a package and what it needs from backports.
-    pub fn backported(&self, package: &str) -> String {
-        format!("{package}/{}", backports(self.release))
-    }
-
     /// Installs packages; without root, says what to type.
     pub fn install(&self, packages: &[&str]) -> Result<()> {
-        let args = [&["install", "--yes", "--no-install-recommends"], packages].concat();
+        self.install_with(&[], packages)
+    }
+
+    /// Installs packages, and what they need, as backports have them.
+    pub fn install_backported(&self, packages: &[&str]) -> Result<()> {
+        // Naming the release of the packages alone would leave what they need to the older release.
+        self.install_with(&["--target-release", &backports(self.release)], packages)
+    }
+
+    fn install_with(&self, options: &[&str], packages: &[&str]) -> Result<()> {
+        let args = [&["install", "--yes", "--no-install-recommends"], options, packages].concat();
         let mut command = self.command("apt-get", &args);
         if !rustix::process::geteuid().is_root() {
             bail!("installing needs root. Type:\n  sudo {}", process::words(&command));

@@ -28,11 +28,18 @@ pub fn linter(registry: &Registry) -> Result<()> {
     registry.apt(remedy)?.install(&["rust-web-clippy"]).context(remedy)
 }
 
+/// Installs a C++ compiler.
+pub fn cxx_compiler(registry: &Registry) -> Result<()> {
+    let remedy = "No C++ compiler for libFuzzer: install g++ or clang++, or name one in CXX.";
+    registry.apt(remedy)?.install(&["g++"]).context(remedy)
+}
+
 /// Installs QEMU and firmware.
 pub fn emulator(registry: &Registry) -> Result<()> {
     let remedy = format!("Install {QEMU} {OLDEST_QEMU} or newer and OVMF with its package manager.");
     let apt = registry.apt(&remedy)?;
-    apt.install(&[&apt.backported("qemu-system-x86"), "ovmf"])?;
+    apt.install_backported(&["qemu-system-x86"])?;
+    apt.install(&["ovmf"])?;
     if !qemu_is_new_enough() {
         bail!("{}: version {OLDEST_QEMU} or newer is needed", qemu_version()?);
     }
