@@ -9,8 +9,13 @@ use crate::setup::{self, Need};
 use crate::toolchain::{BARE, Toolchain, UEFI, host_cargo};
 use crate::{build, paths};
 
-/// What exists only for a bare target: package and target.
-const BARE_PACKAGES: [(&str, &str); 3] = [("kernel", BARE), ("guests", BARE), ("boot", UEFI)];
+/// What exists only for a bare target: package, target, and features.
+const BARE_PACKAGES: [(&str, &str, &[&str]); 4] = [
+    ("kernel", BARE, &[]),
+    ("kernel", BARE, &["--features", "seeded-faults"]),
+    ("guests", BARE, &[]),
+    ("boot", UEFI, &[]),
+];
 
 /// Arguments that choose what builds on any host: the workspace's default members, and the scenarios.
 const HOST_PACKAGES: [&[&str]; 2] = [&[], &["--package", "system"]];
@@ -35,9 +40,10 @@ pub fn clippy() -> Result<String> {
 
     setup::ensure(&[Need::Toolchain, Need::BareLinter])?;
     let toolchain = Toolchain::choose()?;
-    for (package, target) in BARE_PACKAGES {
+    for (package, target, features) in BARE_PACKAGES {
         let mut command = toolchain.cargo("clippy", target);
         in_own_lane(&mut command, package);
+        command.args(features);
         let what = format!("linting {package} for {target}");
         results.push(process::quiet(&what, command.args(["--", "-Dwarnings"])));
     }

@@ -37,6 +37,8 @@ pub enum Need {
     Toolchain,
     /// A linter for the bare targets; only `check` uses it.
     BareLinter,
+    /// A C++ compiler: libFuzzer is C++.
+    CxxCompiler,
     /// QEMU and firmware.
     Emulator,
     /// busybox, for the initial RAM disk.
@@ -47,8 +49,9 @@ pub enum Need {
 
 impl Need {
     /// What building, running and testing need.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Toolchain,
+        Self::CxxCompiler,
         Self::Emulator,
         Self::Busybox,
         Self::Kernel(Kernel::V6_1),
@@ -60,6 +63,7 @@ impl Need {
         Ok(match self {
             Self::Toolchain => Toolchain::choose().is_ok(),
             Self::BareLinter => Toolchain::choose()?.has_linter(),
+            Self::CxxCompiler => std::env::var_os("CXX").is_some() || paths::program("c++").is_some(),
             Self::Emulator => install::qemu_is_new_enough() && Firmware::find().is_ok(),
             Self::Busybox => busybox_path()?.is_file(),
             Self::Kernel(kernel) => kernel_path(kernel)?.is_file(),
@@ -71,6 +75,7 @@ impl Need {
         match self {
             Self::Toolchain => install::toolchain(registry),
             Self::BareLinter => install::linter(registry),
+            Self::CxxCompiler => install::cxx_compiler(registry),
             Self::Emulator => install::emulator(registry),
             Self::Busybox => fetch::busybox(registry, &busybox_path()?),
             Self::Kernel(kernel) => fetch::kernel(registry, kernel, &kernel_path(kernel)?),

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use super::{Counts, Options};
 use crate::progress::Step;
+use crate::setup::{self, Need};
 use crate::{paths, process, toolchain};
 
 /// Targets have their own, so that build scripts and procedural macros are built without instrumentation.
@@ -95,12 +96,7 @@ fn targets() -> Result<Vec<String>> {
 }
 
 fn build(lane: &Path) -> Result<()> {
-    // libFuzzer is C++.
-    if std::env::var_os("CXX").is_none() && paths::program("c++").is_none() {
-        bail!(
-            "no C++ compiler for libFuzzer: install one (Debian: sudo apt-get install g++), or name one in CXX"
-        );
-    }
+    setup::ensure(&[Need::CxxCompiler])?;
     let mut command = toolchain::host_cargo();
     command.args(["build", "--release", "--package", "fuzz", "--bins", "--target", TARGET, "--target-dir"]);
     command.arg(lane).env("RUSTFLAGS", RUSTFLAGS).env("CARGO_PROFILE_RELEASE_LTO", "off");
