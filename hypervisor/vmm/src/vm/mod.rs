@@ -73,6 +73,8 @@ pub struct Vm<V: Vcpu, M: GuestMemory> {
     deadline: Option<Instant>,
     /// The board was accessed since then.
     board_touched: bool,
+    /// An NMI is to be queued as soon as the guest has run at all.
+    nmi_is_next: bool,
     /// Whether the vCPU still has to tell when the guest can take an interrupt. Its doing so fulfils the wish.
     pub(crate) window: Wanted,
     /// Whether the vCPU has to tell when the guest writes CR8.
@@ -97,6 +99,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             history: History::default(),
             deadline: None,
             board_touched: false,
+            nmi_is_next: false,
             window: Wanted::No,
             task_priority_exits: Wanted::No,
         }

@@ -75,8 +75,11 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         if !self.board_touched {
             return;
         }
-        self.board_touched = false;
-        let deadline = self.board.next_deadline();
+        self.board_touched = self.nmi_is_next;
+        let deadline = match core::mem::take(&mut self.nmi_is_next) {
+            true => Some(host.now()),
+            false => self.board.next_deadline(),
+        };
         if deadline != self.deadline {
             self.deadline = deadline;
             host.set_guest_timer(deadline);
@@ -146,12 +149,15 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     }
 
     fn queue_nmi(&mut self) {
-        if self.vcpu.interrupt_state().accepts_nmi() {
+        let state = self.vcpu.interrupt_state();
+        if state.accepts_nmi() {
             self.board.fabric.local.nmi_pending = false;
-            self.vcpu.inject(Event::Nmi);
-        } else {
-            self.vcpu.want_nmi_window(Wanted::Yes);
+            return self.vcpu.inject(Event::Nmi);
         }
+        self.vcpu.want_nmi_window(Wanted::Yes);
+        // Just the delivery of another event, or one instruction, is in the way: no exit tells of its end, so that the
+        // host's timer has to, at once.
+        (self.nmi_is_next, self.board_touched) = (!state.nmi_masked, true);
     }
 
     /// An interrupt that only CR8 holds back is to be taken as soon as the guest lowers that.
