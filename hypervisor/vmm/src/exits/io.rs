@@ -1,6 +1,6 @@
 //! Port accesses: IN and OUT, and their string forms in bounded portions.
 
-use crate::exits::Stop;
+use crate::exits::{Stop, breakpoints};
 use crate::vm::{Host, Vm};
 use base::{Gpa, PAGE_BYTES, Port};
 use devices::Width;
@@ -11,6 +11,9 @@ use vcpu::{Access, CpuMode, Direction, Exception, Gpr, IoExit, Segment, SegmentN
 /// How many elements of a repeated string access are done before the guest is entered again: a host interrupt waits no
 /// longer than this.
 const PORTION: usize = 64;
+
+/// RFLAGS.TF: `#DB` follows each instruction.
+const TRAP_FLAG: u64 = 1 << 8;
 
 /// RFLAGS.DF: strings run downwards.
 const DIRECTION_FLAG: u64 = 1 << 10;
@@ -45,6 +48,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             }
         }
         self.vcpu.set_rip(io.next_rip);
+        self.port_breakpoints(io.port, width);
         Ok(())
     }
 
@@ -93,9 +97,10 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         if !string.repeated {
             self.string_element(&access, host)?;
             self.vcpu.set_rip(io.next_rip);
+            self.port_breakpoints(io.port, width);
             return Ok(());
         }
-        for _ in 0..PORTION {
+        for _ in 0..self.portion() {
             let count = self.address_register(Gpr::Rcx, access.address_bytes);
             if count == 0 {
                 self.vcpu.set_rip(io.next_rip);
@@ -105,11 +110,18 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             self.string_element(&access, host)?;
             self.set_address_register(Gpr::Rcx, access.address_bytes, count.wrapping_sub(1));
         }
-        // The rest exits again, unless nothing is left.
-        if self.address_register(Gpr::Rcx, access.address_bytes) == 0 {
-            self.vcpu.set_rip(io.next_rip);
-        }
+        // The rest exits again, unless nothing is left. Each element ends as an instruction does.
+        let left = self.address_register(Gpr::Rcx, access.address_bytes);
+        self.vcpu.set_rip(if left == 0 { io.next_rip } else { self.vcpu.rip() });
+        self.port_breakpoints(io.port, width);
         Ok(())
+    }
+
+    /// How many elements are done at once: one for a guest that steps itself or may watch the port, since it is
+    /// interrupted behind each.
+    fn portion(&self) -> usize {
+        let traced = self.vcpu.rflags() & TRAP_FLAG != 0 || self.vcpu.dr7() & breakpoints::ENABLED != 0;
+        if traced { 1 } else { PORTION }
     }
 
     /// Moves one element, then the index.
