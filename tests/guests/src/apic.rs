@@ -4,7 +4,10 @@
 
 use crate::cpu::{cpuid, rdmsr, wrmsr};
 
-const APIC_BASE: u32 = 0x1b;
+/// IA32_APIC_BASE.
+pub const APIC_BASE: u32 = 0x1b;
+/// The task priority.
+pub const TASK_PRIORITY: u32 = 0x808;
 /// APIC_BASE: enabled, in x2APIC mode.
 const APIC_BASE_X2APIC: u64 = 1 << 11 | 1 << 10;
 const SPURIOUS: u32 = 0x80f;

@@ -1,6 +1,7 @@
 //! Checks, their lines, and how a guest ends.
 
-use crate::{cpu, interrupts, println};
+use crate::interrupts::{self, Trap};
+use crate::{cpu, println};
 use core::fmt;
 
 /// The debug-exit port: writing N ends the VM with status 2N+1.
@@ -15,6 +16,9 @@ const FAILURES_MAX: u8 = 0x70;
 
 /// How long the end of the VM is awaited.
 const GRACE_PAUSES: u32 = 50_000_000;
+
+/// The address of a probed instruction, and what it raised.
+pub type Probe = (u64, Option<Trap>);
 
 /// Counts what failed.
 #[derive(Default)]
@@ -36,6 +40,34 @@ impl Checks {
     /// Checks that `seen` is `expected`.
     pub fn equal(&mut self, name: &str, seen: u64, expected: u64) {
         self.check(name, seen == expected, format_args!("saw {seen:#x}, expected {expected:#x}"));
+    }
+
+    /// Checks that `probe` raised `vector` with `error_code` at its instruction.
+    pub fn raised(&mut self, name: &str, probe: Probe, vector: u64, error_code: u64) {
+        let (at, trap) = probe;
+        let as_expected = trap.is_some_and(|t| (t.vector, t.error_code, t.rip) == (vector, error_code, at));
+        self.check(name, as_expected, format_args!("at {at:#x} saw {trap:x?}"));
+    }
+
+    /// Checks that `probe` raised `#GP(0)` at its instruction.
+    pub fn refused(&mut self, name: &str, probe: Probe) {
+        const GENERAL_PROTECTION: u64 = 13;
+        self.raised(name, probe, GENERAL_PROTECTION, 0);
+    }
+
+    /// Checks that `probe` raised nothing.
+    pub fn passed(&mut self, name: &str, (at, trap): Probe) {
+        self.check(name, trap.is_none(), format_args!("at {at:#x} saw {trap:x?}"));
+    }
+
+    /// Whether this runs on the bare emulator, which does `what` there instead of what processors do: then the check is
+    /// skipped.
+    pub fn deviates(&mut self, name: &str, what: &str) -> bool {
+        let deviates = cpu::is_bare_emulator();
+        if deviates {
+            self.skip(name, what);
+        }
+        deviates
     }
 
     /// Says that a check cannot be made here, and why.

@@ -2,6 +2,8 @@
 //!
 //! Unsafe because each is an instruction of assembly.
 
+use crate::checks::Probe;
+use crate::probe;
 use core::arch::asm;
 pub use core::arch::x86_64::__cpuid_count as cpuid;
 
@@ -65,6 +67,27 @@ pub unsafe fn wrmsr(register: u32, value: u64) {
 pub fn wait_for_interrupt() {
     // SAFETY: every vector has a handler.
     unsafe { asm!("sti", "hlt", "cli", options(nostack)) };
+}
+
+/// Lets the interrupts through that wait, and masks them again.
+pub fn take_interrupts() {
+    // SAFETY: every vector has a handler.
+    unsafe { asm!("sti", "nop", "nop", "cli", options(nostack)) };
+}
+
+/// WRMSR, which may fault.
+///
+/// # Safety
+/// As for [`wrmsr`], if the processor takes the value.
+pub unsafe fn try_wrmsr(register: u32, value: u64) -> Probe {
+    // SAFETY: by the contract above.
+    unsafe { probe!("wrmsr", in("ecx") register, in("eax") value as u32, in("edx") (value >> 32) as u32) }
+}
+
+/// RDMSR, which may fault.
+pub fn try_rdmsr(register: u32) -> Probe {
+    // SAFETY: a read, or a fault.
+    unsafe { probe!("rdmsr", in("ecx") register, out("eax") _, out("edx") _) }
 }
 
 /// Stops with interrupts masked.

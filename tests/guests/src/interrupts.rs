@@ -5,15 +5,15 @@
 //!                                                                 └─ fault: handler notes it, continues at RESUME
 //! ```
 //!
-//! `#DB` and `#BP` are noted and returned from; interrupts are counted and acknowledged; an exception with no RESUME
-//! is printed and ends the guest.
+//! `#DB`, `#BP` and NMI are noted and returned from; interrupts are counted and acknowledged, or left to the check to
+//! acknowledge and listed in their order; an exception with no RESUME is printed and ends the guest.
 //!
 //! Unsafe because descriptor tables and handlers are below the language.
 
 use crate::{checks, cpu, println};
 use core::arch::{asm, global_asm};
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 /// The vector that the legacy controllers' first line is given.
 pub const PIC_VECTOR: u8 = 0x20;
@@ -23,6 +23,7 @@ pub const APIC_VECTOR: u8 = 0x40;
 pub const SPURIOUS_VECTOR: u8 = 0xff;
 
 const DEBUG: u64 = 1;
+const NMI: u64 = 2;
 const BREAKPOINT: u64 = 3;
 const RFLAGS_TF: u64 = 1 << 8;
 /// RFLAGS.RF: an instruction breakpoint is not taken again.
@@ -125,6 +126,34 @@ pub static RESUME: AtomicU64 = AtomicU64::new(0);
 static COUNTS: [AtomicU32; 256] = [const { AtomicU32::new(0) }; 256];
 static LAST: [AtomicU64; 5] = [const { AtomicU64::new(0) }; 5];
 
+/// Whether the handler acknowledges interrupts.
+static ACKNOWLEDGES: AtomicBool = AtomicBool::new(true);
+/// The interrupts that it did not acknowledge, in their order; those past the end are only counted.
+static TAKEN: [AtomicU32; 8] = [const { AtomicU32::new(0) }; 8];
+static TAKEN_COUNT: AtomicUsize = AtomicUsize::new(0);
+
+/// Who acknowledges interrupts at their controllers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acknowledge {
+    /// The handler, at once.
+    ByHandler,
+    /// The check, after it has looked.
+    ByCheck,
+}
+
+/// Says who acknowledges from now on.
+pub fn acknowledge(by: Acknowledge) {
+    ACKNOWLEDGES.store(by == Acknowledge::ByHandler, Relaxed);
+}
+
+/// The vectors of the interrupts that came since this was last asked and that the handler left to the check, the first
+/// in the lowest byte.
+pub fn taken() -> u64 {
+    let count = TAKEN_COUNT.swap(0, Relaxed).min(TAKEN.len());
+    let vectors = TAKEN.iter().take(count).rev();
+    vectors.fold(0, |vectors, vector| vectors << 8 | u64::from(vector.load(Relaxed)))
+}
+
 /// How often `vector` came.
 pub fn count(vector: u8) -> u32 {
     COUNTS[usize::from(vector)].load(Relaxed)
@@ -140,6 +169,12 @@ pub fn last() -> Trap {
 extern "C" fn on_interrupt(frame: &mut Frame) {
     let vector = frame.vector as u8;
     COUNTS[usize::from(vector)].fetch_add(1, Relaxed);
+    if vector >= PIC_VECTOR && !ACKNOWLEDGES.load(Relaxed) && RESUME.load(Relaxed) == 0 {
+        if let Some(place) = TAKEN.get(TAKEN_COUNT.fetch_add(1, Relaxed)) {
+            place.store(vector.into(), Relaxed);
+        }
+        return;
+    }
     if vector == SPURIOUS_VECTOR {
         return;
     }
@@ -156,7 +191,7 @@ extern "C" fn on_interrupt(frame: &mut Frame) {
     let resume = RESUME.swap(0, Relaxed);
     match frame.vector {
         DEBUG => frame.rflags = frame.rflags & !RFLAGS_TF | RFLAGS_RF,
-        BREAKPOINT => {}
+        BREAKPOINT | NMI => {}
         _ if resume != 0 => frame.rip = resume,
         _ => unexpected(),
     }
@@ -185,7 +220,7 @@ fn unexpected() -> ! {
 /// To be used in an unsafe block: the instruction must be sound when it does not fault.
 #[macro_export]
 macro_rules! probe {
-    ($instruction:literal $(, $($operands:tt)*)?) => {{
+    ($instruction:expr $(, $($operands:tt)*)?) => {{
         let at: u64;
         core::arch::asm!(
             "lea {at}, [rip + 3f]",

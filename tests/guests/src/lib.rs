@@ -18,10 +18,12 @@
 
 pub mod apic;
 pub mod checks;
+pub mod control;
 pub mod cpu;
 pub mod entry;
 pub mod handed;
 pub mod interrupts;
+pub mod legacy;
 pub mod serial;
 
 pub use checks::Checks;

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod broken;
+mod differences;
 mod faults;
 mod kernels;
 mod linux;

@@ -1,9 +1,9 @@
 //! The tiny guests without a hypervisor, directly on the emulator: what they say of Cofferdam is worth as much as what
 //! they say of a machine that is known.
 //!
-//! Each must report the same checks there with the same outcome, but for the [`DIFFERENCES`].
+//! Each must report the same checks there with the same outcome, but for the [`differences::DIFFERENCES`].
 
-use crate::STEP;
+use crate::{STEP, differences};
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -18,21 +18,22 @@ pub const SCENARIOS: &[Scenario] = &[
     quick("tiny_guest_port_io_on_bare_qemu", |lab| passes(lab, "port-io")),
     quick("tiny_guest_msr_gp_on_bare_qemu", |lab| passes(lab, "msr-gp")),
     quick("tiny_guest_outside_memory_on_bare_qemu", |lab| passes(lab, "outside-memory")),
+    quick("tiny_guest_control_registers_on_bare_qemu", |lab| passes(lab, "control-registers")),
+    quick("tiny_guest_cpuid_on_bare_qemu", |lab| passes(lab, "cpuid")),
+    quick("tiny_guest_debug_registers_on_bare_qemu", |lab| passes(lab, "debug-registers")),
+    quick("tiny_guest_ioapic_on_bare_qemu", |lab| passes(lab, "ioapic")),
+    quick("tiny_guest_local_apic_on_bare_qemu", |lab| passes(lab, "local-apic")),
+    quick("tiny_guest_nmi_and_shadow_on_bare_qemu", |lab| passes(lab, "nmi-and-shadow")),
+    quick("tiny_guest_pat_mtrr_on_bare_qemu", |lab| passes(lab, "pat-mtrr")),
+    quick("tiny_guest_pic_on_bare_qemu", |lab| passes(lab, "pic")),
+    quick("tiny_guest_pit_on_bare_qemu", |lab| passes(lab, "pit")),
+    quick("tiny_guest_rtc_on_bare_qemu", |lab| passes(lab, "rtc")),
     quick("tiny_guest_triple_fault_on_bare_qemu", triple_fault),
 ];
 
 const fn quick(name: &'static str, run: fn(&Lab) -> Result<()>) -> Scenario {
     Scenario { name, speed: Speed::Quick, run }
 }
-
-/// Guest and check that pass under Cofferdam, as on a processor, and are skipped on the emulator: it lets accesses pass
-/// at which processors fault (tests/guests/README.md).
-const DIFFERENCES: [(&str, &str); 4] = [
-    ("msr-gp", "efer-leaving-long-mode"),
-    ("msr-gp", "efer-reserved-bit"),
-    ("msr-gp", "unknown-read"),
-    ("msr-gp", "unknown-write"),
-];
 
 /// The checks that a serial line tells of, each with its outcome.
 pub fn checks(log: &str) -> BTreeSet<(String, String)> {
@@ -50,7 +51,7 @@ pub fn compare(lab: &Lab, guest: &str, log: &str) -> Result<()> {
     let (our_names, its_names) = (names(&ours), names(&reference));
     ensure!(our_names == its_names, "checks here: {our_names:?}, on the bare emulator: {its_names:?}");
     let differing: Vec<_> = names(&(&ours - &reference)).into_iter().collect();
-    let listed: Vec<_> = DIFFERENCES.iter().filter(|(of, _)| *of == guest).map(|(_, check)| *check).collect();
+    let listed = differences::of(guest);
     ensure!(differing == listed, "these differ from the bare emulator: {differing:?}, listed are {listed:?}");
     Ok(())
 }

@@ -12,6 +12,16 @@ pub const SCENARIOS: &[Scenario] = &[
     quick("tiny_guest_port_io_on_amd_v", |lab| passes(lab, "port-io")),
     quick("tiny_guest_msr_gp_on_amd_v", |lab| passes(lab, "msr-gp")),
     quick("tiny_guest_outside_memory_on_amd_v", |lab| passes(lab, "outside-memory")),
+    quick("tiny_guest_control_registers_on_amd_v", |lab| passes(lab, "control-registers")),
+    quick("tiny_guest_cpuid_on_amd_v", |lab| passes(lab, "cpuid")),
+    quick("tiny_guest_debug_registers_on_amd_v", |lab| passes(lab, "debug-registers")),
+    quick("tiny_guest_ioapic_on_amd_v", |lab| passes(lab, "ioapic")),
+    quick("tiny_guest_local_apic_on_amd_v", |lab| passes(lab, "local-apic")),
+    quick("tiny_guest_nmi_and_shadow_on_amd_v", |lab| passes(lab, "nmi-and-shadow")),
+    quick("tiny_guest_pat_mtrr_on_amd_v", |lab| passes(lab, "pat-mtrr")),
+    quick("tiny_guest_pic_on_amd_v", |lab| passes(lab, "pic")),
+    quick("tiny_guest_pit_on_amd_v", |lab| passes(lab, "pit")),
+    quick("tiny_guest_rtc_on_amd_v", |lab| passes(lab, "rtc")),
     quick("tiny_guest_triple_fault_on_amd_v", triple_fault),
 ];
 
