@@ -3,7 +3,7 @@
 use crate::{BOOT, STEP};
 use anyhow::{Result, ensure};
 use xtask::emulator::{Emulator, Ending};
-use xtask::guest::Kernel;
+use xtask::guest::{Architecture, Kernel};
 use xtask::scenario::{Lab, Scenario, Speed};
 
 pub const SCENARIOS: &[Scenario] = &[
@@ -15,9 +15,13 @@ pub const SCENARIOS: &[Scenario] = &[
     quick("linux_6_1_boots_from_bzimage_to_a_shell_and_powers_off", |lab| {
         shell(lab, Kernel::V6_1, Form::BzImage)
     }),
+    quick("linux_6_1_of_32_bits_boots_to_a_shell_and_powers_off", shell_of_32_bits),
     quick("a_reset_restarts_the_vm_or_ends_it_as_configured", reset),
     quick("a_guest_panic_that_reboots_ends_only_its_vm", panic_ends_the_vm),
 ];
+
+/// Prints what Linux has to say against its machine.
+const COMPLAINTS: &str = "dmesg | grep -i -e 'firmware bug' -e 'unchecked MSR' -e 'Call Trace'";
 
 const fn quick(name: &'static str, run: fn(&Lab) -> Result<()>) -> Scenario {
     Scenario { name, speed: Speed::Quick, run }
@@ -76,12 +80,30 @@ fn shell(lab: &Lab, kernel: Kernel, form: Form) -> Result<()> {
     ensure!(clocks.contains("kvm-clock"), "the clock sources are {clocks:?}");
     let memory = command(&mut emulator, "grep MemTotal /proc/meminfo")?;
     ensure!(memory.contains("kB"), "/proc/meminfo has {memory:?}");
-    let complaints =
-        command(&mut emulator, "dmesg | grep -i -e 'firmware bug' -e 'unchecked MSR' -e 'Call Trace'")?;
+    let complaints = command(&mut emulator, COMPLAINTS)?;
     ensure!(complaints.trim().is_empty(), "Linux complains: {complaints}");
     let slept = command(&mut emulator, "sleep 1 && echo awake")?;
     ensure!(slept.trim() == "awake", "sleep says {slept:?}");
 
+    emulator.send("poweroff -f\n")?;
+    emulator.expect("vm demo: ended: powered off by the guest (ACPI S5)", STEP)?;
+    let ending = emulator.wait_exit(STEP)?;
+    ensure!(ending == Ending::PoweredOff, "the host ended by {ending:?}");
+    Ok(())
+}
+
+fn shell_of_32_bits(lab: &Lab) -> Result<()> {
+    let mut contents = lab.contents(&config("cmdline = \"console=ttyS0\""))?;
+    contents.add("kernel", lab.bzimage(Kernel::V6_1I386)?);
+    contents.add("initramfs.cpio", lab.initramfs_of(Architecture::I386)?);
+    let mut emulator = lab.start(lab.machine(&lab.image(&contents)?))?;
+    emulator.expect("demo:~# ", BOOT)?;
+    let machine = command(&mut emulator, "uname -m")?;
+    ensure!(machine.trim() == "i686", "uname -m says {machine:?}");
+    let sum = command(&mut emulator, "echo $((6 * 7))")?;
+    ensure!(sum.trim() == "42", "the shell computes {sum:?}");
+    let complaints = command(&mut emulator, COMPLAINTS)?;
+    ensure!(complaints.trim().is_empty(), "Linux complains: {complaints}");
     emulator.send("poweroff -f\n")?;
     emulator.expect("vm demo: ended: powered off by the guest (ACPI S5)", STEP)?;
     let ending = emulator.wait_exit(STEP)?;

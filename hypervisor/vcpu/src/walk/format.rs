@@ -129,8 +129,9 @@ impl Format {
         let above_address = bits(paging.physical_bits, PHYSICAL_ADDRESS_BITS);
         let no_execute = if paging.efer & efer::NXE != 0 { 0 } else { NO_EXECUTE };
         match self {
-            // The pointers also lack rights, large pages and NX (SDM table 4-8).
-            Self::Pae if level == 3 => above_address | bits(52, 64) | bits(5, 9) | WRITABLE | USER,
+            // The pointers also lack rights, large pages and NX (SDM table 4-8). Bit 5 is reserved too, but QEMU's
+            // processor marks them accessed as it does other entries.
+            Self::Pae if level == 3 => above_address | bits(52, 64) | bits(6, 9) | WRITABLE | USER,
             Self::Pae => above_address | bits(52, 63) | no_execute | self.large_reserved(level, is_large),
             _ => above_address | no_execute | self.large_reserved(level, is_large),
         }

@@ -184,6 +184,8 @@ fn pae_has_four_pointers_without_rights() {
     let memory = memory(&[(0x1038, 0x2001), (0x2000, 0x3000 | RW_USER), (0x3000, 0x9000 | RW_USER)]);
     assert_eq!(translate(&memory, &pae, 0xc000_0123, Access::Write), gpa(0x9123));
     assert_eq!(entry(&memory, 0x1038), 0x2001, "pointers are not marked");
+    memory.write(Gpa::from_low_bits(0x1038), &(0x2000 | PRESENT | ACCESSED).to_le_bytes()).unwrap();
+    assert_eq!(translate(&memory, &pae, 0xc000_0123, Access::Read), gpa(0x9123), "but may be");
     memory.write(Gpa::from_low_bits(0x1038), &(0x2000 | RW_USER).to_le_bytes()).unwrap();
     let code = error_code::PRESENT | error_code::RESERVED | error_code::USER;
     assert_eq!(translate(&memory, &pae, 0xc000_0123, Access::Read), fault(code, 0xc000_0123));
