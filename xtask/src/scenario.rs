@@ -37,7 +37,7 @@ use anyhow::{Context, Result};
 
 use crate::build::{self, Hypervisor};
 use crate::emulator::{Emulator, Machine};
-use crate::guest::{self, Kernel};
+use crate::guest::{self, Architecture, Kernel};
 use crate::image::{self, Contents, Table};
 use crate::paths;
 use crate::setup::{self, Need};
@@ -142,6 +142,22 @@ impl Lab {
         guest::initramfs()
     }
 
+    /// The same, of an architecture's programs.
+    ///
+    /// # Errors
+    /// When busybox cannot be fetched.
+    pub fn initramfs_of(&self, architecture: Architecture) -> Result<Vec<u8>> {
+        guest::initramfs_of(architecture)
+    }
+
+    /// The memory tester.
+    ///
+    /// # Errors
+    /// When it cannot be fetched.
+    pub fn memtest(&self) -> Result<Vec<u8>> {
+        guest::memtest()
+    }
+
     /// One of the tiny guests, an ELF file.
     ///
     /// # Errors
@@ -191,7 +207,7 @@ pub fn prepare() -> Result<()> {
     build::hypervisor()?;
     build::faulty_hypervisor()?;
     build::guests()?;
-    for kernel in Kernel::ALL {
+    for kernel in Kernel::UNPACKED {
         guest::vmlinux(kernel)?;
     }
     Ok(())

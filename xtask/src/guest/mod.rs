@@ -9,25 +9,67 @@ use anyhow::Result;
 
 use crate::setup::{self, Need};
 
-/// A series of Linux, as Debian packages it for clouds.
+/// An architecture that Debian builds for, and that the processor runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Architecture {
+    /// 64 bits.
+    Amd64,
+    /// 32 bits.
+    I386,
+}
+
+impl Architecture {
+    /// Debian's name for it.
+    #[must_use]
+    pub fn debian_name(self) -> &'static str {
+        match self {
+            Self::Amd64 => "amd64",
+            Self::I386 => "i386",
+        }
+    }
+}
+
+/// A build of Linux that Debian packages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kernel {
-    /// Debian 12's own; its bzImage is compressed by LZ4.
+    /// Debian 12's own for clouds; its bzImage is compressed by LZ4.
     V6_1,
-    /// Debian 12's backport; its bzImage is compressed by zstd.
+    /// Debian 12's backport for clouds; its bzImage is compressed by zstd.
     V6_12,
+    /// Debian 12's own of 32 bits, with PAE.
+    V6_1I386,
 }
 
 impl Kernel {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::V6_1, Self::V6_12];
+    pub const ALL: [Self; 3] = [Self::V6_1, Self::V6_12, Self::V6_1I386];
+    /// Those that scenarios start as ELF files, too.
+    pub const UNPACKED: [Self; 2] = [Self::V6_1, Self::V6_12];
 
-    /// Its name: `6.1` or `6.12`.
+    /// The series: `6.1` or `6.12`.
     #[must_use]
     pub fn series(self) -> &'static str {
         match self {
-            Self::V6_1 => "6.1",
+            Self::V6_1 | Self::V6_1I386 => "6.1",
             Self::V6_12 => "6.12",
+        }
+    }
+
+    /// What it is built for.
+    #[must_use]
+    pub fn architecture(self) -> Architecture {
+        match self {
+            Self::V6_1 | Self::V6_12 => Architecture::Amd64,
+            Self::V6_1I386 => Architecture::I386,
+        }
+    }
+
+    /// Its own name: `6.1`, `6.12` or `6.1-i386`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::V6_1I386 => "6.1-i386",
+            other => other.series(),
         }
     }
 }
@@ -46,9 +88,26 @@ pub fn debian_kernel(kernel: Kernel) -> Result<PathBuf> {
 /// # Errors
 /// When busybox cannot be fetched.
 pub fn initramfs() -> Result<Vec<u8>> {
-    setup::ensure(&[Need::Busybox])?;
-    let busybox = crate::paths::read(&setup::busybox_path()?)?;
+    initramfs_of(Architecture::Amd64)
+}
+
+/// As [`initramfs()`], of an architecture's programs.
+///
+/// # Errors
+/// When busybox cannot be fetched.
+pub fn initramfs_of(architecture: Architecture) -> Result<Vec<u8>> {
+    setup::ensure(&[Need::Busybox(architecture)])?;
+    let busybox = crate::paths::read(&setup::busybox_path(architecture)?)?;
     Ok(initramfs::build(&busybox)?)
+}
+
+/// memtest86+, a memory tester that starts by Linux's boot protocol.
+///
+/// # Errors
+/// When it cannot be fetched.
+pub fn memtest() -> Result<Vec<u8>> {
+    setup::ensure(&[Need::Memtest])?;
+    crate::paths::read(&setup::memtest_path()?)
 }
 
 /// The ELF inside a Debian kernel's bzImage. Kept in the build folder: unpacking takes seconds.
@@ -57,11 +116,11 @@ pub fn initramfs() -> Result<Vec<u8>> {
 /// When the kernel cannot be fetched or unpacked.
 pub fn vmlinux(kernel: Kernel) -> Result<Vec<u8>> {
     let bzimage = debian_kernel(kernel)?;
-    let kept = crate::paths::lane("guests").join(format!("vmlinux-{}", kernel.series()));
+    let kept = crate::paths::lane("guests").join(format!("vmlinux-{}", kernel.name()));
     if is_newer(&kept, &bzimage) {
         return crate::paths::read(&kept);
     }
-    let _step = crate::progress::Step::start(format!("unpacking Linux {}", kernel.series()));
+    let _step = crate::progress::Step::start(format!("unpacking Linux {}", kernel.name()));
     let vmlinux = bzimage::unpack(&crate::paths::read(&bzimage)?)?;
     crate::paths::write(&kept, &vmlinux)?;
     Ok(vmlinux)

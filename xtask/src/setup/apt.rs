@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::distribution::Distribution;
+use crate::guest::Architecture;
 use crate::{paths, process};
 
 /// The keys of Debian's archive: package `debian-archive-keyring`, part of every installation.
@@ -19,26 +20,47 @@ pub struct Apt {
     dir: PathBuf,
     /// Code name of the Debian release.
     release: &'static str,
+    /// What the packages are built for.
+    architecture: Architecture,
 }
 
 /// apt, prepared when it is first needed.
 pub struct Registry {
     dir: PathBuf,
+    architecture: Architecture,
     apt: OnceCell<Apt>,
 }
 
-impl Registry {
-    /// A registry whose configuration, lists and downloads go to `dir`.
-    pub fn new(dir: PathBuf) -> Self {
-        Self { dir, apt: OnceCell::new() }
+/// A registry for each architecture: only who needs another one's packages fetches its lists.
+pub struct Registries {
+    amd64: Registry,
+    i386: Registry,
+}
+
+impl Registries {
+    /// Registries whose files go to folders in `cache`.
+    pub fn new(cache: &Path) -> Self {
+        let registry =
+            |dir: &str, architecture| Registry { dir: cache.join(dir), architecture, apt: OnceCell::new() };
+        Self { amd64: registry("apt", Architecture::Amd64), i386: registry("apt-i386", Architecture::I386) }
     }
 
+    /// The one of an architecture.
+    pub fn of(&self, architecture: Architecture) -> &Registry {
+        match architecture {
+            Architecture::Amd64 => &self.amd64,
+            Architecture::I386 => &self.i386,
+        }
+    }
+}
+
+impl Registry {
     /// apt with fresh lists. `remedy` is what to do where this cannot work.
     pub fn apt(&self, remedy: &str) -> Result<&Apt> {
         if let Some(apt) = self.apt.get() {
             return Ok(apt);
         }
-        let apt = Apt::prepare(self.dir.clone(), remedy)?;
+        let apt = Apt::prepare(self.dir.clone(), self.architecture, remedy)?;
         Ok(self.apt.get_or_init(|| apt))
     }
 }
@@ -58,9 +80,9 @@ pub struct Package {
 
 impl Apt {
     /// Writes the configuration and fetches the lists.
-    fn prepare(dir: PathBuf, remedy: &str) -> Result<Self> {
+    fn prepare(dir: PathBuf, architecture: Architecture, remedy: &str) -> Result<Self> {
         let release = Distribution::of_this_computer().release(remedy)?;
-        let apt = Self { dir, release };
+        let apt = Self { dir, release, architecture };
         apt.write_configuration()?;
         let update = apt.command("apt-get", &["update"]);
         if let Err(error) = process::quiet("fetching the lists of packages", &mut { update }) {
@@ -77,7 +99,7 @@ impl Apt {
         let own = std::fs::read_to_string("/etc/apt/sources.list").unwrap_or_default();
         let backports = backports_source(self.release)?;
         paths::write(&self.dir.join("sources.list"), format!("{own}\n{backports}\n").as_bytes())?;
-        paths::write(&self.configuration(), configuration(&self.dir).as_bytes())
+        paths::write(&self.configuration(), configuration(&self.dir, self.architecture).as_bytes())
     }
 
     fn configuration(&self) -> PathBuf {
@@ -153,12 +175,14 @@ impl Package {
 }
 
 /// The private configuration (apt.conf(5)).
-fn configuration(dir: &Path) -> String {
-    let dir = dir.display();
+fn configuration(dir: &Path, architecture: Architecture) -> String {
+    let (dir, architecture) = (dir.display(), architecture.debian_name());
     format!(
         "Dir::Etc::sourcelist \"{dir}/sources.list\";\n\
          Dir::State::lists \"{dir}/lists\";\n\
          Dir::Cache \"{dir}/cache\";\n\
+         APT::Architecture \"{architecture}\";\n\
+         APT::Architectures {{ \"{architecture}\"; }};\n\
          APT::Keep-Downloaded-Packages \"false\";\n\
          // Our folders are not for the unprivileged user that apt would fetch as.\n\
          APT::Sandbox::User \"root\";\n"

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use super::apt::{Apt, Package, Registry};
 use super::deb;
-use crate::guest::Kernel;
+use crate::guest::{Architecture, Kernel};
 use crate::paths;
 
 /// The file beside an unpacked one that says where it is from.
@@ -26,13 +26,22 @@ pub fn kernel(registry: &Registry, kernel: Kernel, to: &Path) -> Result<()> {
     let series = kernel.series();
     let remedy = format!("Put a Linux {series} bzImage at {}", to.display());
     let apt = registry.apt(&remedy)?;
-    let package = kernel_package(apt, series)?;
+    let package = kernel_package(apt, kernel)?;
     let deb = apt.download(&package)?;
     let image = deb::file(&deb[..], |path| path.starts_with("boot/vmlinuz-"))?;
     let origin = format!("{} {} sha256 {}\n", package.name, package.version, package.sha256);
     paths::write(&to.with_file_name(ORIGIN), origin.as_bytes())?;
     // Last: its presence means that all is there.
     paths::write(to, &image)
+}
+
+/// Fetches the memory tester to `to`.
+pub fn memtest(registry: &Registry, to: &Path) -> Result<()> {
+    let remedy = format!("Put memtest86+x64.bin at {}", to.display());
+    let apt = registry.apt(&remedy)?;
+    let package = apt.versions("memtest86+")?.into_iter().next().context("no package memtest86+")?;
+    let deb = apt.download(&package)?;
+    paths::write(to, &deb::file(&deb[..], |path| path.ends_with("memtest86+x64.bin"))?)
 }
 
 /// Where the kernel at `path` is from.
@@ -43,14 +52,18 @@ pub fn origin(path: &Path) -> Result<String> {
     Ok(text.trim().to_string())
 }
 
-/// The newest cloud kernel of a series: the one that Debian's meta package of that series depends on.
-fn kernel_package(apt: &Apt, series: &str) -> Result<Package> {
-    let prefix = format!("{series}.");
+/// The newest kernel of a series: the one that Debian's meta package of that series depends on.
+fn kernel_package(apt: &Apt, kernel: Kernel) -> Result<Package> {
+    let prefix = format!("{}.", kernel.series());
+    let meta = match kernel.architecture() {
+        Architecture::Amd64 => "linux-image-cloud-amd64",
+        Architecture::I386 => "linux-image-686-pae",
+    };
     let meta = apt
-        .versions("linux-image-cloud-amd64")?
+        .versions(meta)?
         .into_iter()
         .find(|package| package.version.starts_with(&prefix))
-        .with_context(|| format!("no cloud kernel {series} in the lists of packages"))?;
+        .with_context(|| format!("no {meta} {} in the lists of packages", kernel.series()))?;
     let name = meta.depends.split_whitespace().next().unwrap_or_default();
     apt.versions(name)?.into_iter().next().with_context(|| format!("no package {name}"))
 }

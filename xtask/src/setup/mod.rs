@@ -6,9 +6,12 @@
 //! The cache, below [`paths::cache`]; its first folder is the version of this layout:
 //! ```text
 //! v1/busybox               a static busybox for the demo's initial RAM disk
+//! v1/busybox-i386          the same, of 32 bits
+//! v1/memtest86+            a memory tester
 //! v1/linux-6.12/vmlinuz    kernels of guests, as Debian built them
 //! v1/linux-6.12/origin     the package, its version and checksum
 //! v1/apt/                  apt's private configuration, lists and downloads
+//! v1/apt-i386/             the same for packages of 32 bits
 //! ```
 
 mod apt;
@@ -20,10 +23,10 @@ mod install;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use apt::Registry;
+use apt::Registries;
 
 use crate::emulator::Firmware;
-use crate::guest::Kernel;
+use crate::guest::{Architecture, Kernel};
 use crate::paths;
 use crate::toolchain::Toolchain;
 
@@ -42,20 +45,25 @@ pub enum Need {
     /// QEMU and firmware.
     Emulator,
     /// busybox, for the initial RAM disk.
-    Busybox,
+    Busybox(Architecture),
     /// A guest's kernel.
     Kernel(Kernel),
+    /// The memory tester.
+    Memtest,
 }
 
 impl Need {
     /// What building, running and testing need.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::Toolchain,
         Self::CxxCompiler,
         Self::Emulator,
-        Self::Busybox,
+        Self::Busybox(Architecture::Amd64),
+        Self::Busybox(Architecture::I386),
         Self::Kernel(Kernel::V6_1),
         Self::Kernel(Kernel::V6_12),
+        Self::Kernel(Kernel::V6_1I386),
+        Self::Memtest,
     ];
 
     /// Whether it is there.
@@ -65,20 +73,27 @@ impl Need {
             Self::BareLinter => Toolchain::choose()?.has_linter(),
             Self::CxxCompiler => std::env::var_os("CXX").is_some() || paths::program("c++").is_some(),
             Self::Emulator => install::qemu_is_new_enough() && Firmware::find().is_ok(),
-            Self::Busybox => busybox_path()?.is_file(),
+            Self::Busybox(architecture) => busybox_path(architecture)?.is_file(),
             Self::Kernel(kernel) => kernel_path(kernel)?.is_file(),
+            Self::Memtest => memtest_path()?.is_file(),
         })
     }
 
     /// Gets it.
-    fn meet(self, registry: &Registry) -> Result<()> {
+    fn meet(self, registries: &Registries) -> Result<()> {
+        let registry = registries.of(Architecture::Amd64);
         match self {
             Self::Toolchain => install::toolchain(registry),
             Self::BareLinter => install::linter(registry),
             Self::CxxCompiler => install::cxx_compiler(registry),
             Self::Emulator => install::emulator(registry),
-            Self::Busybox => fetch::busybox(registry, &busybox_path()?),
-            Self::Kernel(kernel) => fetch::kernel(registry, kernel, &kernel_path(kernel)?),
+            Self::Busybox(architecture) => {
+                fetch::busybox(registries.of(architecture), &busybox_path(architecture)?)
+            }
+            Self::Kernel(kernel) => {
+                fetch::kernel(registries.of(kernel.architecture()), kernel, &kernel_path(kernel)?)
+            }
+            Self::Memtest => fetch::memtest(registry, &memtest_path()?),
         }
     }
 }
@@ -88,10 +103,10 @@ impl Need {
 /// # Errors
 /// When something is missing and cannot be had by itself: the message has the commands to type.
 pub fn ensure(needs: &[Need]) -> Result<()> {
-    let registry = Registry::new(layout()?.join("apt"));
+    let registries = Registries::new(&layout()?);
     for need in needs {
         if !need.is_met()? {
-            need.meet(&registry)?;
+            need.meet(&registries)?;
         }
     }
     Ok(())
@@ -122,8 +137,19 @@ fn layout() -> Result<PathBuf> {
 ///
 /// # Errors
 /// When there is no cache folder.
-pub fn busybox_path() -> Result<PathBuf> {
-    Ok(layout()?.join("busybox"))
+pub fn busybox_path(architecture: Architecture) -> Result<PathBuf> {
+    Ok(layout()?.join(match architecture {
+        Architecture::Amd64 => "busybox",
+        Architecture::I386 => "busybox-i386",
+    }))
+}
+
+/// Where the memory tester is, or will be.
+///
+/// # Errors
+/// When there is no cache folder.
+pub fn memtest_path() -> Result<PathBuf> {
+    Ok(layout()?.join("memtest86+"))
 }
 
 /// Where a guest's kernel is, or will be.
@@ -131,5 +157,5 @@ pub fn busybox_path() -> Result<PathBuf> {
 /// # Errors
 /// When there is no cache folder.
 pub fn kernel_path(kernel: Kernel) -> Result<PathBuf> {
-    Ok(layout()?.join(format!("linux-{}", kernel.series())).join("vmlinuz"))
+    Ok(layout()?.join(format!("linux-{}", kernel.name())).join("vmlinuz"))
 }
