@@ -2,6 +2,7 @@
 
 use crate::BOOT;
 use anyhow::{Result, ensure};
+use std::time::Duration;
 use xtask::emulator::Ending;
 use xtask::scenario::{Lab, Scenario, Speed};
 
@@ -11,6 +12,12 @@ pub const SCENARIOS: &[Scenario] = &[
     }),
     quick("pvh_guest_gets_its_memory_map_and_modules", |lab| told(lab, "pvh", &[])),
     quick("broken_modules_for_linux", modules_for_linux),
+    quick("memtest_starts_by_linuxs_protocol", |lab| memtest(lab, &MEMTEST_BEGINS)),
+    Scenario {
+        name: "memtest_finishes_its_first_pass_without_errors",
+        speed: Speed::Long,
+        run: |lab| memtest(lab, &MEMTEST_PASSES),
+    },
 ];
 
 const fn quick(name: &'static str, run: fn(&Lab) -> Result<()>) -> Scenario {
@@ -61,6 +68,26 @@ fn told(lab: &Lab, guest: &str, more: &[&str]) -> Result<()> {
         log.contains(&format!("vm {guest}: ended: debug exit by the guest, status 1\r")),
         "another ending"
     );
+    Ok(())
+}
+
+/// What memtest86+ shows on its serial console, and how long it may take to.
+const MEMTEST_BEGINS: [(&str, Duration); 2] = [("Memtest86+", BOOT), ("Address test", BOOT)];
+const MEMTEST_PASSES: [(&str, Duration); 2] =
+    [("Memtest86+", BOOT), ("Pass:  1        Errors: 0", FIRST_PASS)];
+/// One pass over a small memory on an emulated processor; two tests wait 80 seconds each.
+const FIRST_PASS: Duration = Duration::from_secs(1800);
+
+fn memtest(lab: &Lab, shows: &[(&str, Duration)]) -> Result<()> {
+    let config = "[host]\nwhen_idle = \"poweroff\"\nattach = \"memtest\"\n\n[[vm]]\nname = \"memtest\"\n\
+                  memory = \"16M\"\nkernel = \"memtest\"\ncmdline = \"console=ttyS0,115200\"\n";
+    let mut contents = lab.contents(config)?;
+    contents.add("memtest", lab.memtest()?);
+    let mut emulator = lab.start(lab.machine(&lab.image(&contents)?))?;
+    for (text, limit) in shows {
+        emulator.expect(text, *limit)?;
+    }
+    ensure!(!emulator.serial_log().contains("Fail"), "memtest86+ found errors");
     Ok(())
 }
 

@@ -73,9 +73,10 @@ struct Apic(Mode);
 impl Apic {
     fn read(self, register: u32) -> u64 {
         match self.0 {
-            // SAFETY: a register of the page, which is mapped.
             Mode::XApic => {
-                unsafe { ((PAGE + u64::from(register) * 16) as *const u32).read_volatile() }.into()
+                // SAFETY: a register of the page, which is mapped.
+                let value = unsafe { ((PAGE + u64::from(register) * 16) as *const u32).read_volatile() };
+                value.into()
             }
             Mode::X2Apic => cpu::rdmsr(0x800 + register),
         }
