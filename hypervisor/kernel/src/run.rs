@@ -143,16 +143,26 @@ impl Host {
         let slice = if self.line.needs_polling() { slice.min(sched::SLICE) } else { slice };
         let slice_end = now.after(slice);
         let served = present.vm.serve(&mut Serving { alarm: &self.alarm, slice_end });
-        let ran = self.clock.now().since(now);
-        self.queue.charge(vm, ran);
-        if let Some(guest) = self.desk.guests.get_mut(vm) {
-            guest.served = Nanoseconds(guest.served.0.saturating_add(ran.0));
-        }
+        self.charge(vm, now);
         match served {
             Served::HostInterrupt => {}
             Served::Halted { wake } => self.queue.sleep(vm, wake.unwrap_or(Instant::FAR_FUTURE)),
-            Served::LoadRequested => self.load(vm),
+            Served::LoadRequested => {
+                let now = self.clock.now();
+                self.load(vm);
+                // A guest that resets itself for ever takes no more than its share.
+                self.charge(vm, now);
+            }
             Served::Ended(_) => self.end(vm),
+        }
+    }
+
+    /// Accounts the time since `began` to a VM.
+    fn charge(&mut self, vm: VmId, began: Instant) {
+        let took = self.clock.now().since(began);
+        self.queue.charge(vm, took);
+        if let Some(guest) = self.desk.guests.get_mut(vm) {
+            guest.served = Nanoseconds(guest.served.0.saturating_add(took.0));
         }
     }
 
