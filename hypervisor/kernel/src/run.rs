@@ -43,6 +43,8 @@ pub struct Host {
     pub strays: Strays,
     /// How long a step of scrubbing is expected to take: as long as the last.
     pub scrub_took: Nanoseconds,
+    /// The end of sleep before which no further step is begun.
+    pub no_scrub_before: Instant,
 }
 
 /// The CPU's one timer, shared by the slice of the VM that is served and that VM's own deadline.
@@ -222,9 +224,14 @@ impl Host {
     /// Scrubs a little, unless that could last beyond `wake`: a VM's timer is worth more. `false` when nothing was done.
     fn scrub_before(&mut self, wake: Instant) -> bool {
         let begin = self.clock.now();
+        if wake == self.no_scrub_before {
+            return false;
+        }
         if wake.since(begin) < self.scrub_took {
-            // One step that was held up must not keep all others from happening.
+            // One step that was held up must not keep all others from happening; but what wakes the CPU early must not
+            // make it begin a step that lasts too long.
             self.scrub_took = Nanoseconds(self.scrub_took.0 / 2);
+            self.no_scrub_before = wake;
             return false;
         }
         let scrubbed = self.memory.lock().scrub_step();

@@ -39,7 +39,14 @@ impl InterruptState {
 pub trait Vcpu {
     /// Runs guest code until something stops it. Host interrupts are masked before and after; while the guest runs
     /// they end it with [`Exit::HostInterrupt`] and stay pending.
-    fn enter(&mut self) -> Exit;
+    ///
+    /// The exit is told if it is a frequent one; else it is asked for by [`Vcpu::rare_exit`]. So the path of the frequent
+    /// ones has no call of a function that could have told any exit, and the compiler keeps them in registers.
+    fn enter(&mut self) -> Option<Exit>;
+
+    /// The exit that [`Vcpu::enter`] did not tell, to be asked for once; `None` when it was the implementation's own
+    /// business, and the guest shall go on.
+    fn rare_exit(&mut self) -> Option<Exit>;
 
     /// The general-purpose registers, RAX and RSP included.
     fn gprs(&self) -> &Gprs;

@@ -142,6 +142,17 @@ impl Exit {
     /// The number of kinds, for counters indexed by [`Exit::kind`].
     pub const KINDS: usize = 19;
 
+    /// The kind of [`Exit::Cpuid`].
+    pub const KIND_CPUID: usize = Self::Cpuid.kind();
+    /// The kind of [`Exit::ReadMsr`].
+    pub const KIND_RDMSR: usize = Self::ReadMsr.kind();
+    /// The kind of [`Exit::WriteMsr`].
+    pub const KIND_WRMSR: usize = Self::WriteMsr.kind();
+    /// The kind of [`Exit::Io`].
+    pub const KIND_IO: usize = 10;
+    /// The kind of [`Exit::NestedFault`].
+    pub const KIND_NESTED_FAULT: usize = 11;
+
     /// A dense number of the kind, below [`Exit::KINDS`].
     #[inline]
     pub const fn kind(&self) -> usize {
@@ -156,8 +167,8 @@ impl Exit {
             Self::ReadMsr => 7,
             Self::WriteMsr => 8,
             Self::Hypercall => 9,
-            Self::Io(_) => 10,
-            Self::NestedFault(_) => 11,
+            Self::Io(_) => Self::KIND_IO,
+            Self::NestedFault(_) => Self::KIND_NESTED_FAULT,
             Self::WriteControlRegister(_) => 12,
             Self::Exception(_) => 13,
             Self::Privileged(_) => 14,

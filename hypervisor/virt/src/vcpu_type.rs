@@ -81,7 +81,8 @@ impl vcpu::Vcpu for Vcpu {
         fn tsc_offset(&self) -> u64;
         fn save(&self) -> VcpuState;
         @mut
-        fn enter(&mut self) -> Exit;
+        fn enter(&mut self) -> Option<Exit>;
+        fn rare_exit(&mut self) -> Option<Exit>;
         fn gprs_mut(&mut self) -> &mut Gprs;
         fn set_rip(&mut self, rip: u64);
         fn set_rflags(&mut self, value: u64);

@@ -65,7 +65,7 @@ impl FakeVcpu {
 
 impl Vcpu for FakeVcpu {
     /// At the end of the script the host is wanted, so that `serve` returns.
-    fn enter(&mut self) -> Exit {
+    fn enter(&mut self) -> Option<Exit> {
         self.delivered.extend(self.queued.take());
         let exit = match self.script.pop_front() {
             Some(step) => step(self),
@@ -74,7 +74,12 @@ impl Vcpu for FakeVcpu {
         if exit == Exit::InterruptWindow {
             self.window_wanted = Wanted::No;
         }
-        exit
+        Some(exit)
+    }
+
+    /// All exits are frequent here.
+    fn rare_exit(&mut self) -> Option<Exit> {
+        None
     }
 
     fn gprs(&self) -> &Gprs {
@@ -313,6 +318,7 @@ pub fn settings() -> Settings {
         ram: RamLayout::new(RAM_BYTES).unwrap(),
         on_reset: OnReset::Restart,
         debug_exit: DebugExitPort::Present,
+        exit_profile: crate::vm::ExitProfile::NotKept,
         tsc: TSC,
         tsc_stability: TscStability::Invariant,
         wall_clock_at_zero: Nanoseconds::from_secs(1_000_000_000),

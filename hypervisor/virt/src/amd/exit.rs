@@ -52,37 +52,34 @@ pub mod code {
     pub const INVALID_32: u64 = 0xffff_ffff;
 }
 
-/// Whether `exit_code` says that VMRUN refused the guest.
-#[inline]
-pub const fn is_refusal(exit_code: u64) -> bool {
-    matches!(exit_code, code::INVALID | code::INVALID_32)
-}
-
-/// Whether the exit with `exit_code` says that VMRUN refused the guest, or is one that the hypervisor provokes to learn
-/// when the guest can take an event.
+/// Whether `exit_code` says that VMRUN refused the guest. All other codes are far below.
 #[inline(always)]
-pub const fn is_own(exit_code: u64) -> bool {
-    matches!(exit_code, code::INVALID | code::INVALID_32 | code::VINTR | code::IRET | code::EXCEPTION_DB)
+pub const fn is_refusal(exit_code: u64) -> bool {
+    exit_code >= code::INVALID_32
 }
 
-/// What the exit recorded in `control` means. Those that [`is_own`] tells are the caller's: it has the state that they
-/// need.
+/// What the exit recorded in `control` means, if it is a frequent one.
 ///
-/// Not inlined: then only what an exit has is written and read, instead of all fields of all exits in registers.
-#[inline(never)]
-pub fn decode(control: &ControlArea) -> Exit {
-    match control.exit_code {
-        // The frequent ones first.
-        code::MSR => match control.exit_info1 & 1 {
-            0 => Exit::ReadMsr,
-            _ => Exit::WriteMsr,
-        },
+/// Inlined where exits are handled: there the code leads to its handler by one jump.
+#[inline(always)]
+pub fn decode_frequent(control: &ControlArea) -> Option<Exit> {
+    Some(match control.exit_code {
+        code::MSR if control.exit_info1 & 1 == 0 => Exit::ReadMsr,
+        code::MSR => Exit::WriteMsr,
         code::NPF => Exit::NestedFault(nested_fault(control.exit_info1, control.exit_info2)),
         code::IOIO => Exit::Io(io(control.exit_info1, control.exit_info2)),
         code::HLT => Exit::Hlt,
         code::INTR => Exit::HostInterrupt,
         code::CPUID => Exit::Cpuid,
         code::VMMCALL => Exit::Hypercall,
+        _ => return None,
+    })
+}
+
+/// What the exit recorded in `control` means that [`decode_frequent`] does not know. VINTR, IRET and the `#DB` of a step
+/// are the caller's: it has the state that they need.
+pub fn decode_rare(control: &ControlArea) -> Exit {
+    match control.exit_code {
         code::PAUSE => Exit::Pause,
         code::NMI => Exit::HostNmi,
         code::CR0_SEL_WRITE | code::CR0_WRITE => Exit::WriteControlRegister(ControlRegister::Cr0),
