@@ -187,6 +187,8 @@ impl Present {
             },
         )
         .map_err(|error| format!("{error}"))?;
+        #[cfg(feature = "seeded-faults")]
+        let map = crate::faults::withhold_if_chosen(map).map_err(|error| format!("{error}"))?;
         let nested_root = map.nested_root();
         let access = GuestAccess::new(map).map_err(|error| format!("{error}"))?;
         let vcpu = ground

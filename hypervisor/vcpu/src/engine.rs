@@ -1,6 +1,6 @@
 //! The trait that each vendor's vCPU implements: enter the guest, and everything an exit's handler needs of it.
 
-use crate::{CpuMode, Event, Exit, Gprs, Segment, SegmentName, VcpuState};
+use crate::{CpuMode, Event, Exit, Gprs, Segment, SegmentName, VcpuState, VectorValue};
 
 /// What stands in the way of delivering an interrupt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +83,11 @@ pub trait Vcpu {
     fn set_xcr0(&mut self, value: u64);
     /// XCR0.
     fn xcr0(&self) -> u64;
+    /// Bits 255:0 of vector register `number`, 0-15; what the processor lacks is zero. It takes long: all vector state
+    /// is saved for it.
+    fn vector(&mut self, number: u8) -> [u8; 32];
+    /// Replaces vector register `number`, 0-15, as slowly.
+    fn set_vector(&mut self, number: u8, value: VectorValue);
     /// The task priority: bits 7:4 of the local APIC's TPR, that is CR8.
     fn task_priority(&self) -> u8;
     /// Replaces the task priority, 0-15.

@@ -36,13 +36,13 @@ pub struct NestedFault {
     pub present: bool,
 }
 
-/// The extra of INS and OUTS.
+/// What a port access moves to or from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StringIo {
-    /// With a REP prefix.
-    pub repeated: bool,
-    /// The address size in bytes: 2, 4 or 8.
-    pub address_bytes: u8,
+pub enum IoOperand {
+    /// AL, AX or EAX: IN and OUT.
+    Accumulator,
+    /// Memory: INS and OUTS, repeated or not. The instruction tells the rest.
+    String,
 }
 
 /// An access to an I/O port.
@@ -54,8 +54,8 @@ pub struct IoExit {
     pub size_bytes: u8,
     /// IN or OUT.
     pub direction: Direction,
-    /// INS or OUTS.
-    pub string: Option<StringIo>,
+    /// From where, or to where.
+    pub operand: IoOperand,
     /// The RIP after the instruction, which both vendors report for port accesses.
     pub next_rip: u64,
 }

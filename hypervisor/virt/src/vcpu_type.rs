@@ -3,7 +3,9 @@
 use crate::amd;
 use crate::engine::Engine;
 use crate::frames::FrameSource;
-use vcpu::{CpuMode, Event, Exit, Gprs, InterruptState, Segment, SegmentName, VcpuState, Wanted};
+use vcpu::{
+    CpuMode, Event, Exit, Gprs, InterruptState, Segment, SegmentName, VcpuState, VectorValue, Wanted,
+};
 
 /// A virtual CPU.
 ///
@@ -91,6 +93,8 @@ impl vcpu::Vcpu for Vcpu {
         fn set_cr4(&mut self, value: u64);
         fn set_efer(&mut self, value: u64);
         fn set_xcr0(&mut self, value: u64);
+        fn vector(&mut self, number: u8) -> [u8; 32];
+        fn set_vector(&mut self, number: u8, value: VectorValue);
         fn set_task_priority(&mut self, priority: u8);
         fn want_task_priority_exits(&mut self, wanted: Wanted);
         fn inject(&mut self, event: Event);

@@ -285,12 +285,18 @@ impl GuestMap {
 
     /// Makes the trees say what extent `index` says.
     fn update_trees(&mut self, index: usize) -> Result<(), GuestMapError> {
-        let (Some(extent), Some(trees)) = (self.extents.as_slice().get(index), &mut self.trees) else {
-            return Ok(());
-        };
+        let Some(extent) = self.extents.as_slice().get(index).copied() else { return Ok(()) };
+        self.change_trees(|trees, tables| trees.update(tables, &extent))
+    }
+
+    pub(super) fn change_trees(
+        &mut self,
+        change: impl FnOnce(&mut Trees, &mut Charged<'_>) -> Result<(), MapError>,
+    ) -> Result<(), GuestMapError> {
+        let Some(trees) = &mut self.trees else { return Ok(()) };
         let mut host = self.memory.lock();
         let mut tables = Charged { memory: &mut host, left_frames: &mut self.left_frames };
-        Ok(trees.update(&mut tables, extent)?)
+        Ok(change(trees, &mut tables)?)
     }
 }
 

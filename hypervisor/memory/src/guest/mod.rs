@@ -8,6 +8,8 @@ pub mod map;
 mod tests;
 mod trees;
 pub mod window;
+#[cfg(feature = "seeded-faults")]
+mod withheld;
 
 pub use access::GuestAccess;
 pub use extent::{Extent, ExtentKind};

@@ -6,6 +6,7 @@
 
 mod control;
 mod cpuid;
+mod emulation;
 mod hlt;
 mod hypercall;
 mod instruction;

@@ -30,7 +30,8 @@ use crate::xsave::Method;
 use base::Hpa;
 use vcpu::control::{cr0, efer};
 use vcpu::{
-    CpuMode, EntryFailure, Event, Exit, Gpr, Gprs, InterruptState, Segment, SegmentName, VcpuState, Wanted,
+    CpuMode, EntryFailure, Event, Exit, Gpr, Gprs, InterruptState, Segment, SegmentName, VcpuState,
+    VectorValue, Wanted,
 };
 
 /// How many PAUSEs in a row look like a spin loop, and how many cycles apart they still are in a row.
@@ -392,6 +393,24 @@ impl vcpu::Vcpu for Vcpu {
 
     fn xcr0(&self) -> u64 {
         self.fpu.xcr0()
+    }
+
+    fn vector(&mut self, number: u8) -> [u8; 32] {
+        if self.host.is_some() {
+            self.fpu.save();
+            self.fpu.load_xcr0();
+        }
+        self.fpu.vector(number)
+    }
+
+    fn set_vector(&mut self, number: u8, value: VectorValue) {
+        if self.host.is_some() {
+            self.fpu.save();
+        }
+        self.fpu.set_vector(number, value);
+        if self.host.is_some() {
+            self.fpu.restore();
+        }
     }
 
     #[inline]
