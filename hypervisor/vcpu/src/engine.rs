@@ -88,6 +88,15 @@ pub trait Vcpu {
     fn vector(&mut self, number: u8) -> [u8; 32];
     /// Replaces vector register `number`, 0-15, as slowly.
     fn set_vector(&mut self, number: u8, value: VectorValue);
+    /// The page-attribute table.
+    fn pat(&self) -> u64;
+    /// Replaces the page-attribute table; `vmm` has checked the value.
+    fn set_pat(&mut self, value: u64);
+    /// DR7.
+    fn dr7(&self) -> u64;
+    /// Breakpoints that `vmm` matched were hit by what has just completed: DR6 tells `hits`, bits 3:0, and `#DB` is
+    /// queued.
+    fn hit_breakpoints(&mut self, hits: u64);
     /// The task priority: bits 7:4 of the local APIC's TPR, that is CR8.
     fn task_priority(&self) -> u8;
     /// Replaces the task priority, 0-15.

@@ -73,6 +73,8 @@ impl vcpu::Vcpu for Vcpu {
         fn cr4(&self) -> u64;
         fn efer(&self) -> u64;
         fn xcr0(&self) -> u64;
+        fn pat(&self) -> u64;
+        fn dr7(&self) -> u64;
         fn task_priority(&self) -> u8;
         fn cpl(&self) -> u8;
         fn mode(&self) -> CpuMode;
@@ -95,6 +97,8 @@ impl vcpu::Vcpu for Vcpu {
         fn set_xcr0(&mut self, value: u64);
         fn vector(&mut self, number: u8) -> [u8; 32];
         fn set_vector(&mut self, number: u8, value: VectorValue);
+        fn set_pat(&mut self, value: u64);
+        fn hit_breakpoints(&mut self, hits: u64);
         fn set_task_priority(&mut self, priority: u8);
         fn want_task_priority_exits(&mut self, wanted: Wanted);
         fn inject(&mut self, event: Event);

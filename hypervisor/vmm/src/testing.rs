@@ -159,6 +159,19 @@ impl Vcpu for FakeVcpu {
             VectorValue::Ymm(whole) => *register = whole,
         }
     }
+    fn pat(&self) -> u64 {
+        self.state.pat
+    }
+    fn set_pat(&mut self, value: u64) {
+        self.state.pat = value;
+    }
+    fn dr7(&self) -> u64 {
+        self.state.dr7
+    }
+    fn hit_breakpoints(&mut self, hits: u64) {
+        self.state.dr6 |= hits;
+        self.queued = Some(Event::Exception(Exception::DEBUG));
+    }
     fn task_priority(&self) -> u8 {
         self.state.cr8 as u8
     }

@@ -41,6 +41,10 @@ pub trait EmulationContext {
     fn xcr0(&self) -> u64;
     /// The current privilege level, 0-3.
     fn cpl(&self) -> u8;
+    /// Whether a breakpoint is enabled, which an element of a repeated string could hit.
+    fn watches(&self) -> bool {
+        false
+    }
 
     /// Where `linear` leads by the guest's page tables.
     ///

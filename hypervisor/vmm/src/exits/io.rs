@@ -10,12 +10,12 @@ use vcpu::{Direction, Exception, Gpr, IoExit, IoOperand, Vcpu};
 impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     #[inline(always)]
     pub(super) fn io(&mut self, io: &IoExit, host: &impl Host) -> Result<(), Stop> {
-        if io.operand == IoOperand::String {
-            return self.emulate(Fault::UnreadableInstruction, host);
-        }
         let Some(width) = Width::from_bytes(io.size_bytes) else {
             return Err(Exception::INVALID_OPCODE.into());
         };
+        if io.operand == IoOperand::String {
+            return self.string_io(io.port, width, host);
+        }
         let rax = self.vcpu.gprs().get(Gpr::Rax);
         match io.direction {
             Direction::Out => self.port_out(io.port, width, rax as u32, host),
@@ -25,6 +25,19 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             }
         }
         self.vcpu.set_rip(io.next_rip);
+        self.port_breakpoints(io.port, width);
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn string_io(&mut self, port: Port, width: Width, host: &impl Host) -> Result<(), Stop> {
+        let index = |vm: &Self| [Gpr::Rsi, Gpr::Rdi].map(|register| vm.vcpu.gprs().get(register));
+        let before = index(self);
+        self.emulate(Fault::UnreadableInstruction, host)?;
+        // Nothing was accessed where nothing was to be repeated.
+        if index(self) != before {
+            self.port_breakpoints(port, width);
+        }
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 //! an exception for the guest, another try, or the end of the VM. What an instruction needs to be completed, its length above all, is
 //! found out before its first effect.
 
+mod breakpoints;
 mod control;
 mod cpuid;
 mod emulation;

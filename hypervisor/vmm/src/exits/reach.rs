@@ -1,5 +1,6 @@
 //! What an emulated instruction reaches: the vCPU's registers, its memory, and the board's devices and ports.
 
+use crate::exits::breakpoints;
 use crate::vm::{Host, Vm};
 use base::{Gpa, Port};
 use devices::Width;
@@ -80,6 +81,10 @@ impl<V: Vcpu, M: GuestMemory, H: Host> EmulationContext for Reach<'_, V, M, H> {
 
     fn cpl(&self) -> u8 {
         self.vm.vcpu.cpl()
+    }
+
+    fn watches(&self) -> bool {
+        self.vm.vcpu.dr7() & breakpoints::ENABLED != 0
     }
 
     fn translate(&mut self, linear: u64, access: Access, privilege: Privilege) -> Result<Gpa, WalkFault> {

@@ -87,6 +87,19 @@ fn a_register_that_is_not_named_faults_and_is_counted() {
 }
 
 #[test]
+fn the_page_attribute_table_takes_types_that_exist() {
+    let vm = after(wrmsr(msr::PAT, 0x0407_0506_0007_0106));
+    assert_done(&vm);
+    assert_eq!(vm.vcpu.state.pat, 0x0407_0506_0007_0106);
+    for (entry, no_type) in (0..8).zip([2, 3, 8, 0x80, 0xff, 2, 3, 8]) {
+        let vm = after(wrmsr(msr::PAT, no_type << (8 * entry)));
+        assert_raises(Exception::GENERAL_PROTECTION, &vm);
+        assert_eq!(vm.vcpu.state.pat, vcpu::VcpuState::reset().pat);
+    }
+    assert_eq!(pair(&after(rdmsr(msr::PAT))), vcpu::VcpuState::reset().pat);
+}
+
+#[test]
 fn a_msr_is_read_into_two_halves() {
     let vm = after(rdmsr(msr::APIC_BASE));
     assert_done(&vm);
@@ -384,6 +397,18 @@ fn a_guest_that_steps_itself_does_not_sleep_in_a_halt() {
 fn string_io(direction: Direction, size_bytes: u8) -> Exit {
     let operand = IoOperand::String;
     Exit::Io(IoExit { port: Port(0x3f8), size_bytes, direction, operand, next_rip: ENTRY + 2 })
+}
+
+#[test]
+fn a_guest_that_steps_itself_is_interrupted_behind_each_element_of_a_string() {
+    let (vm, _) = served(running(&[0xf3, 0x6e], |vcpu| {
+        vcpu.state.rflags |= TRAP_FLAG;
+        vcpu.state.gprs.set(Gpr::Rcx, 2);
+        vcpu.state.gprs.set(Gpr::Rsi, 0x20_0000);
+        string_io(Direction::Out, 1)
+    }));
+    assert_eq!((gpr(&vm, Gpr::Rcx), vm.vcpu.state.rip), (1, ENTRY));
+    assert_eq!(vm.vcpu.delivered, [Event::Exception(Exception::DEBUG)]);
 }
 
 #[test]

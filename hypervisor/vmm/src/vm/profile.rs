@@ -132,8 +132,13 @@ mod tests {
     fn each_exit_counts_once_and_the_most_frequent_comes_first() {
         let (mut profile, mut history) = (Profile::new().unwrap(), History::default());
         profile.follow(&history);
-        let io =
-            IoExit { port: Port(0x3f8), size_bytes: 1, direction: Direction::Out, string: None, next_rip: 0 };
+        let io = IoExit {
+            port: Port(0x3f8),
+            size_bytes: 1,
+            direction: Direction::Out,
+            operand: vcpu::IoOperand::Accumulator,
+            next_rip: 0,
+        };
         for exit in [Exit::Hlt, Exit::Io(io), Exit::Io(io), Exit::WriteMsr] {
             push(&mut history, &exit, 0x6e0);
             profile.follow(&history);

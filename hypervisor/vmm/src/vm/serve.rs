@@ -145,7 +145,10 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
 
     #[inline]
     fn follow_deadline(&mut self, host: &mut impl Host) {
-        let deadline = self.board.next_deadline();
+        let deadline = match core::mem::take(&mut self.nmi_is_next) {
+            true => Some(host.now()),
+            false => self.board.next_deadline(),
+        };
         if deadline != self.deadline {
             self.deadline = deadline;
             host.set_guest_timer(deadline);
@@ -216,11 +219,16 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     }
 
     fn queue_nmi(&mut self) {
-        if self.vcpu.interrupt_state().accepts_nmi() {
+        let state = self.vcpu.interrupt_state();
+        if state.accepts_nmi() {
             self.board.fabric.local.nmi_pending = false;
-            self.vcpu.inject(Event::Nmi);
-        } else {
-            self.vcpu.want_nmi_window(Wanted::Yes);
+            return self.vcpu.inject(Event::Nmi);
+        }
+        self.vcpu.want_nmi_window(Wanted::Yes);
+        // Just the delivery of another event, or one instruction, is in the way: no exit tells of its end, so that the
+        // host's timer has to, at once.
+        if !state.nmi_masked {
+            (self.nmi_is_next, self.attention) = (true, Attention::EventsAndDeadline);
         }
     }
 

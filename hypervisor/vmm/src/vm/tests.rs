@@ -5,8 +5,8 @@ extern crate std;
 use super::*;
 use crate::loader::File;
 use crate::testing::{
-    ENTRY, FakeHost, FakeVcpu, INTERRUPTS_ON, created, inp, out, settings, start, started, started_with,
-    wrmsr,
+    ENTRY, FakeHost, FakeVcpu, INTERRUPTS_ON, TRAP_FLAG, created, inp, out, settings, start, started,
+    started_with, wrmsr,
 };
 use backends::console::Output;
 use base::Vector;
@@ -317,4 +317,23 @@ fn the_real_time_clock_shows_the_hosts_wall_clock() {
         vm.serve(&mut host);
         assert_eq!(vm.vcpu.state.gprs.get(Gpr::Rax) & 0xff, value, "register {register:#x}");
     }
+}
+
+#[test]
+fn an_nmi_behind_another_event_comes_as_soon_as_that_is_delivered() {
+    const NMI: u64 = 4 << 8;
+    let mut vm = started(|vcpu| {
+        vcpu.then(wrmsr(msr::APIC_BASE, 0xfee0_0d00));
+        vcpu.then(|vcpu| {
+            vcpu.state.rflags |= TRAP_FLAG;
+            wrmsr(0x830, NMI)(vcpu)
+        });
+    });
+    let mut host = FakeHost { now: Instant(5000), ..FakeHost::default() };
+    assert_eq!(vm.serve(&mut host), Served::HostInterrupt);
+    let debug = Event::Exception(Exception::DEBUG);
+    assert_eq!((&vm.vcpu.delivered[..], host.timer), (&[debug][..], Some(Instant(5000))));
+    vm.vcpu.state.rflags &= !TRAP_FLAG;
+    vm.serve(&mut host);
+    assert_eq!((&vm.vcpu.delivered[..], host.timer), (&[debug, Event::Nmi][..], None));
 }

@@ -130,6 +130,15 @@ impl Vcpu {
         self.queue(Event::Exception(Exception::DEBUG));
     }
 
+    /// What has just completed hit breakpoints.
+    #[cold]
+    pub(super) fn trap_breakpoints(&mut self, hits: u64) {
+        let vmcb = self.vmcb_mut();
+        vmcb.save.dr6 = vmcb.save.dr6 & !DR6_BREAKPOINTS | hits & DR6_BREAKPOINTS;
+        vmcb.control.clean &= !CleanBits::DEBUG_REGISTERS.bits();
+        self.queue(Event::Exception(Exception::DEBUG));
+    }
+
     /// RFLAGS without the trap flag of a step.
     #[inline]
     pub(super) fn guest_rflags(&self) -> u64 {

@@ -413,6 +413,24 @@ impl vcpu::Vcpu for Vcpu {
         }
     }
 
+    fn pat(&self) -> u64 {
+        self.vmcb().save.g_pat
+    }
+
+    fn set_pat(&mut self, value: u64) {
+        self.save_mut(CleanBits::NESTED).g_pat = value;
+        self.judge_registers();
+    }
+
+    #[inline(always)]
+    fn dr7(&self) -> u64 {
+        self.vmcb().save.dr7
+    }
+
+    fn hit_breakpoints(&mut self, hits: u64) {
+        self.trap_breakpoints(hits);
+    }
+
     #[inline]
     fn task_priority(&self) -> u8 {
         (self.vmcb().control.interrupt_control & InterruptControl::TASK_PRIORITY.bits()) as u8

@@ -112,6 +112,12 @@ fn is_memory_type(value: u64) -> bool {
     matches!(value & 0xff, 0 | 1 | 4 | 5 | 6)
 }
 
+/// Whether all eight entries of a page-attribute table are types: those of ranges, and UC- (table 12-10).
+pub(super) fn is_pat(value: u64) -> bool {
+    const UNCACHED: u8 = 7;
+    value.to_le_bytes().into_iter().all(|entry| entry == UNCACHED || is_memory_type(entry.into()))
+}
+
 /// Whether a base (even index) or mask (odd) of a variable range may be `value`.
 fn is_variable_mtrr(index: u32, value: u64, physical_bits: u32) -> bool {
     let address = ((1_u64 << physical_bits.min(52)) - 1) & !0xfff;
@@ -141,13 +147,14 @@ mod tests {
     use vcpu::permission::{MSRS, Permission};
 
     /// Registers that a device, the vCPU or the clock holds.
-    const ELSEWHERE: [(u32, u32); 6] = [
+    const ELSEWHERE: [(u32, u32); 7] = [
         (msr::TSC, msr::TSC),
         (msr::APIC_BASE, msr::APIC_BASE),
         (msr::TSC_DEADLINE, msr::TSC_DEADLINE),
         (msr::X2APIC_FIRST, msr::X2APIC_LAST),
         (msr::KVM_WALL_CLOCK, msr::KVM_SYSTEM_TIME),
         (msr::EFER, msr::EFER),
+        (msr::PAT, msr::PAT),
     ];
 
     fn is_elsewhere(index: u32) -> bool {

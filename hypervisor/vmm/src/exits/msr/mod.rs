@@ -77,6 +77,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             }
             msr::TSC => Ok(self.guest_tsc(host)),
             msr::EFER => Ok(self.vcpu.efer()),
+            msr::PAT => Ok(self.vcpu.pat()),
             msr::APIC_BASE => Ok(self.board.fabric.local.lapic.apic_base()),
             msr::KVM_SYSTEM_TIME => Ok(self.msrs.clock.system_time_register()),
             msr::KVM_WALL_CLOCK => Ok(self.msrs.clock.wall_clock_register()),
@@ -121,6 +122,10 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
                 let current = self.current_controls();
                 let effect = control::check_efer(value, &current, self.cpuid.allowed())?;
                 self.follow(&current, effect);
+                Ok(())
+            }
+            msr::PAT => {
+                self.vcpu.set_pat(Some(value).filter(|value| kept::is_pat(*value)).ok_or(REFUSED)?);
                 Ok(())
             }
             msr::APIC_BASE => {
