@@ -273,8 +273,10 @@ impl GuestMap {
             count /= 2;
         }
         let usage = host.usage();
-        let free_bytes = usage.free_clean_bytes + usage.free_dirty_bytes;
-        Err(GuestMapError::OutOfMemory { wanted_bytes: wanted as u64 * BLOCK_BYTES, free_bytes })
+        // What was free before this VM took the first of it.
+        let taken_bytes: u64 = self.extents.as_slice().iter().map(|extent| extent.len_bytes).sum();
+        let free_bytes = usage.free_clean_bytes + usage.free_dirty_bytes + taken_bytes;
+        Err(GuestMapError::OutOfMemory { wanted_bytes: self.ram_bytes, free_bytes })
     }
 
     /// Makes the trees say what extent `index` says.
