@@ -19,8 +19,9 @@ use sync::Rank;
 
 /// How much of the log is kept.
 pub const LOG_BYTES: usize = 64 * 1024;
-/// The longest line, without its line feed; what is longer is cut and marked.
-pub const MAX_LINE_BYTES: usize = 240;
+/// The longest line, without its line feed; what is longer is cut and marked. A refusal that names a file, the longest
+/// path of which has 255 bytes, must not lose its remedy.
+pub const MAX_LINE_BYTES: usize = 512;
 const CUT_MARK: &str = "...";
 
 /// A line of the log.
