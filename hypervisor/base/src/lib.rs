@@ -17,6 +17,7 @@ extern crate alloc;
 
 pub mod addr;
 pub mod id;
+pub mod ram;
 pub mod state;
 pub mod time;
 pub mod tsc;

@@ -122,6 +122,8 @@ pub struct Vm {
     pub on_reset: OnReset,
     /// Whether port 0xF4 ends the VM.
     pub debug_exit: bool,
+    /// Whether the log tells at the VM's end which exits were the most frequent.
+    pub exit_profile: bool,
 }
 
 /// A file that a PVH or Multiboot kernel is given, and its arguments.

@@ -12,7 +12,7 @@ use toml::de::{DeTable, DeValue};
 
 const TOP_KEYS: [&str; 2] = ["host", "vm"];
 const HOST_KEYS: [&str; 4] = ["console", "log", "when_idle", "attach"];
-const VM_KEYS: [&str; 10] = [
+const VM_KEYS: [&str; 11] = [
     "name",
     "vcpus",
     "memory",
@@ -23,6 +23,7 @@ const VM_KEYS: [&str; 10] = [
     "autostart",
     "on_reset",
     "debug_exit",
+    "exit_profile",
 ];
 
 const CONSOLES: [(&str, Console); 5] = [
@@ -147,6 +148,7 @@ fn read_vm(mut table: Table<'_>, earlier: &[Vm]) -> Result<Vm, ConfigError> {
         autostart: table.boolean("autostart", true)?,
         on_reset: table.word("on_reset", &ON_RESET, "\"restart\" or \"end\"", OnReset::Restart)?,
         debug_exit: table.boolean("debug_exit", false)?,
+        exit_profile: table.boolean("exit_profile", false)?,
     })
 }
 

@@ -122,6 +122,7 @@ extern "sysv64" fn on_own_tables(passage: usize) -> ! {
         when_idle: config.host.when_idle,
         strays: Strays::default(),
         scrub_took: base::Nanoseconds(0),
+        no_scrub_before: Instant(0),
     })
 }
 

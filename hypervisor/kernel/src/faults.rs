@@ -5,10 +5,12 @@
 //!
 //! Unsafe because one of the faults is a read where nothing is mapped.
 
+use base::{GIB, Gpa, KIB, MIB};
 use core::arch::asm;
 use core::fmt;
 use core::hint::black_box;
 use core::sync::atomic::{AtomicU8, Ordering};
+use memory::{GuestMap, GuestMapError};
 
 /// The key of the boot override.
 const KEY: &str = "fault=";
@@ -32,15 +34,18 @@ pub enum Fault {
     LostOutput,
     /// The end of one VM ends all others.
     ContagiousEnd,
+    /// No fault, but a way to test: 64 KiB of each VM's memory are reached by the emulator alone.
+    EmulatedMemory,
 }
 
-const NAMES: [(&str, Fault); 6] = [
+const NAMES: [(&str, Fault); 7] = [
     ("panic", Fault::Panic),
     ("page-fault", Fault::PageFault),
     ("stack-overflow", Fault::StackOverflow),
     ("deaf-timer", Fault::DeafTimer),
     ("lost-output", Fault::LostOutput),
     ("contagious-end", Fault::ContagiousEnd),
+    ("emulated-memory", Fault::EmulatedMemory),
 ];
 
 /// The chosen fault as its number, or 0. Global, so that no type of an ordinary build has a field for it.
@@ -72,8 +77,23 @@ pub fn is_chosen(fault: Fault) -> bool {
     CHOSEN.load(Ordering::Relaxed) == fault as u8
 }
 
+/// Withholds memory from the guest of `map`, if that was chosen: what `tests/guests/src/sandbox` expects.
+pub fn withhold_if_chosen(mut map: GuestMap) -> Result<GuestMap, GuestMapError> {
+    const WITHHELD: Gpa = Gpa::from_low_bits(12 * MIB);
+    const WITHHELD_BYTES: u64 = 64 * KIB;
+    const SHOWN_AT: Gpa = Gpa::from_low_bits(4 * GIB);
+    if is_chosen(Fault::EmulatedMemory) {
+        map.withhold(WITHHELD, WITHHELD_BYTES, SHOWN_AT)?;
+    }
+    Ok(map)
+}
+
 /// Dies of the chosen fault, if it is a deadly one. To be called when the hypervisor is ready.
 pub fn die_if_chosen() {
+    if [Fault::Panic, Fault::PageFault, Fault::StackOverflow].into_iter().any(is_chosen) {
+        // Nobody sends it any more: that is for the epitaph to do.
+        log::warn!("the last line of the log");
+    }
     if is_chosen(Fault::Panic) {
         give_up();
     }

@@ -13,7 +13,7 @@ use machine::clock::HostClock;
 use machine::cpu::{Cpu, Features};
 use memory::{GuestAccess, GuestMap, GuestMapConfig, SharedMemory};
 use vcpu::cpuid::TscStability;
-use vmm::vm::DebugExitPort;
+use vmm::vm::{DebugExitPort, ExitProfile};
 use vmm::{Host, Lifecycle, RamLayout, Settings, Vm};
 
 /// What a VM may take of the hypervisor's memory for its page tables: 4 MiB, and a 64th of its RAM, which is more than
@@ -187,6 +187,8 @@ impl Present {
             },
         )
         .map_err(|error| format!("{error}"))?;
+        #[cfg(feature = "seeded-faults")]
+        let map = crate::faults::withhold_if_chosen(map).map_err(|error| format!("{error}"))?;
         let nested_root = map.nested_root();
         let access = GuestAccess::new(map).map_err(|error| format!("{error}"))?;
         let vcpu = ground
@@ -199,6 +201,7 @@ impl Present {
             ram,
             on_reset: config.on_reset,
             debug_exit: if config.debug_exit { DebugExitPort::Present } else { DebugExitPort::Absent },
+            exit_profile: if config.exit_profile { ExitProfile::Kept } else { ExitProfile::NotKept },
             tsc: ground.clock.tsc().scale,
             tsc_stability: if stable { TscStability::Invariant } else { TscStability::Unknown },
             wall_clock_at_zero: ground.wall_clock_at_zero,
@@ -223,6 +226,9 @@ impl Present {
             report.lines().for_each(|line| info!("{line}"));
         }
         self.vm.stats().lines(self.vm.name()).for_each(|line| info!("{line}"));
+        if let Some(profile) = self.vm.profile() {
+            profile.lines(self.vm.name()).for_each(|line| info!("{line}"));
+        }
         match self.vm.lifecycle() {
             Lifecycle::Ended(ending) => format!("ended: {ending}"),
             _ => String::from("ended"),

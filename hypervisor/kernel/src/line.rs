@@ -37,6 +37,7 @@ impl Line {
             self.serial.print_log(&mut self.log);
             self.serial.poll();
             if self.serial.is_drained() {
+                self.log.note_sent();
                 return;
             }
         }
@@ -109,6 +110,9 @@ impl Line {
             let _ = self.serial.offer(byte);
         }
         self.serial.poll();
+        if self.serial.is_drained() && !terminal.has_output() {
+            self.log.note_sent();
+        }
     }
 }
 

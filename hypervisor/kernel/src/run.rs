@@ -43,6 +43,8 @@ pub struct Host {
     pub strays: Strays,
     /// How long a step of scrubbing is expected to take: as long as the last.
     pub scrub_took: Nanoseconds,
+    /// The end of sleep before which no further step is begun.
+    pub no_scrub_before: Instant,
 }
 
 /// The CPU's one timer, shared by the slice of the VM that is served and that VM's own deadline.
@@ -143,16 +145,26 @@ impl Host {
         let slice = if self.line.needs_polling() { slice.min(sched::SLICE) } else { slice };
         let slice_end = now.after(slice);
         let served = present.vm.serve(&mut Serving { alarm: &self.alarm, slice_end });
-        let ran = self.clock.now().since(now);
-        self.queue.charge(vm, ran);
-        if let Some(guest) = self.desk.guests.get_mut(vm) {
-            guest.served = Nanoseconds(guest.served.0.saturating_add(ran.0));
-        }
+        self.charge(vm, now);
         match served {
             Served::HostInterrupt => {}
             Served::Halted { wake } => self.queue.sleep(vm, wake.unwrap_or(Instant::FAR_FUTURE)),
-            Served::LoadRequested => self.load(vm),
+            Served::LoadRequested => {
+                let now = self.clock.now();
+                self.load(vm);
+                // A guest that resets itself for ever takes no more than its share.
+                self.charge(vm, now);
+            }
             Served::Ended(_) => self.end(vm),
+        }
+    }
+
+    /// Accounts the time since `began` to a VM.
+    fn charge(&mut self, vm: VmId, began: Instant) {
+        let took = self.clock.now().since(began);
+        self.queue.charge(vm, took);
+        if let Some(guest) = self.desk.guests.get_mut(vm) {
+            guest.served = Nanoseconds(guest.served.0.saturating_add(took.0));
         }
     }
 
@@ -212,9 +224,14 @@ impl Host {
     /// Scrubs a little, unless that could last beyond `wake`: a VM's timer is worth more. `false` when nothing was done.
     fn scrub_before(&mut self, wake: Instant) -> bool {
         let begin = self.clock.now();
+        if wake == self.no_scrub_before {
+            return false;
+        }
         if wake.since(begin) < self.scrub_took {
-            // One step that was held up must not keep all others from happening.
+            // One step that was held up must not keep all others from happening; but what wakes the CPU early must not
+            // make it begin a step that lasts too long.
             self.scrub_took = Nanoseconds(self.scrub_took.0 / 2);
+            self.no_scrub_before = wake;
             return false;
         }
         let scrubbed = self.memory.lock().scrub_step();

@@ -7,7 +7,7 @@
 
 use crate::serial::dying::DyingWriter;
 use crate::trap::{TrapFrame, exception};
-use crate::{PerCpu, interrupts};
+use crate::{PerCpu, interrupts, log};
 use arrayvec::ArrayVec;
 use core::arch::asm;
 use core::fmt::{self, Write};
@@ -77,6 +77,7 @@ fn die(cause: &Cause<'_>, rbp: u64) -> ! {
             let mut out = DyingWriter::take_over();
             let cpu = PerCpu::current().map(|cpu| cpu.cpu().0);
             // The writer cannot fail.
+            let _ = writeln!(out).and_then(|()| log::write_unsent(&mut out));
             let _ = write_epitaph(&mut out, cause, cpu, rbp, scene.as_ref(), stack_word);
         }
         1 => {

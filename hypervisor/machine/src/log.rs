@@ -13,13 +13,15 @@
 use crate::{Lock, clock};
 use arrayvec::ArrayString;
 use core::fmt::{self, Write};
+use core::sync::atomic::{AtomicU64, Ordering};
 use log::{LevelFilter, Log, Metadata, Record};
 use sync::Rank;
 
 /// How much of the log is kept.
 pub const LOG_BYTES: usize = 64 * 1024;
-/// The longest line, without its line feed; what is longer is cut and marked.
-pub const MAX_LINE_BYTES: usize = 240;
+/// The longest line, without its line feed; what is longer is cut and marked. A refusal that names a file, the longest
+/// path of which has 255 bytes, must not lose its remedy.
+pub const MAX_LINE_BYTES: usize = 512;
 const CUT_MARK: &str = "...";
 
 /// A line of the log.
@@ -92,6 +94,22 @@ impl<const N: usize> Ring<N> {
 
 static RING: Lock<Ring<LOG_BYTES>> = Lock::new(Rank::Log, Ring::new());
 
+/// Up to which position the log has left the machine.
+static SENT: AtomicU64 = AtomicU64::new(0);
+
+/// Writes what has not left the machine, for last words: it waits for nobody, and is silent where the ring is held.
+pub(crate) fn write_unsent(out: &mut impl Write) -> fmt::Result {
+    let Some(ring) = RING.try_lock() else { return Ok(()) };
+    let mut position = SENT.load(Ordering::Relaxed);
+    while let Some(entry) = ring.next(&mut position) {
+        match entry {
+            Entry::Line(line) => writeln!(out, "{line}")?,
+            Entry::Missed(bytes) => writeln!(out, "({bytes} bytes of the log are lost)")?,
+        }
+    }
+    Ok(())
+}
+
 /// A place in the log.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Reader {
@@ -112,6 +130,11 @@ impl Reader {
             let _ = ring.next(&mut reader.position);
         }
         reader
+    }
+
+    /// Notes that all that was read has left the machine: last words need not repeat it.
+    pub fn note_sent(&self) {
+        SENT.store(self.position, Ordering::Relaxed);
     }
 
     /// The next entry; `None` when all has been read.
@@ -221,6 +244,22 @@ mod tests {
         let line = format_line(Instant(0), log::Level::Info, "t", format_args!("\x1b[2J{}", "ü".repeat(300)));
         assert!(line.len() <= MAX_LINE_BYTES && line.len() > MAX_LINE_BYTES - 5);
         assert!(line.ends_with("ü...") && !line.contains(": [2J") && line.contains(":  [2J"));
+    }
+
+    /// One test, because the ring is one.
+    #[test]
+    fn last_words_have_what_was_not_sent_and_wait_for_nobody() {
+        let mut reader = Reader::new();
+        RING.lock().push_line("sent");
+        while reader.next_entry().is_some() {}
+        reader.note_sent();
+        RING.lock().push_line("unsent");
+        let mut said = String::new();
+        write_unsent(&mut said).unwrap();
+        assert_eq!(said, "unsent\n");
+        let _held = RING.lock();
+        write_unsent(&mut said).unwrap();
+        assert_eq!(said, "unsent\n");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The trait that each vendor's vCPU implements: enter the guest, and everything an exit's handler needs of it.
 
-use crate::{CpuMode, Event, Exit, Gprs, Segment, SegmentName, VcpuState};
+use crate::{CpuMode, Event, Exit, Gprs, Segment, SegmentName, VcpuState, VectorValue};
 
 /// What stands in the way of delivering an interrupt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +39,14 @@ impl InterruptState {
 pub trait Vcpu {
     /// Runs guest code until something stops it. Host interrupts are masked before and after; while the guest runs
     /// they end it with [`Exit::HostInterrupt`] and stay pending.
-    fn enter(&mut self) -> Exit;
+    ///
+    /// The exit is told if it is a frequent one; else it is asked for by [`Vcpu::rare_exit`]. So the path of the frequent
+    /// ones has no call of a function that could have told any exit, and the compiler keeps them in registers.
+    fn enter(&mut self) -> Option<Exit>;
+
+    /// The exit that [`Vcpu::enter`] did not tell, to be asked for once; `None` when it was the implementation's own
+    /// business, and the guest shall go on.
+    fn rare_exit(&mut self) -> Option<Exit>;
 
     /// The general-purpose registers, RAX and RSP included.
     fn gprs(&self) -> &Gprs;
@@ -76,6 +83,11 @@ pub trait Vcpu {
     fn set_xcr0(&mut self, value: u64);
     /// XCR0.
     fn xcr0(&self) -> u64;
+    /// Bits 255:0 of vector register `number`, 0-15; what the processor lacks is zero. It takes long: all vector state
+    /// is saved for it.
+    fn vector(&mut self, number: u8) -> [u8; 32];
+    /// Replaces vector register `number`, 0-15, as slowly.
+    fn set_vector(&mut self, number: u8, value: VectorValue);
     /// The page-attribute table.
     fn pat(&self) -> u64;
     /// Replaces the page-attribute table; `vmm` has checked the value.

@@ -36,13 +36,13 @@ pub struct NestedFault {
     pub present: bool,
 }
 
-/// The extra of INS and OUTS.
+/// What a port access moves to or from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StringIo {
-    /// With a REP prefix.
-    pub repeated: bool,
-    /// The address size in bytes: 2, 4 or 8.
-    pub address_bytes: u8,
+pub enum IoOperand {
+    /// AL, AX or EAX: IN and OUT.
+    Accumulator,
+    /// Memory: INS and OUTS, repeated or not. The instruction tells the rest.
+    String,
 }
 
 /// An access to an I/O port.
@@ -54,8 +54,8 @@ pub struct IoExit {
     pub size_bytes: u8,
     /// IN or OUT.
     pub direction: Direction,
-    /// INS or OUTS.
-    pub string: Option<StringIo>,
+    /// From where, or to where.
+    pub operand: IoOperand,
     /// The RIP after the instruction, which both vendors report for port accesses.
     pub next_rip: u64,
 }
@@ -142,6 +142,17 @@ impl Exit {
     /// The number of kinds, for counters indexed by [`Exit::kind`].
     pub const KINDS: usize = 19;
 
+    /// The kind of [`Exit::Cpuid`].
+    pub const KIND_CPUID: usize = Self::Cpuid.kind();
+    /// The kind of [`Exit::ReadMsr`].
+    pub const KIND_RDMSR: usize = Self::ReadMsr.kind();
+    /// The kind of [`Exit::WriteMsr`].
+    pub const KIND_WRMSR: usize = Self::WriteMsr.kind();
+    /// The kind of [`Exit::Io`].
+    pub const KIND_IO: usize = 10;
+    /// The kind of [`Exit::NestedFault`].
+    pub const KIND_NESTED_FAULT: usize = 11;
+
     /// A dense number of the kind, below [`Exit::KINDS`].
     #[inline]
     pub const fn kind(&self) -> usize {
@@ -156,8 +167,8 @@ impl Exit {
             Self::ReadMsr => 7,
             Self::WriteMsr => 8,
             Self::Hypercall => 9,
-            Self::Io(_) => 10,
-            Self::NestedFault(_) => 11,
+            Self::Io(_) => Self::KIND_IO,
+            Self::NestedFault(_) => Self::KIND_NESTED_FAULT,
             Self::WriteControlRegister(_) => 12,
             Self::Exception(_) => 13,
             Self::Privileged(_) => 14,

@@ -29,6 +29,6 @@ pub mod walk;
 pub use engine::{InterruptState, Vcpu, Wanted};
 pub use event::{Event, Exception};
 pub use exit::{
-    Access, ControlRegister, Direction, EntryFailure, Exit, IoExit, NestedFault, Privileged, StringIo,
+    Access, ControlRegister, Direction, EntryFailure, Exit, IoExit, IoOperand, NestedFault, Privileged,
 };
-pub use state::{CpuMode, DescriptorTable, Gpr, Gprs, Segment, SegmentName, VcpuState};
+pub use state::{CpuMode, DescriptorTable, Gpr, Gprs, Segment, SegmentName, VcpuState, VectorValue};

@@ -70,6 +70,15 @@ impl Gprs {
     }
 }
 
+/// What a vector register gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VectorValue {
+    /// Bits 127:0; all above stay (legacy SSE).
+    Xmm([u8; 16]),
+    /// Bits 255:0; all above become zero (VEX).
+    Ymm([u8; 32]),
+}
+
 /// A segment register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]

@@ -4,10 +4,10 @@
 //!
 //! Sources: Intel SDM, volume 3, sections 4.2 to 4.8; AMD APM 24593, volume 2, chapter 5.
 
-mod executing;
 mod format;
+mod short;
 
-pub use executing::first_bytes;
+pub use short::first_bytes;
 
 use crate::control::{cr0, cr4};
 use crate::{Access, CpuMode, Exception, SegmentName, Vcpu};
@@ -120,6 +120,14 @@ pub fn translate(
     linear: u64,
     access: Access,
 ) -> Result<Gpa, WalkFault> {
+    match short::data(memory, paging, linear, access) {
+        Some(gpa) => Ok(gpa),
+        None => walk(memory, paging, linear, access),
+    }
+}
+
+#[inline(never)]
+fn walk(memory: &impl GuestMemory, paging: &Paging, linear: u64, access: Access) -> Result<Gpa, WalkFault> {
     let Some(format) = Format::of(paging) else {
         return Ok(Gpa::from_low_bits(linear & u64::from(u32::MAX)));
     };
@@ -241,11 +249,24 @@ pub const INSTRUCTION_MAX_BYTES: usize = 15;
 /// Instruction bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fetched {
-    bytes: [u8; INSTRUCTION_MAX_BYTES],
+    bytes: [u8; FETCHED_BYTES],
     len: u8,
 }
 
+/// Room for two words; only as many as an instruction can have are used.
+const FETCHED_BYTES: usize = 16;
+
 impl Fetched {
+    /// The first of `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        let mut fetched = Self { bytes: [0; FETCHED_BYTES], len: 0 };
+        for (to, from) in fetched.bytes.iter_mut().zip(bytes).take(INSTRUCTION_MAX_BYTES) {
+            *to = *from;
+            fetched.len += 1;
+        }
+        fetched
+    }
+
     /// The bytes.
     pub fn as_slice(&self) -> &[u8] {
         self.bytes.get(..usize::from(self.len)).unwrap_or_default()
@@ -257,9 +278,7 @@ impl Fetched {
 /// # Errors
 /// When not even the first byte can be fetched.
 pub fn fetch(memory: &impl GuestMemory, vcpu: &impl Vcpu, physical_bits: u32) -> Result<Fetched, WalkFault> {
-    if let Some(gpa) = executing::gpa(&memory.peek(), vcpu, INSTRUCTION_MAX_BYTES) {
-        let mut bytes = [0; INSTRUCTION_MAX_BYTES];
-        memory.read(gpa, &mut bytes)?;
+    if let Some(bytes) = short::all_bytes(memory, vcpu) {
         return Ok(Fetched { bytes, len: INSTRUCTION_MAX_BYTES as u8 });
     }
     let paging = Paging::of(vcpu, physical_bits);
@@ -275,9 +294,10 @@ pub fn fetch(memory: &impl GuestMemory, vcpu: &impl Vcpu, physical_bits: u32) ->
 /// # Errors
 /// When not even the first byte can be fetched.
 pub fn fetch_at(memory: &impl GuestMemory, paging: &Paging, linear: u64) -> Result<Fetched, WalkFault> {
-    let mut bytes = [0; INSTRUCTION_MAX_BYTES];
+    let mut bytes = [0; FETCHED_BYTES];
     let in_page = usize::try_from(PAGE_BYTES - linear % PAGE_BYTES).unwrap_or(INSTRUCTION_MAX_BYTES);
-    let (head, tail) = bytes.split_at_mut(in_page.min(INSTRUCTION_MAX_BYTES));
+    let (used, _) = bytes.split_at_mut(INSTRUCTION_MAX_BYTES);
+    let (head, tail) = used.split_at_mut(in_page.min(INSTRUCTION_MAX_BYTES));
     memory.read(translate(memory, paging, linear, Access::Execute)?, head)?;
     let next_page = linear.wrapping_add(head.len() as u64);
     let has_tail = !tail.is_empty()

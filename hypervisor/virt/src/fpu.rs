@@ -11,9 +11,11 @@
 //! Why unsafe: the instructions that move this state are reached by assembly only.
 
 use crate::frames::{FrameSource, Frames, OutOfFrames};
+use crate::save_area::SaveArea;
 use crate::xsave::Method;
 use core::arch::asm;
 use core::arch::x86_64::{__cpuid, __cpuid_count};
+use vcpu::VectorValue;
 use vcpu::control::{cr0, cr4};
 use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags};
 
@@ -23,6 +25,9 @@ const MXCSR_RESET: u32 = 0x1f80;
 /// Where the x87 control word lies, and its value after FINIT.
 const FCW_OFFSET: usize = 0;
 const FCW_INITIAL: u16 = 0x037f;
+
+/// The component with bits 511:256 of ZMM0-15, as CPUID 0xD numbers them.
+const ZMM_HIGH: u32 = 6;
 
 /// CPUID 1, ECX: XSAVE.
 const CPUID_1_ECX_XSAVE: u32 = 1 << 26;
@@ -139,6 +144,24 @@ impl Fpu {
                 }
             }
         }
+    }
+
+    /// Bits 255:0 of vector register `number` in the saved state.
+    pub fn vector(&mut self, number: u8) -> [u8; 32] {
+        self.saved().vector(number)
+    }
+
+    /// Replaces vector register `number` in the saved state.
+    pub fn set_vector(&mut self, number: u8, value: VectorValue) {
+        self.saved().set_vector(number, value);
+    }
+
+    fn saved(&mut self) -> SaveArea<'_> {
+        let zmm_high_offset = match self.method {
+            Method::Fxsave => 0,
+            Method::Xsave { .. } => __cpuid_count(0xd, ZMM_HIGH).ebx as usize,
+        };
+        SaveArea { bytes: self.area.bytes_mut(), method: self.method, zmm_high_offset }
     }
 
     /// Gives the save area back.

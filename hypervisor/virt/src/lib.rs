@@ -31,6 +31,7 @@ mod debug_registers;
 mod engine;
 mod fpu;
 mod frames;
+mod save_area;
 mod tags;
 #[cfg(test)]
 mod testing;

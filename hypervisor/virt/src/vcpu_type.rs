@@ -3,7 +3,9 @@
 use crate::amd;
 use crate::engine::Engine;
 use crate::frames::FrameSource;
-use vcpu::{CpuMode, Event, Exit, Gprs, InterruptState, Segment, SegmentName, VcpuState, Wanted};
+use vcpu::{
+    CpuMode, Event, Exit, Gprs, InterruptState, Segment, SegmentName, VcpuState, VectorValue, Wanted,
+};
 
 /// A virtual CPU.
 ///
@@ -83,7 +85,8 @@ impl vcpu::Vcpu for Vcpu {
         fn tsc_offset(&self) -> u64;
         fn save(&self) -> VcpuState;
         @mut
-        fn enter(&mut self) -> Exit;
+        fn enter(&mut self) -> Option<Exit>;
+        fn rare_exit(&mut self) -> Option<Exit>;
         fn gprs_mut(&mut self) -> &mut Gprs;
         fn set_rip(&mut self, rip: u64);
         fn set_rflags(&mut self, value: u64);
@@ -92,6 +95,8 @@ impl vcpu::Vcpu for Vcpu {
         fn set_cr4(&mut self, value: u64);
         fn set_efer(&mut self, value: u64);
         fn set_xcr0(&mut self, value: u64);
+        fn vector(&mut self, number: u8) -> [u8; 32];
+        fn set_vector(&mut self, number: u8, value: VectorValue);
         fn set_pat(&mut self, value: u64);
         fn hit_breakpoints(&mut self, hits: u64);
         fn set_task_priority(&mut self, priority: u8);

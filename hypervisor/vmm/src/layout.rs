@@ -12,14 +12,11 @@
 //! ```
 
 use arrayvec::ArrayVec;
-use base::{ByteSize, GIB, Gpa, KIB, MIB, PAGE_BYTES};
+use base::ram::{HIGH_RAM_START, LOW_RAM_MAX_BYTES};
+use base::{ByteSize, Gpa, KIB, MIB, PAGE_BYTES};
 use core::fmt;
 use devices::platform;
 
-/// The most RAM that lies below the hole for devices under 4 GiB.
-pub const LOW_RAM_MAX_BYTES: u64 = 3 * GIB;
-/// Where RAM continues above the devices.
-pub const HIGH_RAM_START: u64 = 4 * GIB;
 /// The first byte of the hole of a PC's video memory and BIOS.
 pub const BIOS_HOLE_START: u64 = 640 * KIB;
 /// One past the last byte of that hole.
@@ -118,6 +115,7 @@ impl RamLayout {
 mod tests {
     extern crate std;
     use super::*;
+    use base::GIB;
     use std::string::ToString;
 
     #[test]

@@ -10,8 +10,8 @@ use config::OnReset;
 use seams::fake::FlatMemory;
 use std::{collections::VecDeque, vec, vec::Vec};
 use vcpu::{
-    CpuMode, Direction, Event, Exception, Exit, Gpr, Gprs, InterruptState, IoExit, Segment, SegmentName,
-    Vcpu, VcpuState, Wanted,
+    CpuMode, Direction, Event, Exception, Exit, Gpr, Gprs, InterruptState, IoExit, IoOperand, Segment,
+    SegmentName, Vcpu, VcpuState, VectorValue, Wanted,
     control::efer,
     cpuid::{Registers, TscStability},
 };
@@ -31,6 +31,7 @@ pub struct FakeVcpu {
     pub tsc_offset: u64,
     pub tlb_flushes: u32,
     pub length: Option<u8>,
+    pub vectors: [[u8; 32]; 16],
     script: VecDeque<Step>,
 }
 
@@ -47,6 +48,7 @@ impl FakeVcpu {
             tsc_offset: 0,
             tlb_flushes: 0,
             length: Some(2),
+            vectors: [[0; 32]; 16],
             script: VecDeque::new(),
         }
     }
@@ -65,7 +67,7 @@ impl FakeVcpu {
 
 impl Vcpu for FakeVcpu {
     /// At the end of the script the host is wanted, so that `serve` returns.
-    fn enter(&mut self) -> Exit {
+    fn enter(&mut self) -> Option<Exit> {
         self.delivered.extend(self.queued.take());
         let exit = match self.script.pop_front() {
             Some(step) => step(self),
@@ -74,7 +76,12 @@ impl Vcpu for FakeVcpu {
         if exit == Exit::InterruptWindow {
             self.window_wanted = Wanted::No;
         }
-        exit
+        Some(exit)
+    }
+
+    /// All exits are frequent here.
+    fn rare_exit(&mut self) -> Option<Exit> {
+        None
     }
 
     fn gprs(&self) -> &Gprs {
@@ -141,6 +148,16 @@ impl Vcpu for FakeVcpu {
     }
     fn xcr0(&self) -> u64 {
         self.state.xcr0
+    }
+    fn vector(&mut self, number: u8) -> [u8; 32] {
+        self.vectors[usize::from(number)]
+    }
+    fn set_vector(&mut self, number: u8, value: VectorValue) {
+        let register = &mut self.vectors[usize::from(number)];
+        match value {
+            VectorValue::Xmm(low) => register[..16].copy_from_slice(&low),
+            VectorValue::Ymm(whole) => *register = whole,
+        }
     }
     fn pat(&self) -> u64 {
         self.state.pat
@@ -326,6 +343,7 @@ pub fn settings() -> Settings {
         ram: RamLayout::new(RAM_BYTES).unwrap(),
         on_reset: OnReset::Restart,
         debug_exit: DebugExitPort::Present,
+        exit_profile: crate::vm::ExitProfile::NotKept,
         tsc: TSC,
         tsc_stability: TscStability::Invariant,
         wall_clock_at_zero: Nanoseconds::from_secs(1_000_000_000),
@@ -394,7 +412,7 @@ pub fn rdmsr(index: u32) -> impl FnOnce(&mut FakeVcpu) -> Exit {
 
 fn io(vcpu: &FakeVcpu, port: u16, size_bytes: u8, direction: Direction) -> Exit {
     let next_rip = vcpu.state.rip + 1;
-    Exit::Io(IoExit { port: Port(port), size_bytes, direction, string: None, next_rip })
+    Exit::Io(IoExit { port: Port(port), size_bytes, direction, operand: IoOperand::Accumulator, next_rip })
 }
 
 /// The guest's step of writing `value` to `port`.

@@ -3,21 +3,21 @@
 use base::{Gpa, Port};
 use seams::MemoryError;
 use vcpu::control::{cr0, cr4, xcr0};
-use vcpu::emulate::{EmulationContext, EmulationFault, Outcome, Privilege, VectorValue, step};
+use vcpu::emulate::{EmulationContext, EmulationFault, Outcome, Privilege, step};
 use vcpu::walk::{WalkFault, error_code};
-use vcpu::{Access, CpuMode, Gprs, Segment, SegmentName};
+use vcpu::{Access, CpuMode, Gprs, Segment, SegmentName, VectorValue};
 
-use crate::case::{Case, Ending, MEMORY_BYTES, PAGE, Registers, Result};
+use instruction_cases::{Case, Ending, MEMORY_BYTES, Outcome as CaseOutcome, PAGE, Place, Registers};
 
 /// Runs a case in the emulator; `None` when it is none of its instructions.
-pub fn run(case: &Case, code_address: u64, memory_address: u64) -> Option<Result> {
+pub fn run(case: &Case, place: &Place) -> Option<CaseOutcome> {
     let mut process = Process {
         gprs: Gprs(case.registers.gprs),
-        rip: code_address,
+        rip: place.code_address,
         rflags: case.registers.rflags,
         vectors: case.registers.vectors,
-        memory: case.memory.clone(),
-        memory_address,
+        memory: case.memory,
+        memory_address: place.memory_address,
     };
     let ending = loop {
         match step(&mut process, &case.code, CpuMode::Long64) {
@@ -34,7 +34,7 @@ pub fn run(case: &Case, code_address: u64, memory_address: u64) -> Option<Result
     };
     let Process { gprs, rflags, vectors, memory, .. } = process;
     let registers = Registers { gprs: gprs.0, rflags, vectors, ..case.registers };
-    Some(Result { ending, registers, memory })
+    Some(CaseOutcome { ending, registers, memory })
 }
 
 struct Process {
@@ -42,12 +42,12 @@ struct Process {
     rip: u64,
     rflags: u64,
     vectors: [[u8; 32]; 16],
-    memory: Vec<u8>,
+    memory: [u8; MEMORY_BYTES],
     memory_address: u64,
 }
 
 impl Process {
-    fn offset(&self, gpa: Gpa) -> std::result::Result<usize, MemoryError> {
+    fn offset(&self, gpa: Gpa) -> Result<usize, MemoryError> {
         let offset = gpa.as_u64().checked_sub(self.memory_address).ok_or(MemoryError::Unmapped(gpa))?;
         Ok(offset as usize)
     }
@@ -88,12 +88,7 @@ impl EmulationContext for Process {
         3
     }
 
-    fn translate(
-        &mut self,
-        linear: u64,
-        access: Access,
-        _: Privilege,
-    ) -> std::result::Result<Gpa, WalkFault> {
+    fn translate(&mut self, linear: u64, access: Access, _: Privilege) -> Result<Gpa, WalkFault> {
         let page = linear.wrapping_sub(self.memory_address) / PAGE as u64;
         let write = if access == Access::Write { error_code::WRITE } else { 0 };
         let fault =
@@ -105,17 +100,16 @@ impl EmulationContext for Process {
         }
     }
 
-    fn read(&mut self, gpa: Gpa, buffer: &mut [u8]) -> std::result::Result<(), MemoryError> {
-        let at = self.offset(gpa)?;
-        let from = self.memory.get(at..at + buffer.len()).ok_or(MemoryError::Unmapped(gpa))?;
-        buffer.copy_from_slice(from);
-        Ok(())
+    fn read(&mut self, gpa: Gpa, size_bytes: u8) -> Result<u64, MemoryError> {
+        let (at, mut buffer) = (self.offset(gpa)?, [0; 8]);
+        let from = self.memory.get(at..at + usize::from(size_bytes)).ok_or(MemoryError::Unmapped(gpa))?;
+        buffer[..from.len()].copy_from_slice(from);
+        Ok(u64::from_le_bytes(buffer))
     }
 
-    fn write(&mut self, gpa: Gpa, bytes: &[u8]) -> std::result::Result<(), MemoryError> {
-        let at = self.offset(gpa)?;
-        assert!(at + bytes.len() <= MEMORY_BYTES);
-        self.memory[at..at + bytes.len()].copy_from_slice(bytes);
+    fn write(&mut self, gpa: Gpa, size_bytes: u8, value: u64) -> Result<(), MemoryError> {
+        let (at, len) = (self.offset(gpa)?, usize::from(size_bytes));
+        self.memory[at..at + len].copy_from_slice(&value.to_le_bytes()[..len]);
         Ok(())
     }
 
@@ -125,13 +119,12 @@ impl EmulationContext for Process {
         len_bytes: u8,
         current: u64,
         new: u64,
-    ) -> std::result::Result<u64, MemoryError> {
-        let mut found = [0; 8];
-        self.read(gpa, &mut found[..len_bytes.into()])?;
-        if found == current.to_le_bytes() {
-            self.write(gpa, &new.to_le_bytes()[..len_bytes.into()])?;
+    ) -> Result<u64, MemoryError> {
+        let found = self.read(gpa, len_bytes)?;
+        if found == current {
+            self.write(gpa, len_bytes, new)?;
         }
-        Ok(u64::from_le_bytes(found))
+        Ok(found)
     }
 
     fn read_port(&mut self, _: Port, _: u8) -> u32 {
@@ -140,8 +133,8 @@ impl EmulationContext for Process {
 
     fn write_port(&mut self, _: Port, _: u8, _: u32) {}
 
-    fn vector(&self, number: u8) -> Option<[u8; 32]> {
-        self.vectors.get(usize::from(number)).copied()
+    fn vector(&mut self, number: u8) -> [u8; 32] {
+        self.vectors[usize::from(number)]
     }
 
     fn set_vector(&mut self, number: u8, value: VectorValue) {

@@ -6,7 +6,7 @@ use core::arch::global_asm;
 use core::cell::UnsafeCell;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::case::{Case, Ending, MEMORY_BYTES, PAGE, Registers, Result};
+use instruction_cases::{Case, Ending, MEMORY_BYTES, Outcome, PAGE, Place, Registers};
 
 /// What entry code, exit code and signal handler share. One thread at a time uses it: who holds [`Arena`].
 #[repr(C, align(64))]
@@ -31,7 +31,7 @@ const EXIT_ADDRESS: usize = 64;
 const NO_FAULT: u64 = u64::MAX;
 
 static EXCHANGE: Shared = Shared(UnsafeCell::new(Exchange {
-    registers: Registers { gprs: [0; 16], rflags: 0, reserved: [0; 7], vectors: [[0; 32]; 16] },
+    registers: Registers::ZERO,
     host_rsp: 0,
     target: 0,
     has_avx: 0,
@@ -127,25 +127,20 @@ impl Arena {
         Self { code, memory, has_avx, _only: only }
     }
 
-    /// Whether cases may use AVX.
-    pub fn has_avx(&self) -> bool {
-        self.has_avx
-    }
-
-    /// Where the instruction stands.
-    pub fn code_address(&self) -> u64 {
-        self.code as u64
-    }
-
-    /// Where the memory begins: a page for reading only, two pages, a page that is not there.
-    pub fn memory_address(&self) -> u64 {
-        self.memory as u64
+    /// Where its cases run.
+    pub fn place(&self) -> Place {
+        Place {
+            code_address: self.code as u64,
+            memory_address: self.memory as u64,
+            has_avx: self.has_avx,
+            checks_alignment: true,
+        }
     }
 
     /// Runs a case on the processor.
-    pub fn run(&mut self, case: &Case) -> Result {
+    pub fn run(&mut self, case: &Case) -> Outcome {
         let code = with_exit(&case.code);
-        let mut memory = vec![0; MEMORY_BYTES];
+        let mut memory = [0; MEMORY_BYTES];
         let exchange = EXCHANGE.0.get();
         // SAFETY: the lock is held. Code and memory lie in pages of ours, which cases cannot leave: their addresses are
         // in this memory, and an access elsewhere ends in a signal. Entry and exit keep the caller's registers.
@@ -168,7 +163,7 @@ impl Arena {
             PAGE_FAULT => Ending::Fault(14, error_code as u32, cr2),
             other => Ending::Fault(other as u8, error_code as u32, 0),
         };
-        Result { ending, registers, memory }
+        Outcome { ending, registers, memory }
     }
 
     fn protect(&self, protection: libc::c_int) {

@@ -1,7 +1,7 @@
 //! Twenty thousand random instructions, natively and emulated.
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
-use emulator_oracle::{Arena, Tally, compare};
+use emulator_oracle::Bench;
 
 /// The number of cases, unless the environment says another.
 const CASES: u64 = 20_000;
@@ -29,11 +29,10 @@ fn the_emulator_does_what_the_processor_does() {
     }
     let first = number(SEED_VARIABLE).unwrap_or(0);
     let cases = number(CASES_VARIABLE).unwrap_or(CASES);
-    let mut arena = Arena::new();
-    let mut tally = Tally::default();
-    let seeds = first..first + cases;
-    let differences: Vec<_> = seeds.filter_map(|seed| compare(&mut arena, seed, &mut tally).err()).collect();
+    let mut bench = Bench::new();
+    let differences: Vec<_> = (first..first + cases).filter_map(|seed| bench.compare(seed).err()).collect();
+    let tally = &bench.tally;
     println!("{} cases of {} instructions, {} faults", tally.cases(), tally.instructions(), tally.faults());
-    let shown: String = differences.iter().take(SHOWN).map(ToString::to_string).collect();
+    let shown: String = differences.iter().take(SHOWN).map(String::as_str).collect();
     assert!(differences.is_empty(), "{} of {} differ:\n{shown}", differences.len(), tally.cases());
 }

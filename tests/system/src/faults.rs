@@ -51,7 +51,8 @@ fn epitaph(lab: &Lab, fault: &str, words: &[&str], function: &str) -> Result<()>
     let mut contents = lab.contents(CONFIG)?;
     contents.add("guest", lab.guest("port-io")?);
     let mut emulator = lab.start(lab.machine(&lab.image(&contents)?))?;
-    emulator.expect("*** the hypervisor died on CPU 0", BOOT)?;
+    let before = emulator.expect("*** the hypervisor died on CPU 0", BOOT)?;
+    ensure!(before.contains("the last line of the log"), "the epitaph leaves out what the log had to say");
     let cause_and_way = emulator.expect("*** build ", STEP)?;
     for word in words {
         ensure!(cause_and_way.contains(word), "the epitaph lacks {word:?}: {cause_and_way}");

@@ -10,6 +10,7 @@ mod differences;
 mod faults;
 mod kernels;
 mod linux;
+mod long;
 mod operator;
 mod reference;
 mod several;
@@ -25,7 +26,7 @@ const BOOT: Duration = Duration::from_secs(240);
 const STEP: Duration = Duration::from_secs(90);
 
 fn main() -> ExitCode {
-    let groups: [&[Scenario]; 8] = [
+    let groups: [&[Scenario]; 9] = [
         linux::SCENARIOS,
         kernels::SCENARIOS,
         tiny_guests::SCENARIOS,
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         operator::SCENARIOS,
         broken::SCENARIOS,
         faults::SCENARIOS,
+        long::SCENARIOS,
     ];
     scenario::main(&groups.concat())
 }

@@ -172,10 +172,9 @@ impl<W: Window> GuestMemory for GuestAccess<W> {
 
     #[inline(always)]
     fn peek(&self) -> impl Fn(Gpa) -> Option<u64> {
-        let base = self.window.base_if_shown();
-        // Where there is no window, nothing is within reach.
-        let end = if base.is_some() { self.low_words_end } else { 0 };
-        let base = base.unwrap_or_default();
+        let (base, is_shown) = self.window.base_and_whether_shown();
+        // While the window shows another guest, nothing is within reach.
+        let end = if is_shown { self.low_words_end } else { 0 };
         move |gpa| {
             let start = gpa.as_u64();
             // SAFETY: as in `read`; the window is not switched while `self` is borrowed and the CPU does nothing else.

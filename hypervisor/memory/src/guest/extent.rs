@@ -25,7 +25,7 @@ impl ExtentKind {
     }
 
     /// The kind of what lies `bytes` further up.
-    fn advanced(self, bytes: u64) -> Self {
+    pub(super) fn advanced(self, bytes: u64) -> Self {
         let advance = |hpa: Hpa| Hpa::from_low_bits(hpa.as_u64().wrapping_add(bytes));
         match self {
             Self::Ram(hpa) => Self::Ram(advance(hpa)),

@@ -1,10 +1,8 @@
 //! A guest-physical space with its memory and tables.
 //!
-//! ```text
-//! 0 ─────────── RAM, at most 3 GiB ──── devices ──── 4 GiB ──── the rest of the RAM ────
-//! ```
-//! Memory is taken in blocks of 2 MiB, in runs of 1 GiB where there are some, and zeroed before the guest or the
-//! window can see it. A size that is no multiple of 2 MiB takes the whole last block and maps a part of it.
+//! RAM lies where [`base::ram`] says. Memory is taken in blocks of 2 MiB, in runs of 1 GiB where there are some, and
+//! zeroed before the guest or the window can see it. A size that is no multiple of 2 MiB takes the whole last block and
+//! maps a part of it.
 //!
 //! All memory is there from the start. Blocks that idle CPUs have scrubbed before cost nothing; the others are zeroed here.
 
@@ -15,14 +13,10 @@ use crate::error::HostMemoryError;
 use crate::frames::{BLOCK_BYTES, Zone};
 use crate::host::{Charged, SharedMemory};
 use crate::layout::GUEST_BYTES;
+use base::ram::{HIGH_RAM_START, LOW_RAM_MAX_BYTES};
 use base::{ByteSize, GIB, Gpa, Hpa, PAGE_BYTES, PhysRange, VmId};
 use core::fmt;
 use paging::{MapError, OutOfTables};
-
-/// The most RAM below 4 GiB.
-pub const LOW_RAM_MAX_BYTES: u64 = 3 * GIB;
-/// Where the RAM goes on.
-pub const HIGH_RAM_START: u64 = 4 * GIB;
 
 /// Blocks in 1 GiB.
 const HUGE_BLOCKS: usize = (GIB / BLOCK_BYTES) as usize;
@@ -279,18 +273,26 @@ impl GuestMap {
             count /= 2;
         }
         let usage = host.usage();
-        let free_bytes = usage.free_clean_bytes + usage.free_dirty_bytes;
-        Err(GuestMapError::OutOfMemory { wanted_bytes: wanted as u64 * BLOCK_BYTES, free_bytes })
+        // What was free before this VM took the first of it.
+        let taken_bytes: u64 = self.extents.as_slice().iter().map(|extent| extent.len_bytes).sum();
+        let free_bytes = usage.free_clean_bytes + usage.free_dirty_bytes + taken_bytes;
+        Err(GuestMapError::OutOfMemory { wanted_bytes: self.ram_bytes, free_bytes })
     }
 
     /// Makes the trees say what extent `index` says.
     fn update_trees(&mut self, index: usize) -> Result<(), GuestMapError> {
-        let (Some(extent), Some(trees)) = (self.extents.as_slice().get(index), &mut self.trees) else {
-            return Ok(());
-        };
+        let Some(extent) = self.extents.as_slice().get(index).copied() else { return Ok(()) };
+        self.change_trees(|trees, tables| trees.update(tables, &extent))
+    }
+
+    pub(super) fn change_trees(
+        &mut self,
+        change: impl FnOnce(&mut Trees, &mut Charged<'_>) -> Result<(), MapError>,
+    ) -> Result<(), GuestMapError> {
+        let Some(trees) = &mut self.trees else { return Ok(()) };
         let mut host = self.memory.lock();
         let mut tables = Charged { memory: &mut host, left_frames: &mut self.left_frames };
-        Ok(trees.update(&mut tables, extent)?)
+        Ok(change(trees, &mut tables)?)
     }
 }
 

@@ -8,9 +8,11 @@ pub mod map;
 mod tests;
 mod trees;
 pub mod window;
+#[cfg(feature = "seeded-faults")]
+mod withheld;
 
 pub use access::GuestAccess;
 pub use extent::{Extent, ExtentKind};
-pub use map::{GuestMap, GuestMapConfig, GuestMapError, HIGH_RAM_START, LOW_RAM_MAX_BYTES};
+pub use map::{GuestMap, GuestMapConfig, GuestMapError};
 pub use trees::NestedFormat;
 pub use window::{MappedWindow, Window};

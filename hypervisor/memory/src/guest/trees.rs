@@ -78,6 +78,25 @@ impl Trees {
         update(&mut self.window, tables, extent, Viewer::Hypervisor)
     }
 
+    /// Shows the guest what `extent` says at `alias` instead of at its start.
+    #[cfg(feature = "seeded-faults")]
+    pub fn show_elsewhere(
+        &mut self,
+        tables: &mut impl TableMemory,
+        extent: &Extent,
+        alias: base::Gpa,
+    ) -> Result<(), MapError> {
+        let nothing = Extent { kind: ExtentKind::Device, ..*extent };
+        let elsewhere = Extent { start: alias, ..*extent };
+        for change in [nothing, elsewhere] {
+            match &mut self.nested {
+                Nested::Npt(tree) => update(tree, tables, &change, Viewer::Guest)?,
+                Nested::Ept(tree) => update(tree, tables, &change, Viewer::Guest)?,
+            }
+        }
+        Ok(())
+    }
+
     pub fn destroy(self, tables: &mut impl TableMemory) {
         match self.nested {
             Nested::Npt(tree) => tree.destroy(tables),

@@ -29,10 +29,10 @@ pub unsafe trait Window {
     /// Where guest-physical address 0 would be.
     fn base(&self) -> *mut u8;
 
-    /// As [`Window::base`], but `None` when the window would have to be switched first.
+    /// As [`Window::base`], and whether nothing has to be switched before that may be accessed.
     #[inline(always)]
-    fn base_if_shown(&self) -> Option<*mut u8> {
-        Some(self.base())
+    fn base_and_whether_shown(&self) -> (*mut u8, bool) {
+        (self.base(), true)
     }
 }
 
@@ -50,9 +50,9 @@ unsafe impl Window for MappedWindow {
     }
 
     #[inline(always)]
-    fn base_if_shown(&self) -> Option<*mut u8> {
+    fn base_and_whether_shown(&self) -> (*mut u8, bool) {
         let is_shown = ACTIVE.load(Ordering::Relaxed) == self.map.window_root().as_u64();
-        is_shown.then(|| core::ptr::with_exposed_provenance_mut(GUEST_BASE as usize))
+        (core::ptr::with_exposed_provenance_mut(GUEST_BASE as usize), is_shown)
     }
 }
 

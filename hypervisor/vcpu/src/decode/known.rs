@@ -26,24 +26,25 @@ pub enum Known {
 }
 
 impl Known {
-    /// How many bytes of `code`, which begins behind the prefixes, are this instruction.
+    /// The length of this instruction's opcode with its operand bytes, if that is what `code` begins with: bytes behind
+    /// the prefixes, the first one lowest.
     #[inline(always)]
-    const fn opcode_length(self, code: &[u8]) -> Option<usize> {
-        match (self, code) {
-            (Self::Hlt, [0xf4, ..]) => Some(1),
+    const fn opcode_length(self, code: u64) -> Option<u8> {
+        let (one, two, three) = (code as u8, code as u16, code as u32 & 0xff_ffff);
+        match self {
+            Self::Hlt if one == 0xf4 => Some(1),
             // F3 is its prefix; without it this is NOP, of the same length.
-            (Self::Pause, [0x90, ..]) => Some(1),
-            (Self::Cpuid, [0x0f, 0xa2, ..])
-            | (Self::Rdmsr, [0x0f, 0x32, ..])
-            | (Self::Wrmsr, [0x0f, 0x30, ..])
-            | (Self::Invd, [0x0f, 0x08, ..])
-            | (Self::Wbinvd, [0x0f, 0x09, ..])
-            | (Self::Rdpmc, [0x0f, 0x33, ..]) => Some(2),
-            (Self::Hypercall, [0x0f, 0x01, 0xd9 | 0xc1, ..]) | (Self::Xsetbv, [0x0f, 0x01, 0xd1, ..]) => {
-                Some(3)
-            }
-            (Self::Io, [0xe4..=0xe7, _, ..]) => Some(2),
-            (Self::Io, [0xec..=0xef | 0x6c..=0x6f, ..]) => Some(1),
+            Self::Pause if one == 0x90 => Some(1),
+            Self::Cpuid if two == 0xa20f => Some(2),
+            Self::Rdmsr if two == 0x320f => Some(2),
+            Self::Wrmsr if two == 0x300f => Some(2),
+            Self::Invd if two == 0x080f => Some(2),
+            Self::Wbinvd if two == 0x090f => Some(2),
+            Self::Rdpmc if two == 0x330f => Some(2),
+            Self::Hypercall if three == 0xd9_010f || three == 0xc1_010f => Some(3),
+            Self::Xsetbv if three == 0xd1_010f => Some(3),
+            Self::Io if one & 0xfc == 0xe4 => Some(2),
+            Self::Io if one & 0xfc == 0xec || one & 0xfc == 0x6c => Some(1),
             _ => None,
         }
     }
@@ -81,45 +82,68 @@ impl Known {
     }
 }
 
-/// Whether `byte` is a prefix; LOCK is none that these instructions may have.
-#[inline]
-const fn is_prefix(byte: u8, mode: CpuMode) -> bool {
-    match byte {
-        0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 | 0x66 | 0x67 | 0xf2 | 0xf3 => true,
-        0x40..=0x4f => matches!(mode, CpuMode::Long64),
-        _ => false,
+/// The prefixes but REX, as a bitmap of bytes; LOCK is none that these instructions may have.
+const PREFIXES: [u64; 4] = bitmap(&[0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf2, 0xf3]);
+
+/// REX: 40 to 4F, in 64-bit mode.
+const REX: [u64; 4] = [0, 0xffff, 0, 0];
+
+const fn bitmap(mut bytes: &[u8]) -> [u64; 4] {
+    let mut words = [0; 4];
+    while let [byte, rest @ ..] = bytes {
+        let [w0, w1, w2, w3] = &mut words;
+        let word = match *byte >> 6 {
+            0 => w0,
+            1 => w1,
+            2 => w2,
+            _ => w3,
+        };
+        *word |= 1 << (*byte & 63);
+        bytes = rest;
     }
+    words
+}
+
+#[inline(always)]
+fn is_in(bitmap: &[u64; 4], byte: u8) -> bool {
+    bitmap.get(usize::from(byte >> 6)).is_some_and(|word| word >> (byte & 63) & 1 != 0)
 }
 
 /// The length of `known` at the start of `bytes`, by a prefix scan alone; `None` when something else stands there.
 #[inline]
 pub fn known_length(bytes: &[u8], mode: CpuMode, known: Known) -> Option<u8> {
     let bytes = bytes.get(..INSTRUCTION_MAX_BYTES).unwrap_or(bytes);
-    let mut code = bytes;
-    while let [first, rest @ ..] = code
-        && is_prefix(*first, mode)
-    {
-        code = rest;
-    }
-    let prefixes = bytes.len() - code.len();
-    let opcode = known.opcode_length(code)?;
-    u8::try_from(prefixes + opcode).ok()
+    let is_prefix = |byte: &u8| is_in(&PREFIXES, *byte) || mode == CpuMode::Long64 && is_in(&REX, *byte);
+    let prefixes = bytes.iter().take_while(|byte| is_prefix(byte)).count();
+    let code = bytes.iter().skip(prefixes).take(size_of::<u64>());
+    let word = code.zip(0_u32..).fold(0, |word, (byte, place)| word | u64::from(*byte) << (8 * place));
+    let length = prefixes + usize::from(known.opcode_length(word)?);
+    // Bytes that are not there read as zero, which no opcode ends with but a port's number can.
+    u8::try_from(length).ok().filter(|_| length <= bytes.len())
 }
 
 /// As [`known_length`] in 64-bit mode, of the instruction whose first eight bytes are `bytes`, the first one lowest.
 /// `None` also when its end is too far off to tell.
 #[inline(always)]
 pub fn known_length_64(bytes: u64, known: Known) -> Option<u8> {
+    const PREFIXES_64: [u64; 4] = {
+        let ([p0, p1, p2, p3], [_, rex, ..]) = (PREFIXES, REX);
+        [p0, p1 | rex, p2, p3]
+    };
+    // No opcode here begins like a prefix: it may be looked for first.
+    if let Some(length) = known.opcode_length(bytes) {
+        return Some(length);
+    }
     let mut rest = bytes;
-    for prefixes in 0..size_of::<u64>() as u8 {
-        // No opcode here begins like a prefix: it may be looked for first.
-        if let Some(opcode) = known.opcode_length(&rest.to_le_bytes()) {
-            return Some(prefixes + opcode as u8);
-        }
-        if !is_prefix(rest as u8, CpuMode::Long64) {
+    for prefixes in 1..size_of::<u64>() as u8 {
+        if !is_in(&PREFIXES_64, rest as u8) {
             return None;
         }
+        // Zeroes come after the eight bytes. Only a port's number can be zero.
         rest >>= 8;
+        if let Some(opcode) = known.opcode_length(rest) {
+            return Some(prefixes.wrapping_add(opcode)).filter(|length| *length <= size_of::<u64>() as u8);
+        }
     }
     None
 }
@@ -162,5 +186,18 @@ mod tests {
         let mut long = [0x66; 16];
         long[14..].copy_from_slice(&[0x0f, 0xa2]);
         assert_eq!(known_length(&long, CpuMode::Long64, Known::Cpuid), None);
+    }
+
+    #[test]
+    fn eight_bytes_in_a_word_are_judged_as_a_slice_of_them_is() {
+        for known in Known::ALL {
+            for prefixes in 0..=8 {
+                let mut bytes = [0x3e_u8; 16];
+                bytes[prefixes..prefixes + known.example().len()].copy_from_slice(known.example());
+                let word = u64::from_le_bytes(bytes[..8].try_into().unwrap());
+                let by_slice = known_length(&bytes[..8], CpuMode::Long64, known);
+                assert_eq!(known_length_64(word, known), by_slice, "{known:?} behind {prefixes} prefixes");
+            }
+        }
     }
 }

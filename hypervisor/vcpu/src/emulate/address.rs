@@ -4,7 +4,7 @@
 
 use super::fault::{ALIGNMENT_CHECK, STACK_FAULT};
 use super::flags::ALIGNMENT;
-use super::operand::{place_in, wide_register};
+use super::operand::wide_register;
 use super::size::Size;
 use super::{EmulationContext, EmulationFault, Executor, Privilege};
 use crate::control::{cr0, cr4};
@@ -55,6 +55,45 @@ impl Span {
     pub(super) fn atomic(&self, size: Size) -> Option<Gpa> {
         self.head.is_aligned(size.bytes().into()).then_some(self.head)
     }
+
+    /// The address, if it is all in one page and one access can have it.
+    fn whole(&self) -> Option<Gpa> {
+        (self.head_bytes == self.bytes && self.bytes <= 8).then_some(self.head)
+    }
+
+    const fn pieces(&self) -> Pieces {
+        let tail_bytes = self.bytes.saturating_sub(self.head_bytes);
+        Pieces { at: self.head, left: self.head_bytes, tail: self.tail, tail_bytes }
+    }
+}
+
+/// A part of a span, to be accessed in pieces.
+struct Pieces {
+    at: Gpa,
+    left: u8,
+    /// What is in the next page.
+    tail: Gpa,
+    tail_bytes: u8,
+}
+
+impl Pieces {
+    /// The next piece: its address, and 1, 2, 4 or 8 bytes.
+    fn next(&mut self) -> Option<(Gpa, u8)> {
+        if self.left == 0 {
+            (self.at, self.left) = (self.tail, core::mem::take(&mut self.tail_bytes));
+        }
+        let bytes = match self.left {
+            0 => return None,
+            1 => 1,
+            2 | 3 => 2,
+            4..8 => 4,
+            _ => 8,
+        };
+        let at = self.at;
+        self.at = Gpa::from_low_bits(at.as_u64().wrapping_add(bytes.into()));
+        self.left -= bytes;
+        Some((at, bytes))
+    }
 }
 
 impl<C: EmulationContext> Executor<'_, C> {
@@ -65,15 +104,16 @@ impl<C: EmulationContext> Executor<'_, C> {
         let displacement = instruction.memory_displacement64();
         let mut offset = displacement.wrapping_add(bias);
         let mut address_bytes = None;
-        // The decoder has added RIP or EIP to the displacement already.
-        match base {
-            Register::RIP => address_bytes = Some(8),
-            Register::EIP => address_bytes = Some(4),
-            Register::None => {}
-            _ => {
-                let (gpr, bytes) = wide_register(base).ok_or(EmulationFault::Unsupported)?;
-                offset = offset.wrapping_add(self.cx.gprs().get(gpr));
-                address_bytes = Some(bytes);
+        if let Some((gpr, bytes)) = wide_register(base) {
+            offset = offset.wrapping_add(self.cx.gprs().get(gpr));
+            address_bytes = Some(bytes);
+        } else {
+            // The decoder has added RIP or EIP to the displacement already.
+            match base {
+                Register::RIP => address_bytes = Some(8),
+                Register::EIP => address_bytes = Some(4),
+                Register::None => {}
+                _ => return Err(EmulationFault::Unsupported),
             }
         }
         if index != Register::None {
@@ -142,37 +182,46 @@ impl<C: EmulationContext> Executor<'_, C> {
     /// The bytes of a span; those past it are zero.
     pub(super) fn read_span(&mut self, span: &Span) -> Result<[u8; OPERAND_MAX_BYTES], EmulationFault> {
         let mut buffer = [0; OPERAND_MAX_BYTES];
-        let used = buffer.get_mut(..usize::from(span.bytes)).ok_or(EmulationFault::Unsupported)?;
-        let (head, tail) =
-            used.split_at_mut_checked(span.head_bytes.into()).ok_or(EmulationFault::Unsupported)?;
-        self.cx.read(span.head, head)?;
-        if !tail.is_empty() {
-            self.cx.read(span.tail, tail)?;
+        let mut rest = buffer.as_mut_slice();
+        let mut pieces = span.pieces();
+        while let Some((gpa, bytes)) = pieces.next() {
+            let value = self.cx.read(gpa, bytes)?;
+            let (now, later) = rest.split_at_mut_checked(bytes.into()).ok_or(EmulationFault::Unsupported)?;
+            now.iter_mut().zip(value.to_le_bytes()).for_each(|(to, from)| *to = from);
+            rest = later;
         }
         Ok(buffer)
     }
 
     /// Replaces the bytes of a span by the first of `bytes`.
     pub(super) fn write_span(&mut self, span: &Span, bytes: &[u8]) -> Result<(), EmulationFault> {
-        let used = bytes.get(..usize::from(span.bytes)).ok_or(EmulationFault::Unsupported)?;
-        let (head, tail) =
-            used.split_at_checked(span.head_bytes.into()).ok_or(EmulationFault::Unsupported)?;
-        self.cx.write(span.head, head)?;
-        if !tail.is_empty() {
-            self.cx.write(span.tail, tail)?;
+        let mut rest = bytes;
+        let mut pieces = span.pieces();
+        while let Some((gpa, bytes)) = pieces.next() {
+            let (now, later) = rest.split_at_checked(bytes.into()).ok_or(EmulationFault::Unsupported)?;
+            let mut value = [0; 8];
+            value.iter_mut().zip(now).for_each(|(to, from)| *to = *from);
+            self.cx.write(gpa, bytes, u64::from_le_bytes(value))?;
+            rest = later;
         }
         Ok(())
     }
 
     /// The number in a span.
     pub(super) fn read_scalar(&mut self, span: &Span) -> Result<u64, EmulationFault> {
+        if let Some(gpa) = span.whole() {
+            return Ok(self.cx.read(gpa, span.bytes)?);
+        }
         let [a, b, c, d, e, f, g, h, ..] = self.read_span(span)?;
         Ok(u64::from_le_bytes([a, b, c, d, e, f, g, h]))
     }
 
     /// Replaces the number in a span.
     pub(super) fn write_scalar(&mut self, span: &Span, value: u64) -> Result<(), EmulationFault> {
-        self.write_span(span, &value.to_le_bytes())
+        match span.whole() {
+            Some(gpa) => Ok(self.cx.write(gpa, span.bytes, value)?),
+            None => self.write_span(span, &value.to_le_bytes()),
+        }
     }
 
     /// The linear address, if segment and canonical form agree.
@@ -246,8 +295,15 @@ pub(super) const fn address_mask(bytes: u8) -> u64 {
 /// The segment register that the decoder calls `register`.
 pub(super) fn segment_name(register: Register) -> Option<SegmentName> {
     use SegmentName as S;
-    const ORDER: [SegmentName; 6] = [S::Es, S::Cs, S::Ss, S::Ds, S::Fs, S::Gs];
-    ORDER.get(place_in(register, Register::ES, ORDER.len())?).copied()
+    Some(match register {
+        Register::ES => S::Es,
+        Register::CS => S::Cs,
+        Register::SS => S::Ss,
+        Register::DS => S::Ds,
+        Register::FS => S::Fs,
+        Register::GS => S::Gs,
+        _ => return None,
+    })
 }
 
 /// Whether a segment's type allows the access; a null selector's segment is not present.

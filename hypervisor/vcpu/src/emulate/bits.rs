@@ -57,7 +57,7 @@ impl<C: EmulationContext> Executor<'_, C> {
     fn bit_in_memory(&mut self, size: Size, access: Access) -> Result<(u64, Span), EmulationFault> {
         let bit = self.bit(size)?;
         let mut away = 0;
-        if self.kind(1) == Some(OpKind::Register) {
+        if self.kind(1) == OpKind::Register {
             let index = size.sign_extend(self.value_of(1)?) as i64;
             away = index.div_euclid(size.bits().into()).wrapping_mul(size.bytes().into());
         }

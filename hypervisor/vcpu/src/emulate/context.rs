@@ -1,7 +1,7 @@
 //! What an emulated instruction can reach: the seam between the emulator and a VM.
 
 use crate::walk::WalkFault;
-use crate::{Access, Gprs, Segment, SegmentName};
+use crate::{Access, Gprs, Segment, SegmentName, VectorValue};
 use base::{Gpa, Port};
 use seams::MemoryError;
 
@@ -14,19 +14,10 @@ pub enum Privilege {
     Supervisor,
 }
 
-/// What a vector register gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum VectorValue {
-    /// Bits 127:0; all above stay (legacy SSE).
-    Xmm([u8; 16]),
-    /// Bits 255:0; all above become zero (VEX).
-    Ymm([u8; 32]),
-}
-
 /// A vCPU's registers, the memory and ports it reaches.
 ///
-/// An access to memory never spans two pages, and is at most 32 bytes long. A device that answers sees one access for
-/// one of 1, 2, 4 or 8 bytes, and pieces of 8 for a longer one.
+/// An access to memory has 1, 2, 4 or 8 bytes and never spans two pages. What an instruction accesses beyond that comes in
+/// pieces, the lowest first.
 pub trait EmulationContext {
     /// The general-purpose registers.
     fn gprs(&self) -> &Gprs;
@@ -50,6 +41,10 @@ pub trait EmulationContext {
     fn xcr0(&self) -> u64;
     /// The current privilege level, 0-3.
     fn cpl(&self) -> u8;
+    /// Whether a breakpoint is enabled, which an element of a repeated string could hit.
+    fn watches(&self) -> bool {
+        false
+    }
 
     /// Where `linear` leads by the guest's page tables.
     ///
@@ -57,17 +52,17 @@ pub trait EmulationContext {
     /// As [`WalkFault`] says.
     fn translate(&mut self, linear: u64, access: Access, privilege: Privilege) -> Result<Gpa, WalkFault>;
 
-    /// Reads memory or a device.
+    /// Reads memory or a device; bits past `size_bytes` are zero.
     ///
     /// # Errors
     /// The first address that refused, and why.
-    fn read(&mut self, gpa: Gpa, buffer: &mut [u8]) -> Result<(), MemoryError>;
+    fn read(&mut self, gpa: Gpa, size_bytes: u8) -> Result<u64, MemoryError>;
 
     /// Writes memory or a device.
     ///
     /// # Errors
     /// The first address that refused, and why.
-    fn write(&mut self, gpa: Gpa, bytes: &[u8]) -> Result<(), MemoryError>;
+    fn write(&mut self, gpa: Gpa, size_bytes: u8, value: u64) -> Result<(), MemoryError>;
 
     /// Replaces the naturally aligned `len_bytes` (1, 2, 4 or 8) at `gpa` by `new` if they equal `current`, atomically;
     /// returns what was there. A device is written, and `current` returned: nothing can come between.
@@ -87,9 +82,8 @@ pub trait EmulationContext {
     /// Writes 1, 2 or 4 bytes to a port. The right to do so has been checked.
     fn write_port(&mut self, port: Port, size_bytes: u8, value: u32);
 
-    /// Bits 255:0 of vector register `number`, 0-15; what the processor lacks is zero. `None` when vector registers
-    /// cannot be reached here.
-    fn vector(&self, number: u8) -> Option<[u8; 32]>;
-    /// Replaces a vector register that [`EmulationContext::vector`] has given.
+    /// Bits 255:0 of vector register `number`, 0-15; what the processor lacks is zero.
+    fn vector(&mut self, number: u8) -> [u8; 32];
+    /// Replaces vector register `number`, 0-15.
     fn set_vector(&mut self, number: u8, value: VectorValue);
 }

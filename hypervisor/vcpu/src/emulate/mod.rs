@@ -37,7 +37,7 @@ mod testing;
 mod tests;
 mod vector;
 
-pub use context::{EmulationContext, Privilege, VectorValue};
+pub use context::{EmulationContext, Privilege};
 pub use fault::EmulationFault;
 pub use string::PORTION;
 
@@ -63,14 +63,18 @@ pub enum Outcome {
 /// # Errors
 /// As [`EmulationFault`] says. Nothing has changed then, but for completed elements of a repeated string instruction.
 pub fn step<C: EmulationContext>(cx: &mut C, bytes: &[u8], mode: CpuMode) -> Result<Outcome, EmulationFault> {
-    let instruction = decode(bytes, mode, cx.rip())?;
-    let single_step = cx.rflags() & TRAP != 0;
-    let progress = Executor { cx, instruction, mode }.execute()?;
+    let (rip, single_step) = (cx.rip(), cx.rflags() & TRAP != 0);
+    let mut executor = Executor { cx, instruction: Instruction::default(), mode };
+    decode(bytes, mode, rip, &mut executor.instruction)?;
+    let progress = executor.execute()?;
+    let Executor { cx, instruction, .. } = executor;
     if progress == Progress::Complete {
-        let next = cx.rip().wrapping_add(instruction.len() as u64);
+        let next = rip.wrapping_add(instruction.len() as u64);
         cx.set_rip(if mode == CpuMode::Long64 { next } else { next & u64::from(u32::MAX) });
         let rflags = cx.rflags();
-        cx.set_rflags(rflags & !RESUME);
+        if rflags & RESUME != 0 {
+            cx.set_rflags(rflags & !RESUME);
+        }
     }
     Ok(match progress {
         _ if single_step => Outcome::Trapped,
@@ -79,7 +83,13 @@ pub fn step<C: EmulationContext>(cx: &mut C, bytes: &[u8], mode: CpuMode) -> Res
     })
 }
 
-fn decode(bytes: &[u8], mode: CpuMode, rip: u64) -> Result<Instruction, EmulationFault> {
+/// Decodes into `instruction`: a large value, not to be moved about.
+fn decode(
+    bytes: &[u8],
+    mode: CpuMode,
+    rip: u64,
+    instruction: &mut Instruction,
+) -> Result<(), EmulationFault> {
     let bitness = match mode {
         CpuMode::Long64 => 64,
         CpuMode::Protected32 => 32,
@@ -88,9 +98,9 @@ fn decode(bytes: &[u8], mode: CpuMode, rip: u64) -> Result<Instruction, Emulatio
     let bytes = bytes.get(..INSTRUCTION_MAX_BYTES).unwrap_or(bytes);
     let decoder = Decoder::try_with_ip(bitness, bytes, rip, DecoderOptions::NONE);
     let mut decoder = decoder.map_err(|_| EmulationFault::Unsupported)?;
-    let instruction = decoder.decode();
+    decoder.decode_out(instruction);
     match decoder.last_error() {
-        DecoderError::None => Ok(instruction),
+        DecoderError::None => Ok(()),
         DecoderError::NoMoreBytes if bytes.len() < INSTRUCTION_MAX_BYTES => Err(EmulationFault::Truncated),
         // Longer than 15 bytes.
         _ if decoder.position() >= INSTRUCTION_MAX_BYTES => Err(Exception::GENERAL_PROTECTION.into()),
@@ -115,15 +125,8 @@ struct Executor<'a, C> {
 
 impl<C: EmulationContext> Executor<'_, C> {
     fn execute(&mut self) -> Result<Progress, EmulationFault> {
-        if let Some(operation) = string::Operation::of(&self.instruction) {
-            return self.string(operation);
-        }
-        self.dispatch().map(|()| Progress::Complete)
-    }
-
-    fn dispatch(&mut self) -> Result<(), EmulationFault> {
         use Mnemonic as M;
-        match self.instruction.mnemonic() {
+        let done = match self.instruction.mnemonic() {
             M::Mov | M::Movnti | M::Movzx => self.mov(moves::Extension::Zero),
             M::Movsx | M::Movsxd => self.mov(moves::Extension::Sign),
             M::Movbe => self.movbe(),
@@ -164,7 +167,11 @@ impl<C: EmulationContext> Executor<'_, C> {
             M::Out => self.port_out(),
             // No access at all, whatever they name (SDM volume 2, NOP and PREFETCHh).
             M::Nop | M::Prefetcht0 | M::Prefetcht1 | M::Prefetcht2 | M::Prefetchnta | M::Prefetchw => Ok(()),
-            _ => self.vector_move(),
-        }
+            _ => match string::Operation::of(&self.instruction) {
+                Some(operation) => return self.string(operation),
+                None => self.vector_move(),
+            },
+        };
+        done.map(|()| Progress::Complete)
     }
 }

@@ -1,8 +1,6 @@
 //! MOV, MOVZX, MOVSX, MOVSXD, MOVNTI and MOVBE.
 
-use super::operand::RegisterOperand;
-use super::size::Size;
-use super::{EmulationContext, EmulationFault, Executor, address};
+use super::{EmulationContext, EmulationFault, Executor};
 
 /// How a value fills a register that is wider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,25 +12,18 @@ pub(super) enum Extension {
 impl<C: EmulationContext> Executor<'_, C> {
     /// A load into a segment register, a control or a debug register is none of ours.
     pub(super) fn mov(&mut self, extension: Extension) -> Result<(), EmulationFault> {
-        if !self.is_memory(0) && RegisterOperand::of(self.register(0)?).is_none() {
-            return Err(EmulationFault::Unsupported);
+        if self.is_memory(0) {
+            let value = self.value_of(1)?;
+            return self.assign(0, value);
         }
+        let to = self.gpr_operand(0)?;
         let value = self.value_of(1)?;
-        let value = match (extension, self.source_size()?) {
-            (Extension::Sign, Some(size)) => size.sign_extend(value),
-            _ => value,
+        let value = match extension {
+            Extension::Zero => value,
+            Extension::Sign => self.operand_size(1)?.sign_extend(value),
         };
-        self.assign(0, value)
-    }
-
-    /// The width of the source, where that is a register or memory.
-    fn source_size(&self) -> Result<Option<Size>, EmulationFault> {
-        match self.register(1) {
-            Ok(register) if address::segment_name(register).is_some() => Ok(None),
-            Ok(_) => self.operand_size(1).map(Some),
-            Err(_) if self.is_memory(1) => self.operand_size(1).map(Some),
-            Err(_) => Ok(None),
-        }
+        to.write(self.cx.gprs_mut(), value);
+        Ok(())
     }
 
     pub(super) fn movbe(&mut self) -> Result<(), EmulationFault> {

@@ -10,6 +10,15 @@ use iced_x86::{Mnemonic, OpKind, Register};
 /// How often a locked instruction begins again because another CPU changed its operand.
 const ATTEMPTS: u32 = 8;
 
+/// Where the decoder's numbers of general-purpose registers begin: those of one width follow each other in the order of
+/// encoding, and widths do so too.
+const AL: usize = Register::AL as usize;
+const AX: usize = Register::AX as usize;
+const EAX: usize = Register::EAX as usize;
+const RAX: usize = Register::RAX as usize;
+const BEHIND_R15: usize = Register::R15 as usize + 1;
+const _: () = assert!(AX - AL == 20 && EAX - AX == 16 && RAX - EAX == 16 && BEHIND_R15 - RAX == 16);
+
 /// A general-purpose register as an operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RegisterOperand {
@@ -31,20 +40,23 @@ impl RegisterOperand {
     }
 
     /// The operand `register`, if it is a general-purpose one.
+    #[inline]
     pub(super) fn of(register: Register) -> Option<Self> {
-        if let Some((gpr, bytes)) = wide_register(register) {
-            let size = match bytes {
-                2 => Size::Word,
-                4 => Size::Dword,
-                _ => Size::Qword,
-            };
-            return Some(Self::whole(gpr, size));
-        }
-        // AL to BL, AH to BH, then SPL to R15L.
-        let place = place_in(register, Register::AL, 20)?;
-        let high_byte = (4..8).contains(&place);
-        let number = if place < 4 { place } else { place - 4 };
-        Some(Self { gpr: Gpr::ALL.get(number).copied()?, size: Size::Byte, high_byte })
+        let number = register as usize;
+        let (place, size) = match number {
+            EAX..RAX => (number - EAX, Size::Dword),
+            RAX..BEHIND_R15 => (number - RAX, Size::Qword),
+            AX..EAX => (number - AX, Size::Word),
+            // AL to BL, AH to BH, then SPL to R15L.
+            AL..AX => {
+                let place = number - AL;
+                let high_byte = matches!(place, 4..8);
+                let gpr = if place < 4 { place } else { place - 4 };
+                return Some(Self { gpr: Gpr::ALL.get(gpr).copied()?, size: Size::Byte, high_byte });
+            }
+            _ => return None,
+        };
+        Some(Self::whole(Gpr::ALL.get(place).copied()?, size))
     }
 
     pub(super) fn read(self, gprs: &Gprs) -> u64 {
@@ -70,31 +82,39 @@ pub(super) fn place_in(register: Register, first: Register, count: usize) -> Opt
 }
 
 /// A 16-, 32- or 64-bit general-purpose register, and its width in bytes.
+#[inline]
 pub(super) fn wide_register(register: Register) -> Option<(Gpr, u8)> {
-    const RUNS: [(Register, u8); 3] = [(Register::AX, 2), (Register::EAX, 4), (Register::RAX, 8)];
-    RUNS.into_iter().find_map(|(first, bytes)| {
-        let place = place_in(register, first, Gpr::ALL.len())?;
-        Some((Gpr::ALL.get(place).copied()?, bytes))
-    })
+    let operand = RegisterOperand::of(register).filter(|operand| operand.size != Size::Byte)?;
+    Some((operand.gpr, operand.size.bytes()))
 }
 
 impl<C: EmulationContext> Executor<'_, C> {
-    pub(super) fn kind(&self, operand: u32) -> Option<OpKind> {
-        (operand < self.instruction.op_count()).then(|| self.instruction.try_op_kind(operand).ok())?
+    /// What operand `operand`, 0-2, is. Those that an instruction does not have are no register at all.
+    #[inline]
+    pub(super) fn kind(&self, operand: u32) -> OpKind {
+        match operand {
+            0 => self.instruction.op0_kind(),
+            1 => self.instruction.op1_kind(),
+            _ => self.instruction.op2_kind(),
+        }
     }
 
+    #[inline]
     pub(super) fn is_memory(&self, operand: u32) -> bool {
-        self.kind(operand) == Some(OpKind::Memory)
+        self.kind(operand) == OpKind::Memory
     }
 
     /// The name of a register operand.
+    #[inline]
     pub(super) fn register(&self, operand: u32) -> Result<Register, EmulationFault> {
-        match self.kind(operand) {
-            Some(OpKind::Register) => {
-                self.instruction.try_op_register(operand).map_err(|_| EmulationFault::Unsupported)
-            }
-            _ => Err(EmulationFault::Unsupported),
+        if self.kind(operand) != OpKind::Register {
+            return Err(EmulationFault::Unsupported);
         }
+        Ok(match operand {
+            0 => self.instruction.op0_register(),
+            1 => self.instruction.op1_register(),
+            _ => self.instruction.op2_register(),
+        })
     }
 
     /// A general-purpose register operand.
@@ -119,17 +139,18 @@ impl<C: EmulationContext> Executor<'_, C> {
     /// The value of an operand of any kind; a constant is sign-extended as far as the manual says.
     pub(super) fn value_of(&mut self, operand: u32) -> Result<u64, EmulationFault> {
         match self.kind(operand) {
-            Some(OpKind::Memory) => {
+            OpKind::Memory => {
                 let size = self.operand_size(operand)?;
                 let span = self.memory(size, Access::Read)?;
                 self.read_scalar(&span)
             }
-            Some(OpKind::Register) => {
+            OpKind::Register => {
                 let register = self.register(operand)?;
-                if let Some(name) = address::segment_name(register) {
-                    return Ok(self.cx.segment(name).selector.into());
+                if let Some(register) = RegisterOperand::of(register) {
+                    return Ok(register.read(self.cx.gprs()));
                 }
-                Ok(self.gpr_operand(operand)?.read(self.cx.gprs()))
+                let name = address::segment_name(register).ok_or(EmulationFault::Unsupported)?;
+                Ok(self.cx.segment(name).selector.into())
             }
             _ => self.instruction.try_immediate(operand).map_err(|_| EmulationFault::Unsupported),
         }

@@ -73,10 +73,10 @@ impl<C: EmulationContext> Executor<'_, C> {
 
     fn pushed_size(&self) -> Result<Size, EmulationFault> {
         match self.kind(0) {
-            Some(OpKind::Immediate8to16 | OpKind::Immediate16) => Ok(Size::Word),
-            Some(OpKind::Immediate8to32 | OpKind::Immediate32) => Ok(Size::Dword),
-            Some(OpKind::Immediate8to64 | OpKind::Immediate32to64) => Ok(Size::Qword),
-            Some(OpKind::Register) if address::segment_name(self.register(0)?).is_some() => {
+            OpKind::Immediate8to16 | OpKind::Immediate16 => Ok(Size::Word),
+            OpKind::Immediate8to32 | OpKind::Immediate32 => Ok(Size::Dword),
+            OpKind::Immediate8to64 | OpKind::Immediate32to64 => Ok(Size::Qword),
+            OpKind::Register if address::segment_name(self.register(0)?).is_some() => {
                 self.pushed_segment_size()
             }
             _ => self.operand_size(0),

@@ -89,8 +89,8 @@ impl<C: EmulationContext> Executor<'_, C> {
             self.element(strings)?;
             return Ok(Progress::Complete);
         }
-        // A single step ends after each element.
-        let portion = if self.cx.rflags() & TRAP != 0 { 1 } else { PORTION };
+        // A guest that steps itself, or may watch what is accessed, is interrupted behind each element.
+        let portion = if self.cx.rflags() & TRAP != 0 || self.cx.watches() { 1 } else { PORTION };
         for _ in 0..portion {
             let count = self.index(Gpr::Rcx, strings);
             if count == 0 {

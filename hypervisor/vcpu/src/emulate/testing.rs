@@ -2,10 +2,10 @@
 
 extern crate std;
 
-use super::{EmulationContext, EmulationFault, Outcome, Privilege, VectorValue, step};
+use super::{EmulationContext, EmulationFault, Outcome, Privilege, step};
 use crate::control::{cr0, cr4, efer, xcr0};
 use crate::walk::{self, Paging, WalkFault};
-use crate::{Access, CpuMode, Gpr, Gprs, Segment, SegmentName, VcpuState};
+use crate::{Access, CpuMode, Gpr, Gprs, Segment, SegmentName, VcpuState, VectorValue};
 use base::{Gpa, Port};
 use seams::fake::FlatMemory;
 use seams::{GuestMemory, MemoryError};
@@ -192,17 +192,21 @@ impl EmulationContext for Machine {
         walk::translate(&self.memory, &paging, linear, access)
     }
 
-    fn read(&mut self, gpa: Gpa, buffer: &mut [u8]) -> Result<(), MemoryError> {
-        if !is_device(gpa) {
-            return self.memory.read(gpa, buffer);
+    fn read(&mut self, gpa: Gpa, size_bytes: u8) -> Result<u64, MemoryError> {
+        let mut buffer = [0; 8];
+        let bytes = &mut buffer[..size_bytes.into()];
+        if is_device(gpa) {
+            self.seen.push(Seen::Read(gpa.as_u64(), bytes.len()));
+            bytes.fill(self.device_value);
+            self.device_value += 1;
+        } else {
+            self.memory.read(gpa, bytes)?;
         }
-        self.seen.push(Seen::Read(gpa.as_u64(), buffer.len()));
-        buffer.fill(self.device_value);
-        self.device_value += 1;
-        Ok(())
+        Ok(u64::from_le_bytes(buffer))
     }
 
-    fn write(&mut self, gpa: Gpa, bytes: &[u8]) -> Result<(), MemoryError> {
+    fn write(&mut self, gpa: Gpa, size_bytes: u8, value: u64) -> Result<(), MemoryError> {
+        let bytes = &value.to_le_bytes()[..size_bytes.into()];
         if !is_device(gpa) {
             return self.memory.write(gpa, bytes);
         }
@@ -214,7 +218,7 @@ impl EmulationContext for Machine {
         if !is_device(gpa) {
             return self.memory.compare_exchange(gpa, len, current, new);
         }
-        self.write(gpa, &new.to_le_bytes()[..len.into()])?;
+        self.write(gpa, len, new)?;
         Ok(current)
     }
 
@@ -228,8 +232,8 @@ impl EmulationContext for Machine {
         self.seen.push(Seen::PortWrite(port.0, size_bytes, value));
     }
 
-    fn vector(&self, number: u8) -> Option<[u8; 32]> {
-        self.vectors.get(usize::from(number)).copied()
+    fn vector(&mut self, number: u8) -> [u8; 32] {
+        self.vectors[usize::from(number)]
     }
 
     fn set_vector(&mut self, number: u8, value: VectorValue) {

@@ -8,9 +8,9 @@
 use super::address::Alignment;
 use super::fault::DEVICE_NOT_AVAILABLE;
 use super::operand::{RegisterOperand, place_in};
-use super::{EmulationContext, EmulationFault, Executor, VectorValue};
+use super::{EmulationContext, EmulationFault, Executor};
 use crate::control::{cr0, cr4, xcr0};
-use crate::{Access, CpuMode, Exception};
+use crate::{Access, CpuMode, Exception, VectorValue};
 use iced_x86::{Code, Register};
 
 /// How an instruction is encoded decides what becomes of the upper part of a register.
@@ -207,9 +207,9 @@ impl<C: EmulationContext> Executor<'_, C> {
         Ok(())
     }
 
-    fn vector_operand(&self, operand: u32) -> Result<Vector, EmulationFault> {
+    fn vector_operand(&mut self, operand: u32) -> Result<Vector, EmulationFault> {
         let number = vector_number(self.register(operand)?).ok_or(EmulationFault::Unsupported)?;
-        self.cx.vector(number).ok_or(EmulationFault::Unsupported)
+        Ok(self.cx.vector(number))
     }
 
     /// What the operating system has enabled (SDM volume 1, sections 13.1.3 and 14.3; volume 2, tables 2-17 to 2-21).
@@ -226,8 +226,6 @@ impl<C: EmulationContext> Executor<'_, C> {
         if !enabled {
             return Err(Exception::INVALID_OPCODE.into());
         }
-        // A context that gives no registers cannot tell a load's destination either.
-        self.cx.vector(0).ok_or(EmulationFault::Unsupported)?;
         if cr0 & cr0::TS != 0 {
             return Err(DEVICE_NOT_AVAILABLE.into());
         }

@@ -248,6 +248,9 @@ proptest! {
         let access = [Access::Read, Access::Write, Access::Execute][usize::from(which)];
         let paging = Paging { cr0, cr3: root << 12, cr4, efer, cpl, rflags: linear, physical_bits };
         for linear in [linear, linear & 0xffff_ffff, linear & 0x7fff_ffff_ffff] {
+            if let Some(gpa) = short::data(&memory, &paging, linear, access) {
+                prop_assert_eq!(walk(&memory, &paging, linear, access), Ok(gpa), "the short way");
+            }
             let first = translate(&memory, &paging, linear, access);
             let _ = fetch_at(&memory, &paging, linear);
             if let Err(WalkFault::PageFault { error_code, .. }) = first {

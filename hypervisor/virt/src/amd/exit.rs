@@ -4,7 +4,7 @@
 
 use super::vmcb::ControlArea;
 use base::{Gpa, Port, Vector};
-use vcpu::{Access, ControlRegister, Direction, Exception, Exit, IoExit, NestedFault, Privileged, StringIo};
+use vcpu::{Access, ControlRegister, Direction, Exception, Exit, IoExit, IoOperand, NestedFault, Privileged};
 
 /// The codes in use, as the manual names them.
 pub mod code {
@@ -52,37 +52,34 @@ pub mod code {
     pub const INVALID_32: u64 = 0xffff_ffff;
 }
 
-/// Whether `exit_code` says that VMRUN refused the guest.
-#[inline]
-pub const fn is_refusal(exit_code: u64) -> bool {
-    matches!(exit_code, code::INVALID | code::INVALID_32)
-}
-
-/// Whether the exit with `exit_code` says that VMRUN refused the guest, or is one that the hypervisor provokes to learn
-/// when the guest can take an event.
+/// Whether `exit_code` says that VMRUN refused the guest. All other codes are far below.
 #[inline(always)]
-pub const fn is_own(exit_code: u64) -> bool {
-    matches!(exit_code, code::INVALID | code::INVALID_32 | code::VINTR | code::IRET | code::EXCEPTION_DB)
+pub const fn is_refusal(exit_code: u64) -> bool {
+    exit_code >= code::INVALID_32
 }
 
-/// What the exit recorded in `control` means. Those that [`is_own`] tells are the caller's: it has the state that they
-/// need.
+/// What the exit recorded in `control` means, if it is a frequent one.
 ///
-/// Not inlined: then only what an exit has is written and read, instead of all fields of all exits in registers.
-#[inline(never)]
-pub fn decode(control: &ControlArea) -> Exit {
-    match control.exit_code {
-        // The frequent ones first.
-        code::MSR => match control.exit_info1 & 1 {
-            0 => Exit::ReadMsr,
-            _ => Exit::WriteMsr,
-        },
+/// Inlined where exits are handled: there the code leads to its handler by one jump.
+#[inline(always)]
+pub fn decode_frequent(control: &ControlArea) -> Option<Exit> {
+    Some(match control.exit_code {
+        code::MSR if control.exit_info1 & 1 == 0 => Exit::ReadMsr,
+        code::MSR => Exit::WriteMsr,
         code::NPF => Exit::NestedFault(nested_fault(control.exit_info1, control.exit_info2)),
         code::IOIO => Exit::Io(io(control.exit_info1, control.exit_info2)),
         code::HLT => Exit::Hlt,
         code::INTR => Exit::HostInterrupt,
         code::CPUID => Exit::Cpuid,
         code::VMMCALL => Exit::Hypercall,
+        _ => return None,
+    })
+}
+
+/// What the exit recorded in `control` means that [`decode_frequent`] does not know. VINTR, IRET and the `#DB` of a step
+/// are the caller's: it has the state that they need.
+pub fn decode_rare(control: &ControlArea) -> Exit {
+    match control.exit_code {
         code::PAUSE => Exit::Pause,
         code::NMI => Exit::HostNmi,
         code::CR0_SEL_WRITE | code::CR0_WRITE => Exit::WriteControlRegister(ControlRegister::Cr0),
@@ -149,18 +146,13 @@ fn nested_fault(info1: u64, info2: u64) -> NestedFault {
 fn io(info1: u64, info2: u64) -> IoExit {
     const IN: u64 = 1 << 0;
     const STRING: u64 = 1 << 2;
-    const REPEATED: u64 = 1 << 3;
     /// Bits 4, 5, 6: 1, 2 or 4 bytes, so that the field is the size.
     const SIZE_SHIFT: u32 = 4;
-    /// Bits 7, 8, 9: addresses of 2, 4 or 8 bytes, so that twice the field is the size.
-    const ADDRESS_SHIFT: u32 = 7;
-    let address_bytes = (info1 >> ADDRESS_SHIFT & 7) as u8 * 2;
-    let string = (info1 & STRING != 0).then_some(StringIo { repeated: info1 & REPEATED != 0, address_bytes });
     IoExit {
         port: Port((info1 >> 16) as u16),
         size_bytes: (info1 >> SIZE_SHIFT & 7) as u8,
         direction: if info1 & IN != 0 { Direction::In } else { Direction::Out },
-        string,
+        operand: if info1 & STRING != 0 { IoOperand::String } else { IoOperand::Accumulator },
         next_rip: info2,
     }
 }
@@ -177,16 +169,16 @@ mod tests {
             port: Port(0x3f8),
             size_bytes: 1,
             direction: Direction::Out,
-            string: None,
+            operand: IoOperand::Accumulator,
             next_rip: 0x1002,
         };
         assert_eq!(exit, expected);
     }
 
     #[test]
-    fn a_repeated_string_input_tells_its_address_size() {
+    fn a_string_input_is_told_from_a_plain_one() {
         let exit = io(0x01f0_022d, 0);
-        assert_eq!(exit.string, Some(StringIo { repeated: true, address_bytes: 8 }));
+        assert_eq!(exit.operand, IoOperand::String);
         assert_eq!((exit.size_bytes, exit.direction), (2, Direction::In));
     }
 

@@ -13,7 +13,8 @@ const MACHINE_STATUS: u64 = 0xf;
 impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     #[inline(never)]
     pub(super) fn write_control_register(&mut self, register: ControlRegister) -> Result<(), Stop> {
-        let decoded = self.with_instruction(decode::control)?;
+        let (bytes, mode) = self.instruction()?;
+        let decoded = decode::control(bytes.as_slice(), mode);
         let instruction = decoded.map_err(|_| Fault::UnreadableInstruction)?;
         let value = match (register, instruction.operation) {
             (ControlRegister::Cr0, ControlOperation::ToControl { control: 0, from }) => self.operand(from),
@@ -41,7 +42,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             // The vCPU gets it before the next entry.
             ControlRegister::Cr8 => {
                 let priority = control::check_cr8(value)?;
-                self.board.fabric.local.lapic.set_task_priority(priority);
+                self.fabric_now().local.lapic.set_task_priority(priority);
             }
         }
         self.vcpu.set_rip(next);

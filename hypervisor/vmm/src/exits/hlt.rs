@@ -11,6 +11,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     pub(super) fn hlt(&mut self) -> Result<(), Stop> {
         self.skip(Known::Hlt)?;
         self.lifecycle = Lifecycle::Halted;
+        self.look_at_events();
         Ok(())
     }
 }

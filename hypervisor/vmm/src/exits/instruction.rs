@@ -4,24 +4,21 @@ use crate::exits::Stop;
 use crate::vm::{Fault, Vm};
 use seams::GuestMemory;
 use vcpu::decode::{self, Known};
-use vcpu::walk::{self, WalkFault};
+use vcpu::walk::{self, Fetched, WalkFault};
 use vcpu::{CpuMode, Vcpu};
 
 impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
-    /// Gives `use_them` the bytes of the instruction: the hardware's, or else the guest's memory's. They are at most
-    /// what the processor has executed: a guest that changes them meanwhile changes what it gets.
-    pub(crate) fn with_instruction<T>(
-        &mut self,
-        use_them: impl FnOnce(&[u8], CpuMode) -> T,
-    ) -> Result<T, Stop> {
+    /// The bytes of the instruction, and how they are to be read: the hardware's, or else the guest's memory's. They are
+    /// at most what the processor has executed: a guest that changes them meanwhile changes what it gets.
+    pub(crate) fn instruction(&mut self) -> Result<(Fetched, CpuMode), Stop> {
         let mode = self.vcpu.mode();
         let given = self.vcpu.instruction_bytes();
         if !given.is_empty() {
-            return Ok(use_them(given, mode));
+            return Ok((Fetched::of(given), mode));
         }
         let physical_bits = self.cpuid.allowed().physical_bits;
         match walk::fetch(&self.memory, &self.vcpu, physical_bits) {
-            Ok(fetched) => Ok(use_them(fetched.as_slice(), mode)),
+            Ok(fetched) => Ok((fetched, mode)),
             Err(fault) => Err(self.walk_fault(fault)),
         }
     }
@@ -62,7 +59,8 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     #[cold]
     #[inline(never)]
     fn next_rip_by_walk(&mut self, known: Known) -> Result<u64, Stop> {
-        let length = self.with_instruction(|bytes, mode| decode::known_length(bytes, mode, known))?;
+        let (bytes, mode) = self.instruction()?;
+        let length = decode::known_length(bytes.as_slice(), mode, known);
         length.map(|length| self.rip_after(length)).ok_or(Fault::UnreadableInstruction.into())
     }
 

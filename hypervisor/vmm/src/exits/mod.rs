@@ -7,6 +7,7 @@
 mod breakpoints;
 mod control;
 mod cpuid;
+mod emulation;
 mod hlt;
 mod hypercall;
 mod instruction;
@@ -31,6 +32,8 @@ pub(crate) enum Stop {
     Raise(Exception),
     /// The guest runs on as it stands, and tries the instruction again.
     Retry,
+    /// A host interrupt waits: the CPU is given up.
+    Yield,
     /// The VM ends.
     End(Ending),
 }
@@ -48,34 +51,73 @@ impl From<Fault> for Stop {
 }
 
 impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
-    /// Does what `exit` asks for. Frequent exits are handled where the VM is served, others out of line.
+    /// Records `exit` and does what it asks for. Frequent exits are handled where the VM is served, others out of line.
     #[inline(always)]
-    pub(crate) fn handle(&mut self, exit: &Exit, host: &impl Host) -> Result<(), Stop> {
+    pub(crate) fn handle(&mut self, exit: Exit, host: &impl Host) -> Result<(), Stop> {
+        // Each frequent exit is recorded in its own arm, where it is known what there is to record.
         match exit {
-            Exit::Hlt => self.hlt(),
-            Exit::WriteMsr => self.write_msr(host),
-            Exit::ReadMsr => self.read_msr(host),
-            Exit::Io(io) => self.io(io, host),
-            Exit::Cpuid => self.cpuid(),
-            Exit::NestedFault(fault) => self.nested_fault(fault, host),
-            Exit::Hypercall => self.hypercall(),
+            Exit::WriteMsr => {
+                self.record(&exit);
+                self.write_msr(host)
+            }
+            Exit::ReadMsr => {
+                self.record(&exit);
+                self.read_msr(host)
+            }
+            Exit::Io(io) => {
+                self.record(&exit);
+                self.io(&io, host)
+            }
+            Exit::Cpuid => {
+                self.record(&exit);
+                self.cpuid()
+            }
+            Exit::Hypercall => {
+                self.record(&exit);
+                self.hypercall()
+            }
+            Exit::NestedFault(fault) => {
+                self.record(&exit);
+                self.nested_fault(&fault, host)
+            }
+            Exit::Hlt => {
+                self.record(&exit);
+                self.hlt()
+            }
+            _ => self.handle_rare(exit),
+        }
+    }
+
+    /// What the hardware or the host brought about, and instructions that are seldom used.
+    #[inline(never)]
+    pub(crate) fn handle_rare(&mut self, exit: Exit) -> Result<(), Stop> {
+        self.record(&exit);
+        match exit {
+            Exit::HostInterrupt | Exit::HostNmi => Err(Stop::Yield),
             Exit::Pause => self.skip(Known::Pause),
-            Exit::WriteControlRegister(register) => self.write_control_register(*register),
-            Exit::Privileged(privileged) => self.privileged(*privileged),
+            Exit::WriteControlRegister(register) => self.write_control_register(register),
+            Exit::Privileged(privileged) => self.privileged(privileged),
             // The guest's work may be damaged, and nothing in it could tell.
             Exit::Exception(Exception::MACHINE_CHECK) => Err(Fault::MachineCheck.into()),
             // Intercepted to be seen; the guest's all the same.
-            Exit::Exception(exception) => Err(Stop::Raise(*exception)),
+            Exit::Exception(exception) => Err(Stop::Raise(exception)),
             Exit::InterruptWindow => {
                 self.window = Wanted::No;
                 Ok(())
             }
-            // What was waited for is delivered before the next entry; host interrupts are the caller's.
-            Exit::NmiWindow | Exit::HostInterrupt | Exit::HostNmi => Ok(()),
             Exit::TripleFault => Err(Stop::End(Ending::TripleFault)),
             Exit::TaskSwitch => Err(Fault::TaskSwitch.into()),
-            Exit::EntryFailure(failure) => Err(Fault::EntryFailure(*failure).into()),
-            Exit::Unexpected(code) => Err(Fault::UnexpectedExit(*code).into()),
+            Exit::EntryFailure(failure) => Err(Fault::EntryFailure(failure).into()),
+            Exit::Unexpected(code) => Err(Fault::UnexpectedExit(code).into()),
+            // An NMI that was waited for is delivered before the next entry. The others are `handle`'s.
+            Exit::NmiWindow
+            | Exit::WriteMsr
+            | Exit::ReadMsr
+            | Exit::Io(_)
+            | Exit::Cpuid
+            | Exit::Hypercall
+            | Exit::NestedFault(_)
+            | Exit::Hlt => Ok(()),
         }
     }
 }

@@ -1,152 +1,120 @@
 //! What an emulated instruction reaches: the vCPU's registers, its memory, and the board's devices and ports.
 
-use crate::layout::RamLayout;
-use crate::platform::{Board, Claim};
-use crate::stats::Stats;
+use crate::exits::breakpoints;
 use crate::vm::{Host, Vm};
 use base::{Gpa, Port};
 use devices::Width;
 use seams::{GuestMemory, MemoryError};
-use vcpu::emulate::{EmulationContext, Privilege, VectorValue};
+use vcpu::emulate::{EmulationContext, Privilege};
 use vcpu::walk::{self, Paging, WalkFault};
-use vcpu::{Access, Gprs, Segment, SegmentName, Vcpu};
+use vcpu::{Access, Gprs, Segment, SegmentName, Vcpu, VectorValue};
 
-/// The parts of a VM that an instruction can touch, at one moment.
-pub(super) struct Reach<'a, V, M> {
-    vcpu: &'a mut V,
-    memory: &'a M,
-    board: &'a mut Board,
-    stats: &'a mut Stats,
-    ram: RamLayout,
-    physical_bits: u32,
+/// A VM as one of its instructions reaches it.
+pub(super) struct Reach<'a, V: Vcpu, M: GuestMemory, H> {
+    pub vm: &'a mut Vm<V, M>,
+    pub host: &'a H,
 }
 
-impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
-    /// What an instruction reaches now.
-    pub(super) fn reach(&mut self, host: &impl Host) -> Reach<'_, V, M> {
-        // Devices must know the time.
-        self.board_at(host);
-        Reach {
-            vcpu: &mut self.vcpu,
-            memory: &self.memory,
-            board: &mut self.board,
-            stats: &mut self.stats,
-            ram: self.settings.ram,
-            physical_bits: self.cpuid.allowed().physical_bits,
+impl<V: Vcpu, M: GuestMemory, H: Host> Reach<'_, V, M, H> {
+    fn read_device(&mut self, gpa: Gpa, size_bytes: u8) -> u64 {
+        // Where nobody answers, no time passes that anybody could see.
+        if !self.vm.board.answers_memory(gpa) {
+            self.count_unclaimed();
+            return u64::MAX >> (64 - 8 * u32::from(size_bytes.clamp(1, 8)));
         }
+        self.vm.board_at(self.host).read_memory(gpa, size_bytes).0
     }
-}
 
-impl<V, M> Reach<'_, V, M> {
-    fn count_memory(&mut self, claim: Claim) {
-        if claim == Claim::Unclaimed {
-            self.stats.unclaimed_memory = self.stats.unclaimed_memory.wrapping_add(1);
+    fn write_device(&mut self, gpa: Gpa, size_bytes: u8, value: u64) {
+        if !self.vm.board.answers_memory(gpa) {
+            return self.count_unclaimed();
         }
+        self.vm.board_at(self.host).write_memory(gpa, size_bytes, value);
     }
 
-    fn count_port(&mut self, claim: Claim) {
-        if claim == Claim::Unclaimed {
-            self.stats.unclaimed_ports = self.stats.unclaimed_ports.wrapping_add(1);
-        }
-    }
-}
-
-/// How many of `bytes` bytes one access to a device carries: 1, 2, 4 or 8.
-const fn portion(bytes: usize) -> usize {
-    match bytes {
-        0 | 1 => 1,
-        2 | 3 => 2,
-        4..8 => 4,
-        _ => 8,
+    fn count_unclaimed(&mut self) {
+        let stats = &mut self.vm.stats;
+        stats.unclaimed_memory = stats.unclaimed_memory.wrapping_add(1);
     }
 }
 
-impl<V: Vcpu, M: GuestMemory> EmulationContext for Reach<'_, V, M> {
+impl<V: Vcpu, M: GuestMemory, H: Host> EmulationContext for Reach<'_, V, M, H> {
     fn gprs(&self) -> &Gprs {
-        self.vcpu.gprs()
+        self.vm.vcpu.gprs()
     }
 
     fn gprs_mut(&mut self) -> &mut Gprs {
-        self.vcpu.gprs_mut()
+        self.vm.vcpu.gprs_mut()
     }
 
     fn rip(&self) -> u64 {
-        self.vcpu.rip()
+        self.vm.vcpu.rip()
     }
 
     fn set_rip(&mut self, rip: u64) {
-        self.vcpu.set_rip(rip);
+        self.vm.vcpu.set_rip(rip);
     }
 
     fn rflags(&self) -> u64 {
-        self.vcpu.rflags()
+        self.vm.vcpu.rflags()
     }
 
     fn set_rflags(&mut self, value: u64) {
-        self.vcpu.set_rflags(value);
+        self.vm.vcpu.set_rflags(value);
     }
 
     fn segment(&self, name: SegmentName) -> Segment {
-        self.vcpu.segment(name)
+        self.vm.vcpu.segment(name)
     }
 
     fn cr0(&self) -> u64 {
-        self.vcpu.cr0()
+        self.vm.vcpu.cr0()
     }
 
     fn cr4(&self) -> u64 {
-        self.vcpu.cr4()
+        self.vm.vcpu.cr4()
     }
 
     fn xcr0(&self) -> u64 {
-        self.vcpu.xcr0()
+        self.vm.vcpu.xcr0()
     }
 
     fn cpl(&self) -> u8 {
-        self.vcpu.cpl()
+        self.vm.vcpu.cpl()
+    }
+
+    fn watches(&self) -> bool {
+        self.vm.vcpu.dr7() & breakpoints::ENABLED != 0
     }
 
     fn translate(&mut self, linear: u64, access: Access, privilege: Privilege) -> Result<Gpa, WalkFault> {
-        let mut paging = Paging::of(&*self.vcpu, self.physical_bits);
+        let mut paging = Paging::of(&self.vm.vcpu, self.vm.cpuid.allowed().physical_bits);
         if privilege == Privilege::Supervisor {
             paging.cpl = 0;
         }
-        walk::translate(self.memory, &paging, linear, access)
+        walk::translate(&self.vm.memory, &paging, linear, access)
     }
 
-    fn read(&mut self, gpa: Gpa, buffer: &mut [u8]) -> Result<(), MemoryError> {
-        if self.ram.contains(gpa) {
-            return self.memory.read(gpa, buffer);
+    #[inline]
+    fn read(&mut self, gpa: Gpa, size_bytes: u8) -> Result<u64, MemoryError> {
+        if !self.vm.settings.ram.contains(gpa) {
+            return Ok(self.read_device(gpa, size_bytes));
         }
-        let (mut at, mut rest) = (gpa, buffer);
-        while !rest.is_empty() {
-            let bytes = portion(rest.len());
-            let (value, claim) = self.board.read_memory(at, bytes as u8);
-            self.count_memory(claim);
-            let (now, later) = rest.split_at_mut_checked(bytes).ok_or(MemoryError::Unmapped(at))?;
-            now.iter_mut().zip(value.to_le_bytes()).for_each(|(to, from)| *to = from);
-            at = Gpa::from_low_bits(at.as_u64() + bytes as u64);
-            rest = later;
-        }
-        Ok(())
+        let mut buffer = [0; 8];
+        let bytes = buffer.get_mut(..usize::from(size_bytes)).ok_or(MemoryError::Unmapped(gpa))?;
+        self.vm.memory.read(gpa, bytes)?;
+        Ok(u64::from_le_bytes(buffer))
     }
 
-    fn write(&mut self, gpa: Gpa, bytes: &[u8]) -> Result<(), MemoryError> {
-        if self.ram.contains(gpa) {
-            return self.memory.write(gpa, bytes);
+    #[inline]
+    fn write(&mut self, gpa: Gpa, size_bytes: u8, value: u64) -> Result<(), MemoryError> {
+        if !self.vm.settings.ram.contains(gpa) {
+            self.write_device(gpa, size_bytes, value);
+            return Ok(());
         }
-        let (mut at, mut rest) = (gpa, bytes);
-        while !rest.is_empty() {
-            let bytes = portion(rest.len());
-            let (now, later) = rest.split_at_checked(bytes).ok_or(MemoryError::Unmapped(at))?;
-            let mut value = [0; 8];
-            value.iter_mut().zip(now).for_each(|(to, from)| *to = *from);
-            let claim = self.board.write_memory(at, bytes as u8, u64::from_le_bytes(value));
-            self.count_memory(claim);
-            at = Gpa::from_low_bits(at.as_u64() + bytes as u64);
-            rest = later;
-        }
-        Ok(())
+        let buffer = value.to_le_bytes();
+        let bytes = buffer.get(..usize::from(size_bytes)).ok_or(MemoryError::Unmapped(gpa))?;
+        self.vm.memory.write(gpa, bytes)
     }
 
     fn compare_exchange(
@@ -156,31 +124,28 @@ impl<V: Vcpu, M: GuestMemory> EmulationContext for Reach<'_, V, M> {
         current: u64,
         new: u64,
     ) -> Result<u64, MemoryError> {
-        if self.ram.contains(gpa) {
-            return self.memory.compare_exchange(gpa, len_bytes, current, new);
+        if self.vm.settings.ram.contains(gpa) {
+            return self.vm.memory.compare_exchange(gpa, len_bytes, current, new);
         }
-        let claim = self.board.write_memory(gpa, len_bytes, new);
-        self.count_memory(claim);
+        self.write_device(gpa, len_bytes, new);
         Ok(current)
     }
 
     fn read_port(&mut self, port: Port, size_bytes: u8) -> u32 {
-        let Some(width) = Width::from_bytes(size_bytes) else { return u32::MAX };
-        let (value, claim) = self.board.read_port(port, width);
-        self.count_port(claim);
-        value
+        Width::from_bytes(size_bytes).map_or(u32::MAX, |width| self.vm.port_in(port, width, self.host))
     }
 
     fn write_port(&mut self, port: Port, size_bytes: u8, value: u32) {
-        let Some(width) = Width::from_bytes(size_bytes) else { return };
-        let claim = self.board.write_port(port, width, value);
-        self.count_port(claim);
+        if let Some(width) = Width::from_bytes(size_bytes) {
+            self.vm.port_out(port, width, value, self.host);
+        }
     }
 
-    /// The guest's vector registers stay in hardware, where a VM cannot read them.
-    fn vector(&self, _: u8) -> Option<[u8; 32]> {
-        None
+    fn vector(&mut self, number: u8) -> [u8; 32] {
+        self.vm.vcpu.vector(number)
     }
 
-    fn set_vector(&mut self, _: u8, _: VectorValue) {}
+    fn set_vector(&mut self, number: u8, value: VectorValue) {
+        self.vm.vcpu.set_vector(number, value);
+    }
 }

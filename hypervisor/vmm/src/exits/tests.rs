@@ -14,8 +14,8 @@ use std::{vec, vec::Vec};
 use vcpu::permission::msr;
 use vcpu::walk::WalkFault;
 use vcpu::{
-    Access, ControlRegister, Direction, Event, Exception, Exit, Gpr, IoExit, NestedFault, Privileged,
-    StringIo,
+    Access, ControlRegister, Direction, Event, Exception, Exit, Gpr, IoExit, IoOperand, NestedFault,
+    Privileged,
 };
 
 type TestVm = Vm<FakeVcpu, FlatMemory>;
@@ -299,6 +299,17 @@ fn any_instruction_of_a_driver_reaches_a_device() {
 }
 
 #[test]
+fn a_vector_register_is_loaded_from_a_device() {
+    // movdqu xmm1, [rbx]
+    let (vm, _) = served(running(&[0xf3, 0x0f, 0x6f, 0x0b], |vcpu| {
+        vcpu.state.cr4 |= vcpu::control::cr4::OSFXSR;
+        access(vcpu, 0xf000_0000, Access::Read)
+    }));
+    assert_eq!(vm.vcpu.vectors[1][15..17], [0xff, 0]);
+    assert_eq!(vm.stats().unclaimed_memory, 2);
+}
+
+#[test]
 fn what_the_guests_own_tables_refuse_is_its_page_fault() {
     const UNMAPPED: u64 = 0x70_0000_0000;
     // mov [rbx], eax, where RBX has changed since the exit.
@@ -384,8 +395,8 @@ fn a_guest_that_steps_itself_does_not_sleep_in_a_halt() {
 }
 
 fn string_io(direction: Direction, size_bytes: u8) -> Exit {
-    let string = Some(StringIo { repeated: true, address_bytes: 8 });
-    Exit::Io(IoExit { port: Port(0x3f8), size_bytes, direction, string, next_rip: ENTRY + 2 })
+    let operand = IoOperand::String;
+    Exit::Io(IoExit { port: Port(0x3f8), size_bytes, direction, operand, next_rip: ENTRY + 2 })
 }
 
 #[test]
@@ -406,6 +417,7 @@ fn a_repeated_string_goes_out_in_portions() {
     // rep outsb
     let mut vm = running(&[0xf3, 0x6e], |vcpu| {
         vcpu.state.gprs.set(Gpr::Rcx, 100);
+        vcpu.state.gprs.set(Gpr::Rdx, 0x3f8);
         vcpu.state.gprs.set(Gpr::Rsi, 0x20_0ff0);
         string_io(Direction::Out, 1)
     });
@@ -425,11 +437,10 @@ fn a_string_comes_in_downwards_and_across_pages() {
     // rep insw
     let (vm, _) = served(running(&[0xf3, 0x66, 0x6d], |vcpu| {
         vcpu.state.gprs.set(Gpr::Rcx, 2);
+        vcpu.state.gprs.set(Gpr::Rdx, 0x1234);
         vcpu.state.gprs.set(Gpr::Rdi, 0x20_0fff);
         vcpu.state.rflags |= 1 << 10;
-        let string = Some(StringIo { repeated: true, address_bytes: 8 });
-        let (port, direction) = (Port(0x1234), Direction::In);
-        Exit::Io(IoExit { port, size_bytes: 2, direction, string, next_rip: ENTRY + 3 })
+        string_io(Direction::In, 2)
     }));
     assert_eq!(vm.memory.bytes(0x20_0ffc, 6), [0, 0xff, 0xff, 0xff, 0xff, 0]);
     assert_eq!((gpr(&vm, Gpr::Rdi), vm.vcpu.state.rip), (0x20_0ffb, ENTRY + 3));
@@ -448,7 +459,7 @@ fn a_string_that_reaches_an_absent_page_faults_there_and_keeps_what_was_done() {
 }
 
 fn any_exit() -> impl Strategy<Value = Exit> {
-    let io = (any::<u16>(), prop::sample::select(vec![1u8, 2, 4]), any::<bool>(), any::<Option<bool>>());
+    let io = (any::<u16>(), prop::sample::select(vec![1u8, 2, 4]), any::<bool>(), any::<bool>());
     let port = prop_oneof![
         any::<u16>(),
         prop::sample::select(vec![0x20u16, 0x40, 0x61, 0x70, 0x71, 0x3f8, 0x600, 0xcf9])
@@ -467,12 +478,12 @@ fn any_exit() -> impl Strategy<Value = Exit> {
         Just(Exit::WriteControlRegister(ControlRegister::Cr4)),
         Just(Exit::WriteControlRegister(ControlRegister::Cr8)),
         (port, io).prop_map(move |(port, (_, size_bytes, out, string))| {
-            let string = string.map(|repeated| StringIo { repeated, address_bytes: 4 });
+            let operand = if string { IoOperand::String } else { IoOperand::Accumulator };
             Exit::Io(IoExit {
                 port: Port(port),
                 size_bytes,
                 direction: direction(out),
-                string,
+                operand,
                 next_rip: ENTRY,
             })
         }),

@@ -10,6 +10,8 @@
 //!
 //! Devices know neither each other nor the VM: lines and messages meet in [`Fabric`].
 
+#[cfg(test)]
+mod documented;
 mod fabric;
 mod memory;
 mod ports;

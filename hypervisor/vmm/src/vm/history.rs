@@ -35,6 +35,11 @@ impl History {
         self.written = self.written.wrapping_add(1);
     }
 
+    /// How many exits there were.
+    pub const fn written(&self) -> u64 {
+        self.written
+    }
+
     /// The records, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = &Record> {
         let split = (self.written % KEPT as u64) as usize;

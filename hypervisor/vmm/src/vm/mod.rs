@@ -4,6 +4,7 @@ mod ending;
 mod history;
 mod host;
 mod lifecycle;
+mod profile;
 mod report;
 mod serve;
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod tests;
 pub use ending::{Ending, EndingLine, Fault};
 pub use host::Host;
 pub use lifecycle::{Lifecycle, Served};
+pub use profile::{ExitProfile, Profile};
 pub use report::{CrashReport, Line};
 
 use crate::exits::{Msrs, VmClock};
@@ -27,6 +29,7 @@ use core::mem;
 use devices::{acpi, lapic};
 use history::History;
 use seams::GuestMemory;
+use serve::Attention;
 use vcpu::cpuid::{Cpuid, GuestCpu, Registers, TscStability};
 use vcpu::{Vcpu, Wanted};
 
@@ -50,6 +53,8 @@ pub struct Settings {
     pub on_reset: OnReset,
     /// Whether it has the debug exit port.
     pub debug_exit: DebugExitPort,
+    /// Whether it keeps a profile of its exits.
+    pub exit_profile: ExitProfile,
     /// The frequency of the host's TSC, and so of the guest's.
     pub tsc: TscScale,
     /// Whether that is steady.
@@ -69,10 +74,11 @@ pub struct Vm<V: Vcpu, M: GuestMemory> {
     pub(crate) msrs: Msrs,
     pub(crate) stats: Stats,
     history: History,
+    profile: Option<Profile>,
     /// The deadline that the host's timer was last asked for.
     deadline: Option<Instant>,
-    /// The board was accessed since then.
-    board_touched: bool,
+    /// What has to be looked at before the next entry.
+    attention: Attention,
     /// An NMI is to be queued as soon as the guest has run at all.
     nmi_is_next: bool,
     /// Whether the vCPU still has to tell when the guest can take an interrupt. Its doing so fulfils the wish.
@@ -97,8 +103,9 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             msrs: Msrs::new(VmClock::starting(Instant::default(), tsc)),
             stats: Stats::default(),
             history: History::default(),
+            profile: (settings.exit_profile == ExitProfile::Kept).then(Profile::new).flatten(),
             deadline: None,
-            board_touched: false,
+            attention: Attention::None,
             nmi_is_next: false,
             window: Wanted::No,
             task_priority_exits: Wanted::No,
@@ -164,6 +171,11 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     /// Its counters.
     pub fn stats(&self) -> &Stats {
         &self.stats
+    }
+
+    /// Which exits it took most often, if it keeps count.
+    pub fn profile(&self) -> Option<&Profile> {
+        self.profile.as_ref()
     }
 
     /// The line that says how it ended, if it has.

@@ -1,7 +1,7 @@
 //! The loop that serves a VM: events in, the guest runs, its exit is handled; until the CPU must be given up.
 
 use crate::exits::Stop;
-use crate::platform::Board;
+use crate::platform::{Board, Fabric};
 use crate::vm::history::{Record, detail};
 use crate::vm::{Ending, Host, Lifecycle, Served, Vm};
 use base::Instant;
@@ -9,6 +9,20 @@ use config::OnReset;
 use devices::Request;
 use seams::GuestMemory;
 use vcpu::{Event, Exit, Gpr, Vcpu, Wanted};
+
+/// What has to be looked at before the guest is entered again. After most exits it is nothing: only an access to the
+/// board can make an event pending or a deadline move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Attention {
+    /// Nothing. The task priority is the vCPU's; the local APIC may not know it.
+    None,
+    /// Whether the guest can take by now what is pending. The task priority is the vCPU's.
+    Waiting,
+    /// Events that are pending, requests of the guest, whether it halts.
+    Events,
+    /// And the board's next deadline.
+    EventsAndDeadline,
+}
 
 impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     /// Runs the VM until it gives the CPU up. Host interrupts are masked before and after, and the vCPU's mappings are
@@ -23,29 +37,71 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         // The CPU's timer may have served another VM meanwhile.
         self.deadline = self.board.next_deadline();
         host.set_guest_timer(self.deadline);
+        self.attention = Attention::Waiting;
         loop {
-            if self.lifecycle == Lifecycle::Halted && !self.has_wake_event() {
-                return Served::Halted { wake: self.wake_deadline() };
+            if self.attention != Attention::None
+                && let Some(served) = self.attend(host)
+            {
+                return served;
             }
-            self.lifecycle = Lifecycle::Running;
-            self.queue_event();
-            self.follow_deadline(host);
+            let handled = match self.vcpu.enter() {
+                Some(exit) => self.handle(exit, host),
+                None => self.handle_untold(),
+            };
+            if let Err(stop) = handled
+                && let Some(served) = self.stop(stop)
+            {
+                return served;
+            }
+        }
+    }
 
-            let exit = self.vcpu.enter();
-            self.record(&exit);
-            self.read_task_priority();
-            if matches!(exit, Exit::HostInterrupt | Exit::HostNmi) {
-                return Served::HostInterrupt;
+    #[inline(never)]
+    fn handle_untold(&mut self) -> Result<(), Stop> {
+        self.vcpu.rare_exit().map_or(Ok(()), |exit| self.handle_rare(exit))
+    }
+
+    /// Does what is due between an exit and the next entry: obeys the guest's requests, lets it halt, queues what is
+    /// pending, follows its timers.
+    #[inline]
+    fn attend(&mut self, host: &mut impl Host) -> Option<Served> {
+        if let Some(profile) = &mut self.profile {
+            profile.follow(&self.history);
+        }
+        if let Some(request) = self.board.take_request() {
+            return Some(self.obey(request));
+        }
+        if self.lifecycle == Lifecycle::Halted && !self.has_wake_event() {
+            return Some(Served::Halted { wake: self.wake_deadline() });
+        }
+        self.lifecycle = Lifecycle::Running;
+        match self.attention {
+            Attention::None | Attention::Waiting => self.read_task_priority(),
+            Attention::Events | Attention::EventsAndDeadline => self.write_task_priority(),
+        }
+        self.queue_event();
+        if self.attention == Attention::EventsAndDeadline {
+            self.follow_deadline(host);
+        }
+        let waits = self.window == Wanted::Yes
+            || self.task_priority_exits == Wanted::Yes
+            || self.board.fabric.local.nmi_pending
+            || self.profile.is_some();
+        self.attention = if waits { Attention::Waiting } else { Attention::None };
+        None
+    }
+
+    /// What becomes of an instruction that was not completed.
+    #[inline(never)]
+    fn stop(&mut self, stop: Stop) -> Option<Served> {
+        match stop {
+            Stop::Retry => None,
+            Stop::Raise(exception) => {
+                self.vcpu.inject(Event::Exception(exception));
+                None
             }
-            match self.handle(&exit, host) {
-                Ok(()) | Err(Stop::Retry) => {}
-                Err(Stop::Raise(exception)) => self.vcpu.inject(Event::Exception(exception)),
-                Err(Stop::End(ending)) => return self.end(ending),
-            }
-            self.write_task_priority();
-            if let Some(request) = self.board.take_request() {
-                return self.obey(request);
-            }
+            Stop::Yield => Some(Served::HostInterrupt),
+            Stop::End(ending) => Some(self.end(ending)),
         }
     }
 
@@ -65,17 +121,30 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     /// The board, for an access that happens now. What it does may move the deadline.
     #[inline]
     pub(crate) fn board_at(&mut self, host: &impl Host) -> &mut Board {
+        self.look_at_events();
+        self.attention = Attention::EventsAndDeadline;
         self.board.fabric.local.now = host.now();
-        self.board_touched = true;
         &mut self.board
+    }
+
+    /// The board's interrupt controllers, for an access that neither needs the time nor moves a deadline.
+    #[inline]
+    pub(crate) fn fabric_now(&mut self) -> &mut Fabric {
+        self.look_at_events();
+        &mut self.board.fabric
+    }
+
+    /// Lets events be looked at before the next entry. From now until then the local APIC's task priority counts.
+    #[inline]
+    pub(crate) fn look_at_events(&mut self) {
+        if self.attention < Attention::Events {
+            self.read_task_priority();
+            self.attention = Attention::Events;
+        }
     }
 
     #[inline]
     fn follow_deadline(&mut self, host: &mut impl Host) {
-        if !self.board_touched {
-            return;
-        }
-        self.board_touched = self.nmi_is_next;
         let deadline = match core::mem::take(&mut self.nmi_is_next) {
             true => Some(host.now()),
             false => self.board.next_deadline(),
@@ -86,8 +155,9 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         }
     }
 
-    #[inline]
-    fn record(&mut self, exit: &Exit) {
+    /// Counts `exit` and keeps it for a crash's report. Where the kind of exit is known, little remains of this.
+    #[inline(always)]
+    pub(crate) fn record(&mut self, exit: &Exit) {
         self.stats.count(exit);
         let gprs = self.vcpu.gprs();
         let detail = detail(exit, gprs.get(Gpr::Rax), gprs.get(Gpr::Rcx));
@@ -157,7 +227,9 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         self.vcpu.want_nmi_window(Wanted::Yes);
         // Just the delivery of another event, or one instruction, is in the way: no exit tells of its end, so that the
         // host's timer has to, at once.
-        (self.nmi_is_next, self.board_touched) = (!state.nmi_masked, true);
+        if !state.nmi_masked {
+            (self.nmi_is_next, self.attention) = (true, Attention::EventsAndDeadline);
+        }
     }
 
     /// An interrupt that only CR8 holds back is to be taken as soon as the guest lowers that.

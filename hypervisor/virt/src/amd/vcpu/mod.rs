@@ -30,7 +30,8 @@ use crate::xsave::Method;
 use base::Hpa;
 use vcpu::control::{cr0, efer};
 use vcpu::{
-    CpuMode, EntryFailure, Event, Exit, Gpr, Gprs, InterruptState, Segment, SegmentName, VcpuState, Wanted,
+    CpuMode, EntryFailure, Event, Exit, Gpr, Gprs, InterruptState, Segment, SegmentName, VcpuState,
+    VectorValue, Wanted,
 };
 
 /// How many PAUSEs in a row look like a spin loop, and how many cycles apart they still are in a row.
@@ -224,7 +225,7 @@ impl Vcpu {
         self.inconsistency = consistency::registers(&self.vmcb().save, &self.capabilities);
     }
 
-    /// Takes over what an exit left behind, unless it was a refusal.
+    /// Takes over what an exit left behind.
     #[inline(always)]
     fn settle(&mut self) {
         let vmcb = block_mut(&mut self.vmcb);
@@ -233,57 +234,65 @@ impl Vcpu {
         let control = &mut vmcb.control;
         control.tlb_control = TlbControl::Keep as u32;
         control.clean = self.clean_after_exit.bits();
-        control.event_injection = match event::is_valid(control.exit_int_info) {
-            false => 0,
-            // A task switch is what the event led to.
-            true if control.exit_code == code::TASK_SWITCH => 0,
-            true => event::requeue(control.exit_int_info),
-        };
+        control.event_injection = 0;
+        if event::is_valid(control.exit_int_info) {
+            self.requeue_event();
+        }
     }
 
-    /// Does what the exits are for that [`exit::is_own`] tells. `None` when the guest shall go on.
+    /// Queues the event again whose delivery the exit has interrupted; a task switch is what the event led to.
     #[cold]
-    fn after_own_exit(&mut self) -> Option<Exit> {
-        let exit_code = self.vmcb().control.exit_code;
-        if exit::is_refusal(exit_code) {
-            let control = &self.vmcb().control;
+    fn requeue_event(&mut self) {
+        let control = &mut self.vmcb_mut().control;
+        if control.exit_code != code::TASK_SWITCH {
+            control.event_injection = event::requeue(control.exit_int_info);
+        }
+    }
+
+    /// What the exit that has just happened means, if it is a frequent one.
+    #[inline(always)]
+    fn after_exit(&mut self) -> Option<Exit> {
+        if exit::is_refusal(self.vmcb().control.exit_code) {
+            return None;
+        }
+        self.settle();
+        exit::decode_frequent(&self.vmcb().control)
+    }
+}
+
+impl vcpu::Vcpu for Vcpu {
+    #[inline(always)]
+    fn enter(&mut self) -> Option<Exit> {
+        let host = self.host?;
+        let vmcb = block_mut(&mut self.vmcb);
+        vmcb.save.rax = self.gprs.get(Gpr::Rax);
+        vmcb.save.rsp = self.gprs.get(Gpr::Rsp);
+        // SAFETY: a vCPU is loaded only by an `Engine`, so this CPU has been brought up and `host` is its state;
+        // `prepare` closed the VMCB but for the permission maps and the nested tables that `new` was given; and
+        // the trait's callers keep interrupts masked.
+        unsafe { switch::run(&mut self.gprs, self.vmcb.hpa(), host) };
+        self.after_exit()
+    }
+
+    /// The exits provoked to learn when the guest can take an event are this vCPU's own.
+    fn rare_exit(&mut self) -> Option<Exit> {
+        if self.host.is_none() {
+            let reason = "the vCPU is loaded on no CPU";
+            return Some(Exit::EntryFailure(EntryFailure { code: 0, reason }));
+        }
+        let control = &self.vmcb().control;
+        if exit::is_refusal(control.exit_code) {
             let reason = consistency::explain(self.inconsistency, control, &self.capabilities);
             return Some(Exit::EntryFailure(EntryFailure { code: code::INVALID, reason }));
         }
-        self.settle();
-        match exit_code {
+        match control.exit_code {
             code::VINTR => {
                 self.set_interrupt_window(Wanted::No);
                 Some(Exit::InterruptWindow)
             }
             code::IRET => self.before_iret(),
             code::EXCEPTION_DB if matches!(self.nmi_mask, NmiMask::Stepping(_)) => self.after_step(),
-            _ => Some(exit::decode(&self.vmcb().control)),
-        }
-    }
-}
-
-impl vcpu::Vcpu for Vcpu {
-    #[inline(always)]
-    fn enter(&mut self) -> Exit {
-        let Some(host) = self.host else {
-            return Exit::EntryFailure(EntryFailure { code: 0, reason: "the vCPU is loaded on no CPU" });
-        };
-        loop {
-            let vmcb = block_mut(&mut self.vmcb);
-            vmcb.save.rax = self.gprs.get(Gpr::Rax);
-            vmcb.save.rsp = self.gprs.get(Gpr::Rsp);
-            // SAFETY: a vCPU is loaded only by an `Engine`, so this CPU has been brought up and `host` is its state;
-            // `prepare` closed the VMCB but for the permission maps and the nested tables that `new` was given; and
-            // the trait's callers keep interrupts masked.
-            unsafe { switch::run(&mut self.gprs, self.vmcb.hpa(), host) };
-            if !exit::is_own(self.vmcb().control.exit_code) {
-                self.settle();
-                return exit::decode(&self.vmcb().control);
-            }
-            if let Some(exit) = self.after_own_exit() {
-                return exit;
-            }
+            _ => Some(exit::decode_rare(control)),
         }
     }
 
@@ -384,6 +393,24 @@ impl vcpu::Vcpu for Vcpu {
 
     fn xcr0(&self) -> u64 {
         self.fpu.xcr0()
+    }
+
+    fn vector(&mut self, number: u8) -> [u8; 32] {
+        if self.host.is_some() {
+            self.fpu.save();
+            self.fpu.load_xcr0();
+        }
+        self.fpu.vector(number)
+    }
+
+    fn set_vector(&mut self, number: u8, value: VectorValue) {
+        if self.host.is_some() {
+            self.fpu.save();
+        }
+        self.fpu.set_vector(number, value);
+        if self.host.is_some() {
+            self.fpu.restore();
+        }
     }
 
     fn pat(&self) -> u64 {

@@ -99,7 +99,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         match index {
             // The end of an interrupt follows each one, and neither needs the time nor moves a deadline.
             X2APIC_EOI => {
-                let fabric = &mut self.board.fabric;
+                let fabric = self.fabric_now();
                 let written = fabric.local.lapic.write_eoi_msr(value);
                 fabric.carry_out(written.map_err(|GeneralProtection| REFUSED)?);
                 Ok(())

@@ -1,5 +1,7 @@
 //! The instructions, as the opcode maps have them (Intel SDM, volume 2, appendix A).
 
+use crate::random::Random;
+
 /// What follows the opcode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Immediate {
@@ -275,8 +277,11 @@ const AVX: &[Encoding] = &[
     line("vmovhpd", &[0x17], Memory).vex(0x66, Vex::Short),
 ];
 
-/// All lines; those that need AVX last.
-pub fn all(with_avx: bool) -> Vec<Encoding> {
-    let lines = ALU.as_flattened().iter().chain(SHIFTS.as_flattened()).chain(OTHERS);
-    lines.chain(if with_avx { AVX } else { &[] }).copied().collect()
+/// One line of the table.
+pub fn pick(random: &mut Random, with_avx: bool) -> Encoding {
+    let tables = [ALU.as_flattened(), SHIFTS.as_flattened(), OTHERS, if with_avx { AVX } else { &[] }];
+    let lines = tables.iter().map(|table| table.len() as u64).sum();
+    let chosen = random.below(lines) as usize;
+    // Below the number of lines, so there is one.
+    tables.into_iter().flatten().nth(chosen).copied().unwrap_or(OTHERS[0])
 }

@@ -1,58 +1,58 @@
 //! Puts an instruction and its state together.
 
-use crate::case::{Case, MEMORY_BYTES, PAGE, Registers};
-use crate::encoding::{self, Count, Encoding, Immediate, Operand, Undefined, Vex};
-use crate::native::Arena;
+use crate::case::{Case, PAGE, Place, Registers};
+use crate::code::Code;
+use crate::encoding::{self, Encoding, Immediate, Operand, Undefined, Vex};
 use crate::random::Random;
+use crate::undefined::{self, RCX, STATUS};
 
-const CARRY: u64 = 1 << 0;
-const PARITY: u64 = 1 << 2;
-const ADJUST: u64 = 1 << 4;
-const ZERO: u64 = 1 << 6;
-const SIGN: u64 = 1 << 7;
-const OVERFLOW: u64 = 1 << 11;
-const STATUS: u64 = CARRY | PARITY | ADJUST | ZERO | SIGN | OVERFLOW;
 const DIRECTION: u64 = 1 << 10;
 const ALIGNMENT: u64 = 1 << 18;
 /// Bit 1 is always set, and interrupts are enabled.
 const ALWAYS: u64 = 0x202;
 
-const RCX: usize = 1;
+const RAX: usize = 0;
+const RDX: usize = 2;
 const RSP: usize = 4;
 const RSI: usize = 6;
 const RDI: usize = 7;
 
-/// The case that follows from the numbers of `random`.
-pub fn case(random: &mut Random, arena: &Arena) -> Case {
-    let encoding = random.pick(&encoding::all(arena.has_avx()));
-    let mut registers = Registers {
-        gprs: core::array::from_fn(|_| random.number()),
-        rflags: ALWAYS | random.bits() & STATUS,
-        reserved: [0; 7],
-        vectors: core::array::from_fn(|_| {
-            if arena.has_avx() { core::array::from_fn(|_| random.bits() as u8) } else { [0; 32] }
-        }),
-    };
-    registers.gprs[RSP] = arena.memory_address() + PAGE as u64 + random.below(PAGE as u64 / 8) * 8 + 64;
-    // Whether LDDQU checks alignment, and by how many bytes, is the model's: seen with and without on one processor.
-    if random.chance(3) && !encoding.name.ends_with("lddqu") {
-        registers.rflags |= ALIGNMENT;
+impl Case {
+    /// Makes this the case that follows from `seed` at `place`.
+    pub fn generate(&mut self, seed: u64, place: &Place) {
+        let random = &mut Random::new(seed);
+        let encoding = encoding::pick(random, place.has_avx);
+        let registers = &mut self.registers;
+        registers.gprs = core::array::from_fn(|_| random.number());
+        registers.rflags = ALWAYS | random.bits() & STATUS;
+        registers.vectors = match place.has_avx {
+            true => core::array::from_fn(|_| core::array::from_fn(|_| random.bits() as u8)),
+            false => [[0; 32]; 16],
+        };
+        registers.gprs[RSP] = place.memory_address + PAGE as u64 + random.below(PAGE as u64 / 8) * 8 + 64;
+        // Whether LDDQU checks alignment, and by how many bytes, is the model's: seen with and without on one processor.
+        if place.checks_alignment && random.chance(3) && !encoding.name.ends_with("lddqu") {
+            registers.rflags |= ALIGNMENT;
+        }
+        for word in self.memory.as_chunks_mut().0 {
+            *word = random.bits().to_le_bytes();
+        }
+        self.name = encoding.name;
+        self.code = Writer { random, place, encoding, registers }.write();
+        // Half of all comparisons with the accumulator should find it equal.
+        if encoding.name.starts_with("cmp") && random.chance(50) {
+            let (low, high) = (registers.gprs[RAX] & 0xffff_ffff, registers.gprs[RDX] << 32);
+            for pair in self.memory.as_chunks_mut().0 {
+                *pair = (high | low).to_le_bytes();
+            }
+        }
+        self.undefined = undefined::flags(&encoding, &self.code, &self.registers);
     }
-    let mut memory: Vec<u8> = (0..MEMORY_BYTES / 8).flat_map(|_| random.bits().to_le_bytes()).collect();
-    let code = Writer { random, arena, encoding, registers: &mut registers }.write();
-    // Half of all comparisons with the accumulator should find it equal.
-    if encoding.name.starts_with("cmp") && random.chance(50) {
-        let accumulator = [registers.gprs[0] as u32, registers.gprs[2] as u32].map(u32::to_le_bytes);
-        let pattern = accumulator.as_flattened();
-        memory.iter_mut().zip(pattern.iter().cycle()).for_each(|(to, from)| *to = *from);
-    }
-    let undefined = undefined(&encoding, &code, &registers);
-    Case { name: encoding.name, code, registers, memory, undefined }
 }
 
 struct Writer<'a> {
     random: &'a mut Random,
-    arena: &'a Arena,
+    place: &'a Place,
     encoding: Encoding,
     registers: &'a mut Registers,
 }
@@ -67,7 +67,7 @@ struct Extra {
 }
 
 impl Writer<'_> {
-    fn write(mut self) -> Vec<u8> {
+    fn write(mut self) -> Code {
         let encoding = self.encoding;
         let mut extra = Extra { wide: self.random.chance(40), ..Extra::default() };
         // Of 16 bits a double shift by more has no defined result.
@@ -88,10 +88,10 @@ impl Writer<'_> {
         };
         let (operand, rip_relative) = match encoding.operand {
             Operand::Any | Operand::Memory => self.modrm(reg, &mut extra, short_address),
-            Operand::Implicit | Operand::String => (Vec::new(), None),
+            Operand::Implicit | Operand::String => (Code::new(), None),
         };
 
-        let mut code = Vec::new();
+        let mut code = Code::new();
         // Overrides by these are ignored in 64-bit mode.
         if self.random.chance(3) {
             code.push(self.random.pick(&[0x26, 0x2e, 0x36, 0x3e]));
@@ -109,17 +109,17 @@ impl Writer<'_> {
             code.push(self.random.pick(&[0xf2, 0xf3]));
         }
         self.opcode(&mut code, extra);
-        code.extend_from_slice(&operand);
+        code.extend(&operand);
         if let Some(target) = rip_relative {
-            let next = self.arena.code_address() + (code.len() + 4 + immediate.len()) as u64;
-            code.extend_from_slice(&(target.wrapping_sub(next) as u32).to_le_bytes());
+            let next = self.place.code_address + (code.len() + 4 + immediate.len()) as u64;
+            code.extend(&(target.wrapping_sub(next) as u32).to_le_bytes());
         }
-        code.extend_from_slice(&immediate);
+        code.extend(&immediate);
         code
     }
 
     /// Prefixes that stand directly before the opcode, and the opcode.
-    fn opcode(&mut self, code: &mut Vec<u8>, extra: Extra) {
+    fn opcode(&mut self, code: &mut Code, extra: Extra) {
         let Encoding { mandatory, opcode, vex, .. } = self.encoding;
         let Some(vex) = vex else {
             if mandatory != 0 {
@@ -130,7 +130,7 @@ impl Writer<'_> {
             if bits != 0 || self.random.chance(20) {
                 code.push(0x40 | bits);
             }
-            code.extend_from_slice(opcode);
+            code.extend(opcode);
             return;
         };
         let inverted = |bit: bool, place: u32| u8::from(!bit) << place;
@@ -145,28 +145,28 @@ impl Writer<'_> {
         code.push(0xc4);
         code.push(inverted(extra.reg, 7) | inverted(extra.index, 6) | inverted(extra.base, 5) | 1);
         code.push(u8::from(extra.wide) << 7 | (!second & 15) << 3 | u8::from(long) << 2 | pp);
-        code.extend_from_slice(opcode);
+        code.extend(opcode);
     }
 
     /// ModRM, SIB and displacement. The target of a RIP-relative address is given apart, without a displacement.
-    fn modrm(&mut self, reg: u8, extra: &mut Extra, short_address: bool) -> (Vec<u8>, Option<u64>) {
+    fn modrm(&mut self, reg: u8, extra: &mut Extra, short_address: bool) -> (Code, Option<u64>) {
         if self.encoding.operand == Operand::Any && self.random.chance(20) {
             extra.base = self.random.chance(40);
-            return (vec![0xc0 | reg << 3 | self.random.below(8) as u8], None);
+            return (Code::of(&[0xc0 | reg << 3 | self.random.below(8) as u8]), None);
         }
         let bit_string = self.bit_string(reg, extra.reg);
         let target = match bit_string {
             // Wherever the bit leads, it leads into pages of ours.
-            Some(_) => self.arena.memory_address() + PAGE as u64 + self.random.below(2 * PAGE as u64 - 64),
+            Some(_) => self.place.memory_address + PAGE as u64 + self.random.below(2 * PAGE as u64 - 64),
             None => self.target(),
         };
         if self.random.chance(8) {
             // RIP reaches no further than 2 GiB, and must not reach the kernel.
             let near = match bit_string {
                 Some(_) => target,
-                None => self.arena.memory_address() + target % (3 * PAGE as u64),
+                None => self.place.memory_address + target % (3 * PAGE as u64),
             };
-            return (vec![reg << 3 | 5], Some(near));
+            return (Code::of(&[reg << 3 | 5]), Some(near));
         }
         let base = self.random.pick(&[0_usize, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
         let base = if bit_string != Some(base) { base } else { 14 + (base + 1) % 2 };
@@ -176,9 +176,9 @@ impl Writer<'_> {
         let mut address = target.wrapping_sub(displacement as i64 as u64);
         let mode = if is_byte { 0x40 } else { 0x80 };
         let needs_sib = base % 8 == 4;
-        let mut bytes = vec![mode | reg << 3 | if needs_sib { 4 } else { base as u8 % 8 }];
-        if needs_sib || self.random.chance(40) {
-            bytes[0] = mode | reg << 3 | 4;
+        let has_sib = needs_sib || self.random.chance(40);
+        let mut bytes = Code::of(&[mode | reg << 3 | if has_sib { 4 } else { base as u8 % 8 }]);
+        if has_sib {
             let scale = self.random.below(4) as u8;
             // Index 4 is none.
             let index = self.random.pick(&[4_usize, 1, 2, 3, 6, 9, 12, 15]);
@@ -194,7 +194,7 @@ impl Writer<'_> {
         self.registers.gprs[base] = address ^ noise;
         match i8::try_from(displacement) {
             Ok(byte) => bytes.push(byte as u8),
-            Err(_) => bytes.extend_from_slice(&displacement.to_le_bytes()),
+            Err(_) => bytes.extend(&displacement.to_le_bytes()),
         }
         (bytes, None)
     }
@@ -213,7 +213,7 @@ impl Writer<'_> {
 
     /// An address mostly in the two pages, aligned often; sometimes at an edge, or not even canonical.
     fn target(&mut self) -> u64 {
-        let start = self.arena.memory_address();
+        let start = self.place.memory_address;
         let page = PAGE as u64;
         match self.random.below(40) {
             0 => start + 3 * page - self.random.below(34),
@@ -240,60 +240,12 @@ impl Writer<'_> {
         }
     }
 
-    fn immediate(&mut self, full: usize) -> Vec<u8> {
+    fn immediate(&mut self, full: usize) -> Code {
         let len = match self.encoding.immediate {
             Immediate::None => 0,
             Immediate::Byte => 1,
             Immediate::Full => full,
         };
-        self.random.number().to_le_bytes()[..len].to_vec()
+        Code::of(&self.random.number().to_le_bytes()[..len])
     }
-}
-
-/// The flags that the instruction leaves undefined with these operands.
-fn undefined(encoding: &Encoding, code: &[u8], registers: &Registers) -> u64 {
-    let (small, wide) = sizes(encoding, code);
-    let bits: u64 = match () {
-        () if encoding.byte => 8,
-        () if wide => 64,
-        () if small => 16,
-        () => 32,
-    };
-    let counted = |count| {
-        let count = match count {
-            Count::One => 1,
-            Count::Cl => registers.gprs[RCX] & 0xff,
-            Count::Immediate => code.last().copied().unwrap_or(0).into(),
-        };
-        count & if bits == 64 { 0x3f } else { 0x1f }
-    };
-    match encoding.undefined {
-        Undefined::None => 0,
-        Undefined::Logic => ADJUST,
-        Undefined::Bits => OVERFLOW | SIGN | ADJUST | PARITY,
-        Undefined::Rotate(count) if counted(count) == 1 => 0,
-        Undefined::Rotate(_) => OVERFLOW,
-        Undefined::Shift(count) => match counted(count) {
-            0 => 0,
-            1 => ADJUST,
-            count if count >= bits => ADJUST | OVERFLOW | CARRY,
-            _ => ADJUST | OVERFLOW,
-        },
-        Undefined::Double(count) => match counted(count) {
-            0 => 0,
-            1 => ADJUST,
-            count if count > bits => STATUS,
-            _ => ADJUST | OVERFLOW,
-        },
-    }
-}
-
-/// Whether the prefixes say 16 bits, and 64.
-fn sizes(encoding: &Encoding, code: &[u8]) -> (bool, bool) {
-    let prefixes = code.iter().take_while(|byte| **byte != encoding.opcode[0]);
-    prefixes.fold((false, false), |(small, wide), byte| match byte {
-        0x66 => (true, wide),
-        0x40..0x50 => (small, byte & 8 != 0),
-        _ => (small, wide),
-    })
 }

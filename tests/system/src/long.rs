@@ -1,0 +1,132 @@
+//! What is too slow for every run: sweeps over computers, and soaks. Only with `--long`.
+
+use crate::{BOOT, STEP, linux};
+use anyhow::{Context, Result, ensure};
+use std::time::Duration;
+use xtask::emulator::{Disk, Emulator, Ending, Machine};
+use xtask::guest::Kernel;
+use xtask::scenario::{Lab, Scenario, Speed};
+
+pub const SCENARIOS: &[Scenario] = &[
+    long("linux_boots_on_every_processor_with_svm", processors),
+    long("linux_boots_on_computers_of_many_sizes", sizes),
+    long("a_vm_that_resets_itself_thirty_times_comes_up_each_time", resets),
+    long("two_vms_keep_their_memory_and_time_under_load", load),
+];
+
+const fn long(name: &'static str, run: fn(&Lab) -> Result<()>) -> Scenario {
+    Scenario { name, speed: Speed::Long, run }
+}
+
+/// How often the guest of [`resets`] comes up.
+const RESETS: u32 = 30;
+/// How often each guest of [`load`] fills memory, copies it and compares the copies.
+const ROUNDS: u32 = 150;
+/// How long a round may take, with another VM beside.
+const ROUND: Duration = Duration::from_secs(30);
+
+/// Boots Linux on `machine` to its shell, has it compute, and powers off.
+fn boots(lab: &Lab, machine: Machine) -> Result<()> {
+    let mut emulator = lab.start(machine)?;
+    emulator.expect("demo:~# ", BOOT)?;
+    let sum = linux::command(&mut emulator, "echo $((6 * 7))")?;
+    ensure!(sum.trim() == "42", "the shell computes {sum:?}");
+    power_off(&mut emulator)
+}
+
+fn power_off(emulator: &mut Emulator) -> Result<()> {
+    emulator.send("poweroff -f\n")?;
+    emulator.expect("vm demo: ended: powered off", STEP)?;
+    let ending = emulator.wait_exit(STEP)?;
+    ensure!(ending == Ending::PoweredOff, "the host ended by {ending:?}");
+    Ok(())
+}
+
+/// An image whose one VM is Linux.
+fn image(lab: &Lab, extra: &str) -> Result<std::path::PathBuf> {
+    let mut contents = lab.contents(&linux::config(extra))?;
+    contents.add("kernel", lab.vmlinux(Kernel::V6_12)?);
+    contents.add("initramfs.cpio", lab.initramfs()?);
+    lab.image(&contents)
+}
+
+fn processors(lab: &Lab) -> Result<()> {
+    let image = image(lab, "cmdline = \"console=ttyS0\"")?;
+    let models = [
+        "EPYC,+svm",
+        "EPYC,+svm,+x2apic",
+        "EPYC-Rome,+svm",
+        "EPYC-Milan,+svm",
+        "EPYC-Genoa,+svm",
+        "max,-x2apic",
+        "max,-la57",
+        "max,-smep,-smap,-umip",
+        "max,-pdpe1gb",
+        "max,-avx,-avx2",
+        "max,-xsave",
+    ];
+    for model in models {
+        boots(lab, lab.machine(&image).qemu_args(["-cpu", model]))
+            .with_context(|| format!("-cpu {model}"))?;
+    }
+    Ok(())
+}
+
+fn sizes(lab: &Lab) -> Result<()> {
+    let image = image(lab, "cmdline = \"console=ttyS0\"")?;
+    for (memory_mib, cpus, disk) in [
+        (512, 1, Disk::Virtio),
+        (1024, 2, Disk::Nvme),
+        (2048, 4, Disk::Virtio),
+        (3072, 1, Disk::Nvme),
+        // Some of it lies above 4 GiB.
+        (6144, 3, Disk::Virtio),
+    ] {
+        boots(lab, lab.machine(&image).memory_mib(memory_mib).cpus(cpus).disk(disk))
+            .with_context(|| format!("{memory_mib} MiB, {cpus} CPUs, {disk:?}"))?;
+    }
+    Ok(())
+}
+
+fn resets(lab: &Lab) -> Result<()> {
+    let extra = "cmdline = \"console=ttyS0 run=\\\"reboot -f\\\"\"\non_reset = \"restart\"";
+    let mut emulator = lab.start(lab.machine(&image(lab, extra)?))?;
+    for time in 1..=RESETS {
+        emulator.expect("Linux version 6.12", BOOT).with_context(|| format!("start {time}"))?;
+        emulator.expect("reboot: Restarting system", BOOT).with_context(|| format!("start {time}"))?;
+    }
+    emulator.send("\x1d")?;
+    emulator.expect("cofferdam> ", STEP)?;
+    emulator.send("poweroff\r")?;
+    ensure!(emulator.wait_exit(STEP)? == Ending::PoweredOff);
+    Ok(())
+}
+
+/// The work of one guest: copies of random bytes stay equal, time goes forward, and sleep wakes.
+fn work(hostname: &str) -> String {
+    let rounds = format!(
+        "i=0; t=0; while [ $i -lt {ROUNDS} ]; do \
+         dd if=/dev/urandom of=/a bs=1M count=8 2>/dev/null && cp /a /b && cmp /a /b && sleep 0.02 || break; \
+         n=$(cut -d. -f1 /proc/uptime); [ $n -ge $t ] || break; t=$n; i=$((i + 1)); \
+         done; echo {hostname} did $i rounds; poweroff -f"
+    );
+    format!("cmdline = 'console=ttyS0 quiet hostname={hostname} run=\"{rounds}\"'\n")
+}
+
+fn load(lab: &Lab) -> Result<()> {
+    let second =
+        "[[vm]]\nname = \"other\"\nmemory = \"192M\"\nkernel = \"kernel\"\ninitrd = \"initramfs.cpio\"\n";
+    let config = linux::config(&work("demo")) + second + &work("other");
+    let mut contents = lab.contents(&config)?;
+    contents.add("kernel", lab.vmlinux(Kernel::V6_12)?);
+    contents.add("initramfs.cpio", lab.initramfs()?);
+    let mut emulator = lab.start(lab.machine(&lab.image(&contents)?))?;
+    // The console shows the first; the other must have ended by its own will, which is after all its rounds.
+    emulator.expect(&format!("demo did {ROUNDS} rounds"), ROUND * ROUNDS)?;
+    ensure!(emulator.wait_exit(ROUND * ROUNDS)? == Ending::PoweredOff);
+    let log = emulator.serial_log();
+    for name in ["demo", "other"] {
+        ensure!(log.contains(&format!("vm {name}: ended: powered off")), "{name} did not power off");
+    }
+    Ok(())
+}
