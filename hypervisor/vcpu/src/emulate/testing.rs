@@ -97,7 +97,7 @@ impl Machine {
 
     pub(super) fn step(&mut self, bytes: &[u8]) -> Result<Outcome, EmulationFault> {
         let mode = self.mode;
-        step(self, bytes, mode)
+        step(self, bytes, mode, None)
     }
 
     /// The machine after `bytes`, which complete.
@@ -152,6 +152,7 @@ impl EmulationContext for Machine {
     }
     fn set_rip(&mut self, rip: u64) {
         self.state.rip = rip;
+        self.state.rflags &= !super::flags::RESUME;
     }
     fn rflags(&self) -> u64 {
         self.state.rflags

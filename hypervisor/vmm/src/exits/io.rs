@@ -11,7 +11,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     #[inline(always)]
     pub(super) fn io(&mut self, io: &IoExit, host: &impl Host) -> Result<(), Stop> {
         if io.operand == IoOperand::String {
-            return self.emulate(Fault::UnreadableInstruction, host);
+            return self.emulate(None, Fault::UnreadableInstruction, host);
         }
         let Some(width) = Width::from_bytes(io.size_bytes) else {
             return Err(Exception::INVALID_OPCODE.into());
