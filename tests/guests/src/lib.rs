@@ -21,7 +21,9 @@ pub mod checks;
 pub mod cpu;
 pub mod entry;
 pub mod handed;
+pub mod instructions;
 pub mod interrupts;
+pub mod sandbox;
 pub mod serial;
 
 pub use checks::Checks;

@@ -18,6 +18,7 @@ pub const SCENARIOS: &[Scenario] = &[
     quick("tiny_guest_port_io_on_bare_qemu", |lab| passes(lab, "port-io")),
     quick("tiny_guest_msr_gp_on_bare_qemu", |lab| passes(lab, "msr-gp")),
     quick("tiny_guest_outside_memory_on_bare_qemu", |lab| passes(lab, "outside-memory")),
+    quick("tiny_guest_instructions_on_bare_qemu", |lab| passes(lab, "instructions")),
     quick("tiny_guest_triple_fault_on_bare_qemu", triple_fault),
 ];
 
@@ -27,7 +28,12 @@ const fn quick(name: &'static str, run: fn(&Lab) -> Result<()>) -> Scenario {
 
 /// Guest and check that pass under Cofferdam, as on a processor, and are skipped on the emulator: it lets accesses pass
 /// at which processors fault (tests/guests/README.md).
-const DIFFERENCES: [(&str, &str); 4] = [
+const DIFFERENCES: [(&str, &str); 9] = [
+    ("instructions", "alignment-check-across-pages"),
+    ("instructions", "alignment-check-of-a-user"),
+    ("instructions", "beyond-the-limit-of-a-segment"),
+    ("instructions", "push-of-memory-to-no-canonical-address"),
+    ("instructions", "write-to-a-segment-for-reading"),
     ("msr-gp", "efer-leaving-long-mode"),
     ("msr-gp", "efer-reserved-bit"),
     ("msr-gp", "unknown-read"),
