@@ -10,7 +10,6 @@ pub const SCENARIOS: &[Scenario] = &[
         told(lab, "multiboot", &["640 KiB below, 15360 KiB above 1 MiB", "loaded by \"Cofferdam\""])
     }),
     quick("pvh_guest_gets_its_memory_map_and_modules", |lab| told(lab, "pvh", &[])),
-    quick("broken_modules_for_linux", modules_for_linux),
 ];
 
 const fn quick(name: &'static str, run: fn(&Lab) -> Result<()>) -> Scenario {
@@ -62,9 +61,4 @@ fn told(lab: &Lab, guest: &str, more: &[&str]) -> Result<()> {
         "another ending"
     );
     Ok(())
-}
-
-fn modules_for_linux(lab: &Lab) -> Result<()> {
-    let refusal = "vm linux: cannot start: first: a kernel of the kind Linux ELF takes no modules";
-    run(lab, "port-io", "linux", refusal).map(drop)
 }

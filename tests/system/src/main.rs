@@ -24,6 +24,7 @@ const BOOT: Duration = Duration::from_secs(240);
 const STEP: Duration = Duration::from_secs(90);
 
 fn main() -> ExitCode {
+    let broken = broken::all();
     let groups: [&[Scenario]; 8] = [
         linux::SCENARIOS,
         kernels::SCENARIOS,
@@ -31,7 +32,7 @@ fn main() -> ExitCode {
         reference::SCENARIOS,
         several::SCENARIOS,
         operator::SCENARIOS,
-        broken::SCENARIOS,
+        &broken,
         faults::SCENARIOS,
     ];
     scenario::main(&groups.concat())
