@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod acpi;
 mod broken;
 mod faults;
 mod kernels;
@@ -25,7 +26,8 @@ const STEP: Duration = Duration::from_secs(90);
 
 fn main() -> ExitCode {
     let broken = broken::all();
-    let groups: [&[Scenario]; 8] = [
+    let groups: [&[Scenario]; 9] = [
+        acpi::SCENARIOS,
         linux::SCENARIOS,
         kernels::SCENARIOS,
         tiny_guests::SCENARIOS,

@@ -39,6 +39,8 @@ pub enum Need {
     BareLinter,
     /// A C++ compiler: libFuzzer is C++.
     CxxCompiler,
+    /// iasl, which reads ACPI tables as an operating system's authors do.
+    AcpiCompiler,
     /// QEMU and firmware.
     Emulator,
     /// busybox, for the initial RAM disk.
@@ -49,9 +51,10 @@ pub enum Need {
 
 impl Need {
     /// What building, running and testing need.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Toolchain,
         Self::CxxCompiler,
+        Self::AcpiCompiler,
         Self::Emulator,
         Self::Busybox,
         Self::Kernel(Kernel::V6_1),
@@ -64,6 +67,7 @@ impl Need {
             Self::Toolchain => Toolchain::choose().is_ok(),
             Self::BareLinter => Toolchain::choose()?.has_linter(),
             Self::CxxCompiler => std::env::var_os("CXX").is_some() || paths::program("c++").is_some(),
+            Self::AcpiCompiler => paths::program("iasl").is_some(),
             Self::Emulator => install::qemu_is_new_enough() && Firmware::find().is_ok(),
             Self::Busybox => busybox_path()?.is_file(),
             Self::Kernel(kernel) => kernel_path(kernel)?.is_file(),
@@ -76,6 +80,7 @@ impl Need {
             Self::Toolchain => install::toolchain(registry),
             Self::BareLinter => install::linter(registry),
             Self::CxxCompiler => install::cxx_compiler(registry),
+            Self::AcpiCompiler => install::acpi_compiler(registry),
             Self::Emulator => install::emulator(registry),
             Self::Busybox => fetch::busybox(registry, &busybox_path()?),
             Self::Kernel(kernel) => fetch::kernel(registry, kernel, &kernel_path(kernel)?),
