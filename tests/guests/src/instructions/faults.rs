@@ -20,7 +20,6 @@ const PAGE_END: u64 = MEMORY + 2 * PAGE as u64;
 
 const GENERAL: Ending = Ending::Fault(13, 0, 0);
 const STACK_FAULT: Ending = Ending::Fault(12, 0, 0);
-const UNDEFINED: Ending = Ending::Fault(6, 0, 0);
 const DEBUG: Ending = Ending::Fault(1, 0, 0);
 const fn page_fault(code: u32, address: u64) -> Ending {
     Ending::Fault(14, code, address)

@@ -3,10 +3,7 @@
 use super::snippet::*;
 use crate::code;
 use crate::sandbox::LIMITED_BASE;
-use instruction_cases::{Ending, PAGE};
-
-const GENERAL: Ending = Ending::Fault(13, 0, 0);
-const STACK_FAULT: Ending = Ending::Fault(12, 0, 0);
+use instruction_cases::PAGE;
 
 pub const MOVES: &[Snippet] = &[
     Snippet::new(
