@@ -37,6 +37,8 @@ bitflags! {
         const TIMER = 1 << 0;
         const GLOBAL_LOCK = 1 << 5;
         const POWER_BUTTON = 1 << 8;
+        /// Kept, but never raised: there is no sleep that an alarm could end.
+        const RTC = 1 << 10;
     }
 }
 
