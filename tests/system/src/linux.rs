@@ -2,7 +2,7 @@
 
 use crate::{BOOT, STEP};
 use anyhow::{Result, ensure};
-use xtask::emulator::{Emulator, Ending};
+use xtask::emulator::{Emulator, Ending, Machine};
 use xtask::guest::{Architecture, Kernel};
 use xtask::scenario::{Lab, Scenario, Speed};
 
@@ -46,10 +46,20 @@ pub fn config(extra: &str) -> String {
 
 /// Boots `kernel` and waits for its prompt.
 pub fn boot(lab: &Lab, kernel: Vec<u8>, extra: &str) -> Result<Emulator> {
+    boot_on(lab, kernel, extra, |machine| machine)
+}
+
+/// As [`boot`], on a computer that `change` has made.
+pub fn boot_on(
+    lab: &Lab,
+    kernel: Vec<u8>,
+    extra: &str,
+    change: impl FnOnce(Machine) -> Machine,
+) -> Result<Emulator> {
     let mut contents = lab.contents(&config(extra))?;
     contents.add("kernel", kernel);
     contents.add("initramfs.cpio", lab.initramfs()?);
-    let mut emulator = lab.start(lab.machine(&lab.image(&contents)?))?;
+    let mut emulator = lab.start(change(lab.machine(&lab.image(&contents)?)))?;
     emulator.expect("demo:~# ", BOOT)?;
     Ok(emulator)
 }
