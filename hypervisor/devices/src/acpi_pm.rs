@@ -37,9 +37,8 @@ bitflags! {
         const TIMER = 1 << 0;
         const GLOBAL_LOCK = 1 << 5;
         const POWER_BUTTON = 1 << 8;
-        /// Never happens: the FADT says that the clock has no fixed event. But Linux enables it all the same, and
-        /// complains of a bit that does not stay.
-        const REAL_TIME_CLOCK = 1 << 10;
+        /// Kept, but never raised: there is no sleep that an alarm could end.
+        const RTC = 1 << 10;
     }
 }
 

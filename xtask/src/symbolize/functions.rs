@@ -29,6 +29,8 @@ impl Functions {
             .filter(|symbol| symbol.st_symtype() == elf::abi::STT_FUNC)
             .filter_map(|symbol| {
                 let name = names.get(symbol.st_name as usize).ok()?;
+                // A damaged name would break the log's lines.
+                let name = (!name.contains(char::is_control)).then_some(name)?;
                 let name = format!("{:#}", rustc_demangle::demangle(name));
                 Some(Function { start: symbol.st_value, len_bytes: symbol.st_size, name })
             })

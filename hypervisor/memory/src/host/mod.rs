@@ -1,6 +1,6 @@
 //! The machine's memory as the hypervisor holds it: the frames and the address space, changed together.
 //!
-//! Bring-up: [`HostSpace::build`] and [`HostSpace::activate`] on boot's tables, then [`start`] on our own. From then on
+//! Bring-up: [`HostSpace::build`] and [`HostSpace::activate`] on boot's tables, then [`start()`] on our own. From then on
 //! the memory is behind one lock, [`global`].
 //!
 //! Unsafe because frames that were just taken are zeroed through their address.

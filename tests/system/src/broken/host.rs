@@ -1,6 +1,6 @@
 //! Hosts on which the hypervisor cannot start, and handoffs that it does not believe.
 
-use super::{GOOD, line};
+use super::{GOOD, promise};
 use crate::{BOOT, STEP};
 use anyhow::Result;
 use xtask::scenario::{Lab, Scenario, Speed};
@@ -45,7 +45,7 @@ fn refuses(lab: &Lab, qemu_args: &[&str], refusal: &str) -> Result<()> {
     let machine = lab.machine(&lab.image(&contents)?).qemu_args(qemu_args.iter().copied());
     let mut emulator = lab.start(machine)?;
     emulator.expect("cofferdam: cannot run: ", BOOT)?;
-    line::check(refusal, &emulator.expect("\n", STEP)?)?;
+    promise::check(refusal, &emulator.expect("\n", STEP)?)?;
     emulator.expect("cofferdam: halted", STEP)?;
     Ok(())
 }

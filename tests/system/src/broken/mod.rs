@@ -13,7 +13,7 @@ mod files;
 mod forge;
 mod host;
 mod kernels;
-mod line;
+mod promise;
 
 use anyhow::{Context, Result, anyhow};
 use std::collections::BTreeMap;
@@ -40,7 +40,7 @@ const GOOD: &str =
 struct Case<Damage: 'static> {
     name: &'static str,
     damage: Damage,
-    /// The whole line, behind what precedes all lines of its kind; see [`line`].
+    /// The whole line, behind what precedes all lines of its kind; see [`promise`].
     promise: &'static str,
 }
 
@@ -77,5 +77,5 @@ fn check<Damage>(
     let lines = lines.as_ref().map_err(|why| anyhow!("{why}"))?;
     let case = cases.iter().find(|case| case.name == lab.name()).context("there is no such case")?;
     let said = lines.get(case.name).context("an earlier case was not refused")?;
-    line::check(case.promise, said)
+    promise::check(case.promise, said)
 }
