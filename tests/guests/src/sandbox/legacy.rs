@@ -24,8 +24,11 @@ pub const DATA: u64 = 0x80;
 /// The modes that there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
+    /// Protected mode with 32-bit code.
     Protected32,
+    /// Protected mode with 16-bit code.
     Protected16,
+    /// Real mode with segments of protected mode.
     Real,
 }
 

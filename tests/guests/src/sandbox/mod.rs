@@ -111,7 +111,7 @@ impl Sandbox {
         unsafe { map_table() };
         let alias = if cpu::is_bare_emulator() { WINDOW } else { ALIAS };
         set_page(CODE_PAGE, CODE.0.get() as u64 | USER | WRITABLE);
-        (0..MEMORY_PAGES).for_each(|n| set_page(ALIAS_PAGE + n, alias + (n * PAGE) as u64 | WRITABLE));
+        (0..MEMORY_PAGES).for_each(|n| set_page(ALIAS_PAGE + n, (alias + (n * PAGE) as u64) | WRITABLE));
         let machine = Machine::Qemu;
         let place = Place { code_address: SANDBOX, memory_address: MEMORY, has_avx, machine };
         Self { place }
@@ -130,7 +130,7 @@ impl Sandbox {
         };
         for n in 0..MEMORY_PAGES {
             let right = if n == 0 { 0 } else { WRITABLE };
-            set_page(MEMORY_PAGE + n, physical + (n * PAGE) as u64 | USER | right);
+            set_page(MEMORY_PAGE + n, (physical + (n * PAGE) as u64) | USER | right);
         }
         let direct = direct as *mut u8;
         if let Level::Legacy(mode) = entry.level {
