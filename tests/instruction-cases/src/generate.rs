@@ -173,7 +173,7 @@ impl Writer<'_> {
             // RIP reaches no further than 2 GiB, and must not reach the kernel.
             let near = match bit_string {
                 Some(_) => target,
-                None => self.place.memory_address + target % (3 * PAGE as u64),
+                None => self.place.memory_address + target % (3 * PAGE as u64 - self.kept_from_end()),
             };
             return (Code::of(&[reg << 3 | 5]), Some(near));
         }
@@ -224,10 +224,8 @@ impl Writer<'_> {
     fn target(&mut self) -> u64 {
         let start = self.place.memory_address;
         let page = PAGE as u64;
-        // The last bytes before the page that is not there.
-        let may_end = self.place.machine == Machine::Processor || self.encoding.vex.is_none();
         match self.random.below(40) {
-            0 if may_end => start + 3 * page - self.random.below(34),
+            0 if self.kept_from_end() == 0 => start + 3 * page - self.random.below(34),
             1 => start + page - self.random.below(34),
             2 => start + self.random.below(page - 64),
             // Bit 62 is not as bit 63: not canonical.
@@ -235,6 +233,15 @@ impl Writer<'_> {
             4..10 => start + 2 * page - self.random.below(34),
             10..25 => start + page + (self.random.below(2 * page - 64) & !31),
             _ => start + page + self.random.below(2 * page - 64),
+        }
+    }
+
+    /// How many bytes before the page that is not there no operand begins at.
+    fn kept_from_end(&self) -> u64 {
+        const LONGEST: u64 = 32;
+        match self.place.machine {
+            Machine::Qemu if self.encoding.vex.is_some() => LONGEST,
+            _ => 0,
         }
     }
 

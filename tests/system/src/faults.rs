@@ -112,7 +112,7 @@ fn unknown(lab: &Lab) -> Result<()> {
 }
 
 fn ordinary(lab: &Lab) -> Result<()> {
-    for name in ["seeded fault", "deaf-timer", "contagious-end"] {
+    for name in ["seeded fault", "deaf-timer", "contagious-end", "emulated-memory"] {
         let is_in =
             |hypervisor: &Lab| anyhow::Ok(holds(&paths::read(&hypervisor.hypervisor().kernel)?, name));
         ensure!(!is_in(lab)?, "the ordinary hypervisor contains {name:?}");

@@ -6,6 +6,7 @@
 mod arithmetic;
 mod compatibility;
 mod faults;
+mod legacy;
 mod moves;
 pub mod random;
 mod snippet;
@@ -24,6 +25,7 @@ pub fn check_named(checks: &mut Checks) {
         strings::STRINGS,
         faults::FAULTS,
         compatibility::COMPATIBILITY,
+        legacy::LEGACY,
     ];
     for table in tables {
         snippet::check(checks, &mut sandbox, table);

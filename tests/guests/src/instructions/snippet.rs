@@ -19,6 +19,7 @@ pub const READ_ONLY: u64 = MEMORY + 0x100;
 
 /// Bit 1 is always set, and interrupts are enabled.
 const ALWAYS: u64 = 0x202;
+const INTERRUPTS: u64 = 1 << 9;
 
 /// Where registers are in a case.
 pub const RAX: usize = 0;
@@ -211,7 +212,16 @@ fn begin(case: &mut Case, snippet: &Snippet) {
         *vector = core::array::from_fn(|byte| byte as u8 ^ n << 4);
     }
     let gprs = &mut case.registers.gprs;
-    (gprs[RCX], gprs[RBX], gprs[RSP]) = (3, OPERAND, STACK);
-    (gprs[RSI], gprs[RDI]) = (OPERAND, OPERAND + 0x100);
+    // Without paging, addresses count from where the memory begins.
+    let base = match snippet.level {
+        Level::Legacy(_) => MEMORY,
+        _ => 0,
+    };
+    if base != 0 {
+        case.registers.rflags &= !INTERRUPTS;
+        gprs.iter_mut().for_each(|register| *register &= 0xffff_ffff);
+    }
+    (gprs[RCX], gprs[RBX], gprs[RSP]) = (3, OPERAND - base, STACK - base);
+    (gprs[RSI], gprs[RDI]) = (OPERAND - base, OPERAND + 0x100 - base);
     (snippet.before)(case);
 }

@@ -4,6 +4,7 @@
 //!
 //! Unsafe because it loads GDTR and TR.
 
+use super::legacy::{self, Mode};
 use super::switch;
 use crate::interrupts::TablePointer;
 use core::arch::asm;
@@ -20,6 +21,8 @@ pub enum Level {
     User16,
     /// 64-bit code at privilege level 0.
     Kernel64,
+    /// Code without paging, at privilege level 0.
+    Legacy(Mode),
 }
 
 impl Level {
@@ -30,6 +33,7 @@ impl Level {
             Self::User32 => (0x33, USER_DATA),
             Self::User16 => (0x3b, USER_DATA_16),
             Self::Kernel64 => (0x10, 0x18),
+            Self::Legacy(_) => (legacy::FLAT_CODE, legacy::DATA),
         }
     }
 }
@@ -51,6 +55,8 @@ const STACK_BYTES: usize = 4096;
 
 /// Present, DPL 3, accessed; the type follows.
 const USER: u64 = 0xf1 << 40;
+/// The same with DPL 0.
+const SYSTEM: u64 = 0x91 << 40;
 const CODE: u64 = 0xa << 40;
 const WRITABLE: u64 = 0x2 << 40;
 const GRANULAR: u64 = 1 << 55;
@@ -60,7 +66,7 @@ const ALL: u64 = 0xf << 48 | 0xffff;
 
 #[repr(C, align(16))]
 struct Tables {
-    gdt: [u64; 13],
+    gdt: [u64; 17],
     idt: [[u64; 2]; GATES],
     tss: [u32; TSS_BYTES as usize / 4],
     stack: [u8; STACK_BYTES],
@@ -74,7 +80,7 @@ struct Shared(UnsafeCell<Tables>);
 unsafe impl Sync for Shared {}
 
 static TABLES: Shared = Shared(UnsafeCell::new(Tables {
-    gdt: [0; 13],
+    gdt: [0; 17],
     idt: [[0; 2]; GATES],
     tss: [0; TSS_BYTES as usize / 4],
     stack: [0; STACK_BYTES],
@@ -113,6 +119,10 @@ pub(super) fn load() {
         USER | BIG | GRANULAR | ALL,
         tss_low,
         tss >> 32,
+        0x00cf_9b00_0000_ffff,
+        0,
+        0,
+        0,
     ];
     for (vector, gate) in tables.idt.iter_mut().enumerate() {
         *gate = switch::handler(vector as u64).map_or([0; 2], gate_to);
@@ -132,6 +142,16 @@ pub(super) fn load() {
             options(nostack),
         );
     }
+}
+
+/// Makes the segments of code without paging: code and data, `len_bytes` each.
+pub(super) fn set_legacy(code: u64, data: u64, len_bytes: u64) {
+    // SAFETY: the only reference; nothing uses these segments now.
+    let gdt = unsafe { &mut (*TABLES.0.get()).gdt };
+    let segment = |base, kind| limited(base, len_bytes) & !(USER | WRITABLE | BIG) | kind;
+    gdt[legacy::CODE_32 as usize / 8] = segment(code, SYSTEM | CODE | BIG);
+    gdt[legacy::CODE_16 as usize / 8] = segment(code, SYSTEM | CODE);
+    gdt[legacy::DATA as usize / 8] = segment(data, SYSTEM | WRITABLE | BIG);
 }
 
 /// Lets every exception lead out of the sandbox. What they led to before.

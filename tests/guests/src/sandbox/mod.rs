@@ -17,6 +17,7 @@
 //! Unsafe because it changes page tables and descriptor tables, and runs what it is given.
 
 mod descriptors;
+mod legacy;
 mod switch;
 
 use crate::cpu;
@@ -25,6 +26,7 @@ use core::cell::UnsafeCell;
 use instruction_cases::{Case, Ending, MEMORY_BYTES, Machine, Outcome, PAGE, Place};
 
 pub use descriptors::{LIMITED_BASE, Level, USER_DATA};
+pub use legacy::Mode;
 
 /// Where the sandbox's linear addresses begin: beyond the RAM of every guest that uses it.
 const SANDBOX: u64 = 0x4000_0000;
@@ -109,7 +111,7 @@ impl Sandbox {
         unsafe { map_table() };
         let alias = if cpu::is_bare_emulator() { WINDOW } else { ALIAS };
         set_page(CODE_PAGE, CODE.0.get() as u64 | USER | WRITABLE);
-        (0..MEMORY_PAGES).for_each(|n| set_page(ALIAS_PAGE + n, alias + (n * PAGE) as u64 | WRITABLE));
+        (0..MEMORY_PAGES).for_each(|n| set_page(ALIAS_PAGE + n, (alias + (n * PAGE) as u64) | WRITABLE));
         let machine = Machine::Qemu;
         let place = Place { code_address: SANDBOX, memory_address: MEMORY, has_avx, machine };
         Self { place }
@@ -128,9 +130,12 @@ impl Sandbox {
         };
         for n in 0..MEMORY_PAGES {
             let right = if n == 0 { 0 } else { WRITABLE };
-            set_page(MEMORY_PAGE + n, physical + (n * PAGE) as u64 | USER | right);
+            set_page(MEMORY_PAGE + n, (physical + (n * PAGE) as u64) | USER | right);
         }
         let direct = direct as *mut u8;
+        if let Level::Legacy(mode) = entry.level {
+            return run_legacy(case, mode, physical, direct, outcome);
+        }
         let exchange = switch::exchange();
         // SAFETY: memory and code are the sandbox's; nothing refers to them. The snippet can reach no other memory when it
         // is a user's; a kernel's is the caller's own. Whatever exception ends it leads back here.
@@ -160,6 +165,25 @@ impl Sandbox {
         };
         left
     }
+}
+
+/// As [`Sandbox::run`], outside of long mode, on the memory at `physical`, which is also at `direct`.
+fn run_legacy(case: &Case, mode: Mode, physical: u64, direct: *mut u8, outcome: &mut Outcome) -> Left {
+    let text = legacy::text(mode, &case.code);
+    descriptors::set_legacy(CODE.0.get() as u64, physical, MEMORY_BYTES as u64);
+    let exchange = switch::exchange();
+    // SAFETY: memory and code are the sandbox's; nothing refers to them. The snippet completes, in those segments.
+    unsafe {
+        copy(CODE.0.get().cast(), text.as_slice().as_ptr(), text.as_slice().len());
+        copy(direct, case.memory.as_ptr(), MEMORY_BYTES);
+        (*exchange).registers = case.registers;
+        legacy::enter(mode);
+        set_fs();
+        copy(outcome.memory.as_mut_ptr(), direct, MEMORY_BYTES);
+        outcome.registers = (*exchange).registers;
+    }
+    outcome.ending = Ending::Completed;
+    Left::default()
 }
 
 impl Default for Sandbox {
@@ -240,6 +264,16 @@ unsafe fn map_table() {
     }
 }
 
+/// Gives FS a selector that users keep, and a base, which overrides can name.
+fn set_fs() {
+    const FS_BASE: u32 = 0xc000_0100;
+    // SAFETY: nothing but snippets uses FS.
+    unsafe {
+        asm!("mov fs, {:e}", in(reg) USER_DATA, options(nostack));
+        cpu::wrmsr(FS_BASE, LIMITED_BASE);
+    }
+}
+
 /// Allows SSE, AVX where there is one, and alignment checks, and gives FS a base. Whether there is AVX.
 fn enable_vectors() -> bool {
     const CR4_SSE: u64 = 1 << 9 | 1 << 10;
@@ -247,15 +281,13 @@ fn enable_vectors() -> bool {
     const CR0_AM: u64 = 1 << 18;
     const AVX_AND_XSAVE: u32 = 1 << 28 | 1 << 26;
     const X87_SSE_AVX: u32 = 7;
-    const FS_BASE: u32 = 0xc000_0100;
     let has_avx = cpu::cpuid(1, 0).ecx & AVX_AND_XSAVE == AVX_AND_XSAVE;
     let cr4 = CR4_SSE | if has_avx { CR4_OSXSAVE } else { 0 };
     // SAFETY: allows instructions that compiled code does not contain, and checks that bind users only.
     unsafe {
         asm!("mov {0}, cr4", "or {0}, {1}", "mov cr4, {0}", out(reg) _, in(reg) cr4, options(nostack));
         asm!("mov {0}, cr0", "or {0}, {1}", "mov cr0, {0}", out(reg) _, in(reg) CR0_AM, options(nostack));
-        // FS has a base, which overrides can name.
-        cpu::wrmsr(FS_BASE, LIMITED_BASE);
+        set_fs();
         if has_avx {
             asm!("xsetbv", in("ecx") 0, in("edx") 0, in("eax") X87_SSE_AVX, options(nostack));
         }

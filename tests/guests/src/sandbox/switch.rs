@@ -28,15 +28,18 @@ pub struct Exchange {
     pub error_code: u64,
     pub cr2: u64,
     pub dr6: u64,
-    rsp: u64,
+    /// For EAX, outside of long mode: what the way in needs there.
+    pub entry_rax: u64,
+    /// Where the stack was.
+    pub rsp: u64,
 }
 
-struct Shared(UnsafeCell<Exchange>);
+pub struct Shared(UnsafeCell<Exchange>);
 
 // SAFETY: used on the only CPU, with interrupts masked, by functions that keep no reference.
 unsafe impl Sync for Shared {}
 
-static EXCHANGE: Shared = Shared(UnsafeCell::new(Exchange {
+pub static EXCHANGE: Shared = Shared(UnsafeCell::new(Exchange {
     registers: Registers::ZERO,
     rip: 0,
     cs: 0,
@@ -47,6 +50,7 @@ static EXCHANGE: Shared = Shared(UnsafeCell::new(Exchange {
     error_code: 0,
     cr2: 0,
     dr6: 0,
+    entry_rax: 0,
     rsp: 0,
 }));
 
