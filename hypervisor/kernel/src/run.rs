@@ -16,7 +16,7 @@ use crate::operator::Desk;
 use crate::power::Power;
 use crate::strays::Strays;
 use alloc::{format, string::String};
-use base::{Instant, Nanoseconds, VmId, VmName};
+use base::{Instant, Nanoseconds, VmId};
 use config::WhenIdle;
 use console::Terminal;
 use log::{error, info};
@@ -101,8 +101,8 @@ pub fn for_ever(mut host: Host) -> ! {
         interrupts::window();
         host.strays.tell_new();
         host.line.poll(&mut host.terminal, &mut host.desk);
-        if let Some(vm) = host.desk.start_wanted.take() {
-            host.start(vm);
+        if host.desk.start_wanted.is_some() {
+            host.start_wanted();
         }
         if host.desk.power_off_wanted {
             host.power_off();
@@ -180,7 +180,9 @@ impl Host {
     }
 
     /// Makes a VM that is not there, on the operator's word.
-    fn start(&mut self, name: VmName) {
+    #[cold]
+    fn start_wanted(&mut self) {
+        let Some(name) = self.desk.start_wanted.take() else { return };
         let guests = &mut self.desk.guests;
         let Some(vm) = guests.iter().find(|(_, guest)| guest.config.name == name).map(|(vm, _)| vm) else {
             return;

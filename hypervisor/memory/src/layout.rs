@@ -27,9 +27,10 @@ pub const STACKS_BASE: u64 = 0xFFFF_D000_0000_0000;
 pub const DEVICES_BASE: u64 = 0xFFFF_D100_0000_0000;
 /// The first view.
 pub const VIEWS_BASE: u64 = 0xFFFF_D200_0000_0000;
-/// The block that is being scrubbed.
-pub const SCRATCH_BASE: u64 = 0xFFFF_D300_0000_0000;
-/// The length of the areas of stacks, devices and views.
+/// The block that is being scrubbed, where the stacks' area ends: the tables above it are there for ever, so that none
+/// comes and goes with each step.
+pub const SCRATCH_BASE: u64 = STACKS_BASE + (512 << 20);
+/// The length of the areas of devices and views.
 pub const AREA_BYTES: u64 = 1 << 39;
 
 /// The low 48 bits of a canonical address: where it lies in the tree of the host's tables.

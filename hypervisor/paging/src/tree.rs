@@ -290,11 +290,10 @@ impl<F: EntryFormat> Tree<F> {
     /// an entry. No leaf reaches across an end of the span. Recursion ends with [`Level::Page`], three calls deep.
     fn clear(&self, memory: &mut impl TableMemory, table: Hpa, level: Level, base: u64, span: Span) {
         let size = level.entry_bytes();
-        for index in 0..ENTRIES {
+        let first = span.start.max(base);
+        let last = (span.end() - 1).min(base + (u64::from(ENTRIES) * size - 1));
+        for index in level.index(first)..=level.index(last) {
             let start = base + u64::from(index) * size;
-            if start >= span.end() || start + size <= span.start {
-                continue;
-            }
             match (F::decode(memory.read_entry(table, index), level), level.below()) {
                 (Slot::Table(next), Some(below)) => {
                     self.clear(memory, next, below, start, span);

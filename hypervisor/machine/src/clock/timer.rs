@@ -96,9 +96,15 @@ impl Timer {
     }
 }
 
-/// The count that lasts at least `span`, or the largest: never 0, which would stop the timer.
+/// By how much two calibrated frequencies may disagree: a part in so many powers of two, 122 ppm.
+const DISAGREEMENT_SHIFT: u32 = 13;
+
+/// The count that lasts at least `span` by the clock too, or the largest: never 0, which would stop the timer. One that
+/// ended early would wake the CPU twice.
 fn count_for(scale: &TscScale, span: Nanoseconds) -> u32 {
-    u32::try_from(scale.ticks(span).saturating_add(1)).unwrap_or(u32::MAX)
+    let ticks = scale.ticks(span);
+    let margin = (ticks >> DISAGREEMENT_SHIFT).saturating_add(1);
+    u32::try_from(ticks.saturating_add(margin)).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -111,7 +117,7 @@ mod tests {
         let scale = TscScale::new(1_000_000_000).unwrap();
         assert_eq!(count_for(&scale, Nanoseconds(0)), 1);
         assert_eq!(count_for(&scale, Nanoseconds(1_000)), 1_001);
-        assert_eq!(count_for(&scale, Nanoseconds::from_secs(4)), 4_000_000_001);
+        assert_eq!(count_for(&scale, Nanoseconds::from_secs(4)), 4_000_488_282);
         assert_eq!(count_for(&scale, Nanoseconds::from_secs(5)), u32::MAX);
         assert_eq!(count_for(&scale, Nanoseconds(u64::MAX)), u32::MAX);
     }

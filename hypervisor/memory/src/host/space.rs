@@ -8,7 +8,7 @@ use super::{HostMemory, cpu};
 use crate::direct::Direct;
 use crate::error::HostMemoryError;
 use crate::frames::BLOCK_BYTES;
-use crate::layout::{AREA_BYTES, DEVICES_BASE, STACKS_BASE, VIEWS_BASE, direct, in_tree};
+use crate::layout::{AREA_BYTES, DEVICES_BASE, SCRATCH_BASE, STACKS_BASE, VIEWS_BASE, direct, in_tree};
 use base::{Hpa, PAGE_BYTES, PhysRange};
 use handoff::{Handoff, Protection};
 use paging::{Attributes, Geometry, Host, Level, Permissions, Span, Tree};
@@ -37,8 +37,8 @@ pub(super) struct Area {
 }
 
 impl Area {
-    const fn new(base: u64) -> Self {
-        Self { next: base, end: base + AREA_BYTES }
+    const fn new(base: u64, end: u64) -> Self {
+        Self { next: base, end }
     }
 
     /// `len_bytes`, whole pages, and an unmapped page before them.
@@ -114,7 +114,7 @@ impl HostSpace {
         let window = Span { start: in_tree(direct(range.start())), len_bytes: range.len_bytes() };
         let _nothing_cached = tree.map(&mut pool, window, range.start(), memory)?;
 
-        let mut stacks = Area::new(STACKS_BASE);
+        let mut stacks = Area::new(STACKS_BASE, SCRATCH_BASE);
         let stack = pool.cut(STACK_BYTES)?;
         let bottom = stacks.take(STACK_BYTES)?;
         let span = Span { start: in_tree(bottom), len_bytes: STACK_BYTES };
@@ -122,8 +122,8 @@ impl HostSpace {
         Ok(Self {
             tree,
             stacks,
-            devices: Area::new(DEVICES_BASE),
-            views: Area::new(VIEWS_BASE),
+            devices: Area::new(DEVICES_BASE, DEVICES_BASE + AREA_BYTES),
+            views: Area::new(VIEWS_BASE, VIEWS_BASE + AREA_BYTES),
             boot_stack: StackTop(bottom + STACK_BYTES),
             pool,
             plan,

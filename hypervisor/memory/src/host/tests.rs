@@ -169,7 +169,7 @@ fn scrubbing_ends_with_all_free_memory_zero() {
     }
     let usage = memory.usage();
     assert_eq!(usage.free_dirty_bytes, 0);
-    assert_eq!(steps, usage.free_clean_bytes / (128 << 10));
+    assert_eq!(steps, usage.free_clean_bytes / (32 << 10));
     for block in (0..64 * MIB).step_by(BLOCK_BYTES as usize) {
         if memory.frames.block(Hpa::new(block).unwrap()) == Block::Free(Content::Clean) {
             assert!(is_zero(memory.direct, range(block, BLOCK_BYTES)));
