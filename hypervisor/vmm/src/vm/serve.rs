@@ -193,9 +193,10 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             || self.vcpu.queued_event().is_some()
     }
 
-    /// When a halted VM must be looked at again. With interrupts disabled no timer can wake it.
+    /// When a halted VM must be looked at again. With interrupts disabled no timer can wake it but by an NMI.
     fn wake_deadline(&self) -> Option<Instant> {
-        self.board.next_deadline().filter(|_| self.vcpu.interrupt_state().enabled)
+        let can_wake = self.vcpu.interrupt_state().enabled || self.board.fabric.devices_send_nmis();
+        self.board.next_deadline().filter(|_| can_wake)
     }
 
     /// Queues what is pending for the next entry, or asks for an exit as soon as that is possible.

@@ -193,6 +193,23 @@ fn what_is_typed_reaches_the_guest_in_order_even_when_the_receiver_is_full() {
 }
 
 #[test]
+fn a_timers_nmi_wakes_a_vm_that_halts_with_interrupts_disabled() {
+    let mut vm = started(|vcpu| {
+        // LINT0 is an NMI; the 8259 pair has all but input 0 masked; channel 0 of the 8254 counts one tick.
+        vcpu.then(wrmsr(msr::APIC_BASE, 0xfee0_0d00)).then(wrmsr(0x835, 4 << 8));
+        for (port, value) in [(0x20, 0x11), (0x21, 0x30), (0x21, 4), (0x21, 1), (0x21, 0xfe)] {
+            vcpu.then(out(port, 1, value));
+        }
+        vcpu.then(out(0x43, 1, 0x30)).then(out(0x40, 1, 1)).then(out(0x40, 1, 0)).then(halt_with(0x2));
+    });
+    let mut host = FakeHost::default();
+    let Served::Halted { wake: Some(wake) } = vm.serve(&mut host) else { panic!("it is not to be woken") };
+    host.now = wake;
+    assert_eq!(vm.serve(&mut host), Served::HostInterrupt);
+    assert_eq!(vm.vcpu.delivered, [Event::Nmi]);
+}
+
+#[test]
 fn input_wakes_a_halted_vm() {
     let mut vm = started(|vcpu| {
         // The 8259 pair: vectors from 0x30 and 0x38, all but input 4 masked. The UART: interrupt on input, OUT2.
