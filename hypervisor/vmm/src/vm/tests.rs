@@ -326,7 +326,8 @@ fn what_cannot_be_continued_from_ends_the_vm_with_the_reason() {
 fn the_real_time_clock_shows_the_hosts_wall_clock() {
     let mut vm = started(|_| {});
     // 2001-09-09 01:46:40, ten seconds later; the registers hold BCD.
-    let mut host = FakeHost { now: Instant::default().after(Nanoseconds::from_secs(10)), timer: None };
+    let mut host =
+        FakeHost { now: Instant::default().after(Nanoseconds::from_secs(10)), ..FakeHost::default() };
     for (register, value) in
         [(0x09, 0x01), (0x08, 0x09), (0x07, 0x09), (0x04, 0x01), (0x02, 0x46), (0x00, 0x50)]
     {
@@ -346,11 +347,11 @@ fn an_nmi_behind_another_event_comes_as_soon_as_that_is_delivered() {
             wrmsr(0x830, NMI)(vcpu)
         });
     });
-    let mut host = FakeHost { now: Instant(5000), ..FakeHost::default() };
+    let mut host = FakeHost::default();
     assert_eq!(vm.serve(&mut host), Served::HostInterrupt);
     let debug = Event::Exception(Exception::DEBUG);
-    assert_eq!((&vm.vcpu.delivered[..], host.timer), (&[debug][..], Some(Instant(5000))));
+    assert_eq!((&vm.vcpu.delivered[..], host.interrupted_entries), (&[debug][..], 1));
     vm.vcpu.state.rflags &= !TRAP_FLAG;
     vm.serve(&mut host);
-    assert_eq!((&vm.vcpu.delivered[..], host.timer), (&[debug, Event::Nmi][..], None));
+    assert_eq!((&vm.vcpu.delivered[..], host.interrupted_entries), (&[debug, Event::Nmi][..], 1));
 }
