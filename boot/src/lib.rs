@@ -22,6 +22,8 @@ pub mod device_path;
 pub mod elf;
 pub mod entropy;
 pub mod failure;
+#[cfg(feature = "seeded-faults")]
+pub mod faults;
 pub mod memory_map;
 pub mod overrides;
 pub mod page_tables;

@@ -16,7 +16,7 @@ use crate::{paths, process};
 /// Build folder of the bare targets.
 pub const LANE: &str = "bare";
 
-/// Where a hypervisor with seeded faults is put: never where an image would be made of it by itself.
+/// Where programs with seeded faults are put: never where an image would be made of it by itself.
 const FAULTY_LANE: &str = "bare-seeded-faults";
 
 /// The two programs that make up Cofferdam.
@@ -35,10 +35,10 @@ impl Hypervisor {
         Self { kernel: program(LANE, BARE, "cofferdam"), boot: program(LANE, UEFI, "boot.efi") }
     }
 
-    /// Where [`faulty_hypervisor`] leaves the one with seeded faults.
+    /// Where [`faulty_hypervisor`] leaves those with seeded faults.
     #[must_use]
     pub fn built_faulty() -> Self {
-        Self { kernel: program(FAULTY_LANE, BARE, "cofferdam"), ..Self::built() }
+        Self { kernel: program(FAULTY_LANE, BARE, "cofferdam"), boot: program(FAULTY_LANE, UEFI, "boot.efi") }
     }
 }
 
@@ -52,16 +52,18 @@ pub fn hypervisor() -> Result<Hypervisor> {
     present(Hypervisor::built())
 }
 
-/// Builds the hypervisor once more, with faults that scenarios choose from.
+/// Builds the hypervisor and its boot loader once more, with faults that scenarios choose from.
 ///
 /// # Errors
 /// What the compiler said.
 pub fn faulty_hypervisor() -> Result<Hypervisor> {
     setup::ensure(&[Need::Toolchain])?;
-    let mut command = command("kernel", BARE, FAULTY_LANE)?;
-    // Only the kernel itself knows the feature; what it depends on is taken from the ordinary build.
-    command.args(["--features", "seeded-faults"]).env("CARGO_BUILD_BUILD_DIR", paths::lane(LANE));
-    process::quiet("building the hypervisor with seeded faults", &mut command)?;
+    for (package, target) in [("kernel", BARE), ("boot", UEFI)] {
+        let mut command = command(package, target, FAULTY_LANE)?;
+        // Only these packages know the feature; what they depend on is taken from the ordinary build.
+        command.args(["--features", "seeded-faults"]).env("CARGO_BUILD_BUILD_DIR", paths::lane(LANE));
+        process::quiet(&format!("building the {package} with seeded faults"), &mut command)?;
+    }
     present(Hypervisor::built_faulty())
 }
 

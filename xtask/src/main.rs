@@ -33,7 +33,7 @@ enum Command {
     Bench(bench::Bench),
     /// Check formatting, lints, documentation, the order of crates, sizes and unsafe code
     Check(check::Options),
-    /// Name the functions in the epitaph of a hypervisor that died
+    /// Name functions and source lines in the epitaph of a hypervisor that died
     Symbolize(symbolize::Options),
     /// Install or fetch what the other commands need (they do so by themselves)
     Setup,

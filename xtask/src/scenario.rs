@@ -64,6 +64,7 @@ pub enum Speed {
 
 /// What a scenario works with.
 pub struct Lab {
+    name: &'static str,
     hypervisor: Hypervisor,
     /// The boot overrides of its images, if any.
     overrides: Option<String>,
@@ -74,14 +75,14 @@ pub struct Lab {
 }
 
 impl Lab {
-    fn new(name: &str) -> Result<Self> {
+    fn new(name: &'static str) -> Result<Self> {
         let logs = paths::lane("scenarios");
         paths::make_folder(&logs)?;
         let log = logs.join(format!("{name}.log"));
         // A log of an earlier run would mislead.
         File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
         let (hypervisor, scratch) = (Hypervisor::built(), scratch()?);
-        Ok(Self { hypervisor, overrides: None, scratch, log, images: AtomicU32::new(0) })
+        Ok(Self { name, hypervisor, overrides: None, scratch, log, images: AtomicU32::new(0) })
     }
 
     /// The same, but with the hypervisor that has seeded faults, of which images choose `fault`.
@@ -91,7 +92,13 @@ impl Lab {
     pub fn with_fault(&self, fault: &str) -> Result<Self> {
         let overrides = Some(format!("fault={fault}"));
         let (hypervisor, scratch, log) = (Hypervisor::built_faulty(), scratch()?, self.log.clone());
-        Ok(Self { hypervisor, overrides, scratch, log, images: AtomicU32::new(0) })
+        Ok(Self { name: self.name, hypervisor, overrides, scratch, log, images: AtomicU32::new(0) })
+    }
+
+    /// The scenario's name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
     }
 
     /// The hypervisor under test.

@@ -1,14 +1,24 @@
-//! `cargo xtask symbolize`: names for the addresses in an epitaph.
+//! `cargo xtask symbolize`: functions and source lines for the addresses in an epitaph.
 //!
 //! The hypervisor, when it dies, prints addresses as offsets in its image (`image+0x1234`). The offsets are those
-//! of the ELF file in the build folder, provided that it is of the same build.
+//! of the ELF file in the build folder, provided that it is of the same build. That file has symbols and line tables;
+//! the image on the ESP has neither ([`crate::image::without_sections`]).
+//!
+//! ```text
+//!   0xffffffff80212345 image+0x12345 <cofferdam::run::for_ever+0x85>
+//!         cofferdam::faults::die_if_chosen, hypervisor/kernel/src/faults.rs:85     inlined into
+//!         cofferdam::run::for_ever, hypervisor/kernel/src/run.rs:60                this
+//! ```
+
+mod functions;
+mod lines;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use elf::ElfBytes;
-use elf::endian::LittleEndian;
+pub use functions::Functions;
+use lines::Lines;
 
 use crate::build::Hypervisor;
 use crate::paths;
@@ -44,104 +54,85 @@ pub fn command(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// `log` with a name after each offset, by the symbols of the ELF file `hypervisor`.
+/// `log` with a function after each offset, and below each line of it the source lines, the innermost first, by the
+/// symbols and line tables of the ELF file `hypervisor`.
 ///
 /// # Errors
-/// When the hypervisor cannot be read.
+/// When the hypervisor cannot be read, or has no symbols.
 pub fn translate(log: &str, hypervisor: &Path) -> Result<String> {
-    let functions =
-        Functions::read(&paths::read(hypervisor)?).with_context(|| hypervisor.display().to_string())?;
-    Ok(log.lines().map(|line| functions.translate(line) + "\n").collect())
+    let place = || hypervisor.display().to_string();
+    let functions = Functions::read(&paths::read(hypervisor)?).with_context(place)?;
+    let lines = Lines::read(hypervisor).with_context(place)?;
+    Ok(log.lines().map(|line| translate_line(line, &functions, |offset| lines.at(offset))).collect())
 }
 
-/// A function's place in the image.
-#[derive(Debug)]
-struct Function {
-    start: u64,
-    len_bytes: u64,
-    name: String,
-}
-
-/// All functions, sorted by start.
-#[derive(Debug, Default)]
-struct Functions(Vec<Function>);
-
-impl Functions {
-    /// Reads the symbol table of an ELF file.
-    fn read(file: &[u8]) -> Result<Self> {
-        let elf = ElfBytes::<LittleEndian>::minimal_parse(file)?;
-        let (symbols, names) = elf.symbol_table()?.context("it has no symbols: was it stripped?")?;
-        let mut functions: Vec<Function> = symbols
-            .iter()
-            .filter(|symbol| symbol.st_symtype() == elf::abi::STT_FUNC)
-            .filter_map(|symbol| {
-                let name = names.get(symbol.st_name as usize).ok()?;
-                let name = format!("{:#}", rustc_demangle::demangle(name));
-                Some(Function { start: symbol.st_value, len_bytes: symbol.st_size, name })
-            })
-            .collect();
-        functions.sort_by_key(|function| function.start);
-        Ok(Self(functions))
-    }
-
-    /// `line` with the function after each offset.
-    fn translate(&self, line: &str) -> String {
-        // A line of the way holds a return address: its call is before it, and the function may end with the call.
-        let back = u64::from(line.starts_with("  "));
-        let mut out = String::new();
-        let mut rest = line;
-        while let Some(at) = rest.find(MARK) {
-            let digits = &rest[at + MARK.len()..];
-            let len = digits.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(digits.len());
-            let (before, after) = rest.split_at(at + MARK.len() + len);
-            out.push_str(before);
-            let offset = u64::from_str_radix(&digits[..len], 16).ok();
-            let name = offset.and_then(|offset| self.name_at(offset.checked_sub(back)?));
-            if let Some(name) = name {
-                out.push_str(&format!(" <{name}>"));
-            }
-            rest = after;
+/// `line` with the function after each offset, and what `frames` tells of each offset on lines of their own.
+#[must_use]
+pub fn translate_line(line: &str, functions: &Functions, frames: impl Fn(u64) -> Vec<String>) -> String {
+    // A line of the way holds a return address: its call is before it, and the function may end with the call.
+    let back = u64::from(line.starts_with("  "));
+    let (mut out, mut below) = (String::new(), String::new());
+    let mut rest = line;
+    while let Some(at) = rest.find(MARK) {
+        let digits = &rest[at + MARK.len()..];
+        let len = digits.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(digits.len());
+        let (before, after) = rest.split_at(at + MARK.len() + len);
+        out.push_str(before);
+        rest = after;
+        let offset = u64::from_str_radix(&digits[..len], 16).ok();
+        let Some(offset) = offset.and_then(|offset| offset.checked_sub(back)) else { continue };
+        if let Some(name) = functions.name_at(offset) {
+            out.push_str(&format!(" <{name}>"));
         }
-        out + rest
+        frames(offset).iter().for_each(|frame| below.push_str(&format!("        {frame}\n")));
     }
-
-    /// The function that holds the byte at `offset`, and how far in it is.
-    fn name_at(&self, offset: u64) -> Option<String> {
-        let after = self.0.partition_point(|function| function.start <= offset);
-        let function = self.0.get(after.checked_sub(1)?)?;
-        let inside = offset - function.start;
-        (inside < function.len_bytes.max(1)).then(|| format!("{}+{inside:#x}", function.name))
-    }
+    out + rest + "\n" + &below
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use functions::tests::two_functions;
 
-    fn functions() -> Functions {
-        let function = |start, name: &str| Function { start, len_bytes: 0x10, name: name.into() };
-        Functions(vec![function(0x1000, "first"), function(0x1010, "second")])
+    fn translated(line: &str) -> String {
+        translate_line(line, &two_functions(), |_| Vec::new())
     }
 
     #[test]
     fn an_offset_gets_the_name_of_its_function() {
-        let line = functions().translate("rip 0xffffffff80201013 image+0x1013, called from image+0x100f");
         assert_eq!(
-            line,
-            "rip 0xffffffff80201013 image+0x1013 <second+0x3>, called from image+0x100f <first+0xf>"
+            translated("rip 0xffffffff80201013 image+0x1013, called from image+0x100f"),
+            "rip 0xffffffff80201013 image+0x1013 <second+0x3>, called from image+0x100f <first+0xf>\n"
         );
     }
 
     #[test]
     fn a_return_address_belongs_to_the_function_that_called() {
         let line = "  0xffffffff80201010 image+0x1010";
-        assert_eq!(functions().translate(line), format!("{line} <first+0xf>"));
+        assert_eq!(translated(line), format!("{line} <first+0xf>\n"));
     }
 
     #[test]
     fn an_offset_outside_of_all_functions_and_other_text_stay() {
         for line in ["image+0xfff", "image+0x1020", "image+0x", "nothing here"] {
-            assert_eq!(functions().translate(line), line);
+            assert_eq!(translated(line), format!("{line}\n"));
         }
+    }
+
+    #[test]
+    fn source_lines_stand_below_the_innermost_first() {
+        let frames = |offset| vec![format!("inner, a.rs:{offset}"), "outer, b.rs:7".into()];
+        assert_eq!(
+            translate_line("  image+0x1001", &two_functions(), frames),
+            "  image+0x1001 <first+0x0>\n        inner, a.rs:4096\n        outer, b.rs:7\n"
+        );
+    }
+
+    #[test]
+    fn a_hypervisor_without_symbols_is_refused_by_name() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), b"no ELF").unwrap();
+        let error = format!("{:#}", translate("", file.path()).unwrap_err());
+        assert!(error.contains(&file.path().display().to_string()), "{error}");
     }
 }

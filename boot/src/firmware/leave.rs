@@ -48,5 +48,7 @@ pub(crate) fn leave_and_jump(departure: Departure<'_>) -> ! {
 fn write(handoff: &Handoff, block: &mut [u8]) -> Result<(), Failure> {
     let bytes = handoff::encode(handoff)?;
     block.iter_mut().zip(&bytes).for_each(|(to, from)| *to = *from);
+    #[cfg(feature = "seeded-faults")]
+    boot::faults::damage(block, &handoff.overrides);
     Ok(())
 }

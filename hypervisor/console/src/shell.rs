@@ -59,6 +59,13 @@ pub trait Operator {
     /// # Errors
     /// Only those of `out`.
     fn host(&self, out: &mut dyn Write) -> fmt::Result;
+    /// Writes who has the host's memory.
+    ///
+    /// # Errors
+    /// Only those of `out`.
+    fn host_memory(&self, out: &mut dyn Write) -> fmt::Result;
+    /// Starts a VM that is not there: it was not to start by itself, or it has ended. The log tells what came of it.
+    fn start(&mut self, vm: VmName);
     /// Ends all VMs and powers the host off.
     fn power_off(&mut self);
 }
@@ -72,8 +79,11 @@ enum HostCommand<'a> {
     /// Show the hypervisor's log
     Log,
 
-    /// Show the host's CPU, memory and devices
-    Host,
+    /// Show the host's CPU, memory and devices, or who has its memory
+    Host {
+        /// `mem` for the memory
+        what: Option<&'a str>,
+    },
 
     /// End all VMs and power the host off
     Poweroff,
@@ -83,6 +93,12 @@ enum HostCommand<'a> {
 enum VmCommand<'a> {
     /// List all VMs with their states
     List,
+
+    /// Start a VM that has not been started or has ended
+    Start {
+        /// The VM's name, as `vm list` shows it
+        name: &'a str,
+    },
 
     /// Go to the console of a VM
     Console {
@@ -120,16 +136,31 @@ fn run(command: HostCommand<'_>, operator: &mut impl Operator, out: &mut Outbox)
         HostCommand::Vm(VmCommand::List) => list(operator, out),
         HostCommand::Vm(VmCommand::Console { name }) => match find(operator, name) {
             Some(vm) => return After::Attach(vm),
-            None => writeln!(out, "no VM is named {name:?}; `vm list` shows the names"),
+            None => unknown(name, out),
+        },
+        HostCommand::Vm(VmCommand::Start { name }) => match find(operator, name) {
+            Some(vm) => {
+                operator.start(vm);
+                Ok(())
+            }
+            None => unknown(name, out),
         },
         HostCommand::Log => operator.log(out),
-        HostCommand::Host => operator.host(out),
+        HostCommand::Host { what: None } => operator.host(out),
+        HostCommand::Host { what: Some("mem") } => operator.host_memory(out),
+        HostCommand::Host { what: Some(other) } => {
+            writeln!(out, "the host has no {other:?} to show; `host mem` shows its memory")
+        }
         HostCommand::Poweroff => {
             operator.power_off();
             writeln!(out, "powering off")
         }
     };
     After::Prompt
+}
+
+fn unknown(name: &str, out: &mut Outbox) -> fmt::Result {
+    writeln!(out, "no VM is named {name:?}; `vm list` shows the names")
 }
 
 fn list(operator: &impl Operator, out: &mut Outbox) -> fmt::Result {

@@ -37,6 +37,9 @@ bitflags! {
         const TIMER = 1 << 0;
         const GLOBAL_LOCK = 1 << 5;
         const POWER_BUTTON = 1 << 8;
+        /// Never happens: the FADT says that the clock has no fixed event. But Linux enables it all the same, and
+        /// complains of a bit that does not stay.
+        const REAL_TIME_CLOCK = 1 << 10;
     }
 }
 
@@ -316,6 +319,13 @@ mod tests {
         assert!(cx.asserted(SCI_GSI));
         write16(&mut pm, &mut cx, 0x600, 0x0100);
         assert!(!cx.asserted(SCI_GSI));
+    }
+
+    #[test]
+    fn the_event_of_the_clock_can_be_enabled() {
+        let (mut pm, mut cx) = (AcpiPm::new(), FakeCx::new());
+        write16(&mut pm, &mut cx, 0x602, 0xffff);
+        assert_eq!(read16(&mut pm, &mut cx, 0x602), 0x0521);
     }
 
     #[test]

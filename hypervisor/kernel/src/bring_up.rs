@@ -11,8 +11,11 @@
 mod board;
 mod stacks;
 
+pub use stacks::PER_CPU_BYTES as PER_CPU_STACK_BYTES;
+
 use crate::dying::refuse;
 use crate::guests::{Ground, Guests};
+use crate::ledger::FixedMemory;
 use crate::line::Line;
 use crate::operator::Desk;
 use crate::power::Power;
@@ -26,13 +29,14 @@ use base::{CpuId, Instant, Nanoseconds};
 use board::{Acpi, Board};
 use config::{Config, LogLevel};
 use console::Terminal;
-use handoff::{HEADER_BYTES, Handoff, Header};
+use handoff::{HEADER_BYTES, Handoff, Header, RegionKind};
 use log::{LevelFilter, info, warn};
 use machine::clock::{Calibration, HostClock, Timer};
 use machine::cpu::{Cpu, Features};
 use memory::{HostSpace, SharedMemory, View};
 use paging::Level;
 use sched::RunQueue;
+use vcpu::cpuid::TscStability;
 
 /// What passes from boot's tables to ours; on the heap, which lies in the image.
 struct Passage {
@@ -97,11 +101,20 @@ extern "sysv64" fn on_own_tables(passage: usize) -> ! {
     acpi.report_iommus();
     let power = Power(acpi.power());
     drop(acpi);
+    let released = memory.lock().release_all(&handoff, RegionKind::AcpiReclaim);
+    released.unwrap_or_else(|error| warn!("the memory of ACPI's tables stays unused: {error}"));
 
     let clock = alarm.clock;
     let wall_clock_at_zero = wall_clock_at_zero(&handoff, clock);
-    let ground = Ground { handoff: &handoff, memory, engine: &engine, cpu: &cpu, clock, wall_clock_at_zero };
-    let guests = Guests::new(&config, &ground);
+    let fixed = FixedMemory::of(&handoff);
+    let since_firmware = clock.tsc().scale.nanoseconds(machine::tsc::read() - handoff.tsc_at_exit);
+    info!("bring-up took {} ns", since_firmware.0);
+    // The first file was the configuration.
+    let files = handoff.files.into_iter().skip(1).collect();
+    let stable = cpu.has(Features::INVARIANT_TSC);
+    let tsc_stability = if stable { TscStability::Invariant } else { TscStability::Unknown };
+    let ground = Ground { files, memory, clock, tsc_stability, wall_clock_at_zero };
+    let guests = Guests::new(&config, ground, &engine);
     let host_lines = Vec::from([
         format!("CPU {cpu}"),
         format!("clock TSC {calibration}"),
@@ -115,7 +128,7 @@ extern "sysv64" fn on_own_tables(passage: usize) -> ! {
         engine,
         memory,
         queue: RunQueue::new(),
-        desk: Desk { guests, host_lines, memory, power_off_wanted: false },
+        desk: Desk { guests, host_lines, memory, fixed, start_wanted: None, power_off_wanted: false },
         terminal: Terminal::new(config.host.attach),
         line,
         power,
@@ -159,7 +172,9 @@ fn start_alarm(
 fn read_config(memory: &'static SharedMemory, handoff: &Handoff) -> Result<Config, alloc::string::String> {
     let file = handoff.files.first().ok_or("the handoff has no configuration")?;
     let view = View::new(memory, file.range).map_err(|error| format!("{}: {error}", file.path))?;
-    config::parse_bytes(&view).map_err(|error| format!("{error}"))
+    let config = config::parse_bytes(&view).map_err(|error| format!("{error}"))?;
+    view.release().map_err(|error| format!("{}: {error}", file.path))?;
+    Ok(config)
 }
 
 /// The wall-clock time at [`Instant`] zero. Without a clock in the machine it is 1970, and says so.

@@ -3,15 +3,14 @@
 mod image;
 
 use alloc::{format, string::String, vec::Vec};
-use base::{Nanoseconds, VmId, VmName};
-use config::Config;
+use base::{Instant, Nanoseconds, VmId, VmName};
+use config::{Config, OnReset};
 use core::fmt;
-use handoff::Handoff;
 use image::Files;
 use log::{error, info};
 use machine::clock::HostClock;
-use machine::cpu::{Cpu, Features};
-use memory::{GuestAccess, GuestMap, GuestMapConfig, SharedMemory};
+use memory::{GuestAccess, GuestMap, GuestMapConfig, SharedMemory, View};
+use seams::Clock;
 use vcpu::cpuid::TscStability;
 use vmm::vm::{DebugExitPort, ExitProfile};
 use vmm::{Host, Lifecycle, RamLayout, Settings, Vm};
@@ -29,6 +28,8 @@ pub struct Guest {
     pub served: Nanoseconds,
     /// What there is of it now.
     pub body: Body,
+    /// Whether it was ever loaded, or tried to.
+    was_loaded: bool,
 }
 
 /// What there is of a VM.
@@ -42,6 +43,8 @@ pub enum Body {
 /// A VM that runs or can run.
 pub struct Present {
     pub vm: Vm<virt::Vcpu, GuestAccess>,
+    /// When its making began.
+    pub made: Instant,
     files: Files,
 }
 
@@ -50,16 +53,16 @@ pub struct Guests {
     guests: Vec<Guest>,
     /// Whose vCPU is loaded on this CPU.
     pub current: Option<VmId>,
-    memory: &'static SharedMemory,
+    ground: Ground,
 }
 
 /// What all VMs of a host have in common.
-pub struct Ground<'a> {
-    pub handoff: &'a Handoff,
+pub struct Ground {
+    /// The files that boot has read, as far as a VM may have to be loaded from them.
+    pub files: Vec<handoff::File>,
     pub memory: &'static SharedMemory,
-    pub engine: &'a virt::Engine,
-    pub cpu: &'a Cpu,
     pub clock: &'static HostClock,
+    pub tsc_stability: TscStability,
     /// The wall-clock time at [`base::Instant`] zero, since 1970 UTC.
     pub wall_clock_at_zero: Nanoseconds,
 }
@@ -67,18 +70,60 @@ pub struct Ground<'a> {
 impl Guests {
     /// Makes the VMs of `config` that start by themselves. One that cannot be made is refused by name; the others are
     /// made all the same.
-    pub fn new(config: &Config, ground: &Ground<'_>) -> Self {
+    pub fn new(config: &Config, ground: Ground, engine: &virt::Engine) -> Self {
         let make = |(index, vm): (u16, &config::Vm)| {
             let body = if vm.autostart {
-                Present::new(VmId(index), vm, ground)
+                Present::new(VmId(index), vm, &ground, engine)
                     .map_or_else(|reason| Body::refused(vm.name, reason), Body::Present)
             } else {
                 Body::Gone(String::from("not started"))
             };
-            Guest { config: vm.clone(), served: Nanoseconds(0), body }
+            Guest { config: vm.clone(), served: Nanoseconds(0), body, was_loaded: false }
         };
         let guests = (0..).zip(&config.vms).map(make).collect();
-        Self { guests, current: None, memory: ground.memory }
+        Self { guests, current: None, ground }
+    }
+
+    /// Makes a VM that is not there.
+    pub fn create(&mut self, vm: VmId, engine: &virt::Engine) -> Result<(), String> {
+        let ground = &self.ground;
+        let Some(guest) = self.guests.get_mut(usize::from(vm.0)) else { return Ok(()) };
+        if let Body::Present(_) = guest.body {
+            return Err(String::from("it is there already"));
+        }
+        guest.body = Body::Present(Present::new(vm, &guest.config, ground, engine)?);
+        Ok(())
+    }
+
+    /// Loads a VM that is there, and gives the files back that no VM needs any more. `None` when there was nothing to load.
+    pub fn load(&mut self, vm: VmId, host: &impl Host) -> Option<Result<(), String>> {
+        let memory = self.ground.memory;
+        let guest = self.get_mut(vm)?;
+        let loaded = guest.present()?.start(memory, host);
+        guest.was_loaded = true;
+        self.give_back_files();
+        Some(loaded)
+    }
+
+    /// Files stay for a VM that starts again when its guest resets it, and for one that was not loaded yet.
+    fn give_back_files(&mut self) {
+        let Self { guests, ground, .. } = self;
+        let needs = |guest: &&Guest| guest.config.on_reset == OnReset::Restart || !guest.was_loaded;
+        let is_needed = |file: &handoff::File| {
+            let mut names = guests.iter().filter(needs).flat_map(|guest| guest.config.files());
+            names.any(|(path, _)| path.as_str() == file.path)
+        };
+        let memory = ground.memory;
+        ground.files.retain(|file| {
+            let given_back = || View::new(memory, file.range).and_then(View::release).is_ok();
+            is_needed(file) || !given_back()
+        });
+    }
+
+    /// How much memory the files have that are kept.
+    pub fn file_bytes(&self) -> u64 {
+        let pages = |file: &handoff::File| file.range.len_bytes().next_multiple_of(base::PAGE_BYTES);
+        self.ground.files.iter().map(pages).sum()
     }
 
     /// How many there are.
@@ -123,7 +168,7 @@ impl Guests {
         if self.current == Some(vm) {
             self.leave();
         }
-        let memory = self.memory;
+        let memory = self.ground.memory;
         let Some(guest) = self.get_mut(vm) else { return };
         if let Body::Present(present) = core::mem::replace(&mut guest.body, Body::Gone(last_words)) {
             present.release(memory);
@@ -174,15 +219,16 @@ impl Body {
 }
 
 impl Present {
-    fn new(id: VmId, config: &config::Vm, ground: &Ground<'_>) -> Result<Self, String> {
+    fn new(id: VmId, config: &config::Vm, ground: &Ground, engine: &virt::Engine) -> Result<Self, String> {
+        let made = ground.clock.now();
         let ram = RamLayout::new(config.memory.0).map_err(|error| format!("{error}"))?;
-        let files = Files::of(config, ground.handoff)?;
+        let files = Files::of(config, &ground.files)?;
         let map = GuestMap::new(
             ground.memory,
             GuestMapConfig {
                 vm: id,
                 ram_bytes: config.memory.0,
-                format: ground.engine.nested_format(),
+                format: engine.nested_format(),
                 budget_bytes: table_budget_bytes(config.memory.0),
             },
         )
@@ -191,11 +237,8 @@ impl Present {
         let map = crate::faults::withhold_if_chosen(map).map_err(|error| format!("{error}"))?;
         let nested_root = map.nested_root();
         let access = GuestAccess::new(map).map_err(|error| format!("{error}"))?;
-        let vcpu = ground
-            .engine
-            .new_vcpu(nested_root, &mut { ground.memory })
-            .map_err(|error| format!("{error}"))?;
-        let stable = ground.cpu.has(Features::INVARIANT_TSC);
+        let vcpu =
+            engine.new_vcpu(nested_root, &mut { ground.memory }).map_err(|error| format!("{error}"))?;
         let settings = Settings {
             name: config.name,
             ram,
@@ -203,10 +246,10 @@ impl Present {
             debug_exit: if config.debug_exit { DebugExitPort::Present } else { DebugExitPort::Absent },
             exit_profile: if config.exit_profile { ExitProfile::Kept } else { ExitProfile::NotKept },
             tsc: ground.clock.tsc().scale,
-            tsc_stability: if stable { TscStability::Invariant } else { TscStability::Unknown },
+            tsc_stability: ground.tsc_stability,
             wall_clock_at_zero: ground.wall_clock_at_zero,
         };
-        Ok(Self { vm: Vm::new(settings, vcpu, access, machine::cpu::cpuid), files })
+        Ok(Self { vm: Vm::new(settings, vcpu, access, machine::cpu::cpuid), made, files })
     }
 
     /// Loads the kernel and lets the VM run from its start.
@@ -218,8 +261,9 @@ impl Present {
         Ok(())
     }
 
-    /// Tells the log how the VM ended and how often it left its guest; returns what remains to be said of it.
-    pub fn tell_ending(&self) -> String {
+    /// Tells the log how the VM has ended `now`, how often it left its guest, and how long ago its making began; returns
+    /// what remains to be said of it.
+    pub fn tell_ending(&self, now: Instant) -> String {
         let Some(line) = self.vm.ending_line() else { return String::from("ended by the host") };
         info!("{line}");
         if let Some(report) = self.vm.crash_report() {
@@ -229,6 +273,7 @@ impl Present {
         if let Some(profile) = self.vm.profile() {
             profile.lines(self.vm.name()).for_each(|line| info!("{line}"));
         }
+        info!("vm {}: lived {} ns", self.vm.name(), now.since(self.made).0);
         match self.vm.lifecycle() {
             Lifecycle::Ended(ending) => format!("ended: {ending}"),
             _ => String::from("ended"),

@@ -28,6 +28,7 @@ mod entry;
 mod faults;
 mod guests;
 mod heap;
+mod ledger;
 mod line;
 mod operator;
 mod power;

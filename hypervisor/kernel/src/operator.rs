@@ -1,6 +1,7 @@
 //! What the operator's shell can see and do.
 
 use crate::guests::{Guest, Guests};
+use crate::ledger::FixedMemory;
 use alloc::string::ToString;
 use base::VmName;
 use console::{Operator, VmLine};
@@ -16,6 +17,10 @@ pub struct Desk {
     pub host_lines: alloc::vec::Vec<alloc::string::String>,
     /// The host's memory.
     pub memory: &'static SharedMemory,
+    /// The memory that is not shared out.
+    pub fixed: FixedMemory,
+    /// The VM that the operator wants to be started.
+    pub start_wanted: Option<VmName>,
     /// The operator wants the host to end.
     pub power_off_wanted: bool,
 }
@@ -62,6 +67,15 @@ impl Operator for Desk {
             heap.used_bytes / 1024,
             heap.total_bytes / 1024,
         )
+    }
+
+    fn host_memory(&self, out: &mut dyn Write) -> fmt::Result {
+        let usage = self.memory.lock().usage();
+        self.fixed.tell(out, &usage, self.guests.file_bytes())
+    }
+
+    fn start(&mut self, vm: VmName) {
+        self.start_wanted = Some(vm);
     }
 
     fn power_off(&mut self) {

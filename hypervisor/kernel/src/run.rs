@@ -16,7 +16,7 @@ use crate::operator::Desk;
 use crate::power::Power;
 use crate::strays::Strays;
 use alloc::{format, string::String};
-use base::{Instant, Nanoseconds, VmId};
+use base::{Instant, Nanoseconds, VmId, VmName};
 use config::WhenIdle;
 use console::Terminal;
 use log::{error, info};
@@ -107,6 +107,9 @@ pub fn for_ever(mut host: Host) -> ! {
         interrupts::window();
         host.strays.tell_new();
         host.line.poll(&mut host.terminal, &mut host.desk);
+        if let Some(vm) = host.desk.start_wanted.take() {
+            host.start(vm);
+        }
         if host.desk.power_off_wanted {
             host.power_off();
         }
@@ -177,20 +180,35 @@ impl Host {
     /// Loads a VM's kernel: it is new, or its guest reset it.
     fn load(&mut self, vm: VmId) {
         let serving = Serving { alarm: &self.alarm, slice_end: Instant::FAR_FUTURE };
-        let Some(guest) = self.desk.guests.get_mut(vm) else { return };
-        let name = guest.config.name;
-        let Some(Err(reason)) = guest.present().map(|present| present.start(self.memory, &serving)) else {
+        if let Some(Err(reason)) = self.desk.guests.load(vm, &serving) {
+            self.refuse(vm, &reason);
+        }
+    }
+
+    /// Makes a VM that is not there, on the operator's word.
+    fn start(&mut self, name: VmName) {
+        let guests = &mut self.desk.guests;
+        let Some(vm) = guests.iter().find(|(_, guest)| guest.config.name == name).map(|(vm, _)| vm) else {
             return;
         };
-        error!("vm {name}: cannot start: {reason}");
+        match guests.create(vm, &self.engine) {
+            Ok(()) => self.queue.add(vm),
+            Err(reason) => error!("vm {name}: cannot start: {reason}"),
+        }
+    }
+
+    fn refuse(&mut self, vm: VmId, reason: &str) {
+        let Some(guest) = self.desk.guests.get_mut(vm) else { return };
+        error!("vm {}: cannot start: {reason}", guest.config.name);
         self.forget(vm, format!("cannot start: {reason}"));
     }
 
     /// Tells how a VM ended, after all that its guest has written.
     fn end(&mut self, vm: VmId) {
+        let now = self.clock.now();
         let Some(guest) = self.desk.guests.get_mut(vm) else { return };
         self.line.show_rest(&mut self.terminal, guest);
-        let last_words = guest.present().map(|present| present.tell_ending());
+        let last_words = guest.present().map(|present| present.tell_ending(now));
         self.forget(vm, last_words.unwrap_or_default());
         #[cfg(feature = "seeded-faults")]
         if faults::is_chosen(Fault::ContagiousEnd) {

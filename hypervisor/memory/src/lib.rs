@@ -51,5 +51,5 @@ pub use guest::{
 };
 pub use heap::{EarlyArena, Heap, HeapUsage};
 pub use host::{
-    DeviceWindow, HostFrames, HostMemory, HostSpace, SharedMemory, StackTop, View, Views, global,
+    DeviceWindow, HostFrames, HostMemory, HostSpace, STACK_BYTES, SharedMemory, StackTop, View, Views, global,
 };

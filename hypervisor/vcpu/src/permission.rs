@@ -94,6 +94,7 @@ pub const MSRS: &[MsrRule] = &[
     emulate(msr::TSC_DEADLINE, msr::TSC_DEADLINE, "the virtual local APIC's timer"),
     emulate(msr::X2APIC_FIRST, msr::X2APIC_LAST, "the virtual local APIC's registers"),
     emulate(msr::KVM_WALL_CLOCK, msr::KVM_SYSTEM_TIME, "kvmclock: where the guest wants its clock written"),
+    emulate(msr::KVM_PV_EOI, msr::KVM_PV_EOI, "where the guest ends interrupts without an exit"),
     emulate(msr::EFER, msr::EFER, "modes change by rule"),
     pass(msr::STAR, msr::SFMASK, "SYSCALL state, switched with the guest"),
     pass(msr::FS_BASE, msr::KERNEL_GS_BASE, "switched with the guest"),
@@ -153,6 +154,7 @@ pub mod msr {
     pub const X2APIC_LAST: u32 = 0x8ff;
     pub const KVM_WALL_CLOCK: u32 = 0x4b56_4d00;
     pub const KVM_SYSTEM_TIME: u32 = 0x4b56_4d01;
+    pub const KVM_PV_EOI: u32 = 0x4b56_4d04;
     pub const EFER: u32 = 0xc000_0080;
     pub const STAR: u32 = 0xc000_0081;
     pub const LSTAR: u32 = 0xc000_0082;

@@ -20,7 +20,7 @@ pub fn run(case: &Case, place: &Place) -> Option<CaseOutcome> {
         memory_address: place.memory_address,
     };
     let ending = loop {
-        match step(&mut process, &case.code, CpuMode::Long64) {
+        match step(&mut process, &case.code, CpuMode::Long64, None) {
             Ok(Outcome::Unfinished) => {}
             Ok(_) => break Ending::Completed,
             Err(EmulationFault::PageFault { error_code, linear }) => {

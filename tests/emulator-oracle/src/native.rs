@@ -6,7 +6,7 @@ use core::arch::global_asm;
 use core::cell::UnsafeCell;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use instruction_cases::{Case, Ending, MEMORY_BYTES, Outcome, PAGE, Place, Registers};
+use instruction_cases::{Case, Ending, MEMORY_BYTES, Machine, Outcome, PAGE, Place, Registers};
 
 /// What entry code, exit code and signal handler share. One thread at a time uses it: who holds [`Arena`].
 #[repr(C, align(64))]
@@ -133,7 +133,7 @@ impl Arena {
             code_address: self.code as u64,
             memory_address: self.memory as u64,
             has_avx: self.has_avx,
-            checks_alignment: true,
+            machine: Machine::Processor,
         }
     }
 

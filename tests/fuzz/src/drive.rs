@@ -6,7 +6,13 @@ use base::{Instant, Nanoseconds};
 use core::fmt::Debug;
 use devices::{Access, Device, Width};
 
-/// Drives `device` until `input` is used up, and checks:
+/// The most that a driver does in one input: what goes wrong later goes wrong sooner too, and costs less to find.
+const ACTS_MAX: usize = 200;
+
+/// How often a device is replaced by one that took over its state, which costs as much as a hundred other acts.
+const COPIES_MAX: usize = 4;
+
+/// Drives `device` until `input` is used up, or for [`ACTS_MAX`] acts, and checks:
 /// - after each act, time that has passed leaves no deadline behind;
 /// - when it is saved and at the end, `fresh` takes over the state and is the same device; the copy is driven on.
 ///
@@ -21,7 +27,11 @@ pub fn drive<D>(
     D: Device + SavedState + Clone + Debug + PartialEq,
 {
     let mut cx = RecordingCx::new();
-    while !input.is_empty() {
+    let mut copies = 0;
+    for _ in 0..ACTS_MAX {
+        if input.is_empty() {
+            break;
+        }
         let act = input.u8();
         let width = [Width::Byte, Width::Word, Width::Dword, Width::Byte][usize::from(act >> 6)];
         match act & 7 {
@@ -35,7 +45,10 @@ pub fn drive<D>(
             5 => outside(&mut device, &mut cx, input.u8()),
             6 => {
                 device.quiesce(&mut cx);
-                device = copied(&device, fresh);
+                if copies < COPIES_MAX {
+                    device = copied(&device, fresh);
+                    copies += 1;
+                }
             }
             _ => device.reset(&mut cx),
         }

@@ -9,9 +9,10 @@ pub mod acpi;
 pub mod bytes;
 pub mod cx;
 pub mod drive;
+pub mod loading;
 pub mod memory;
 pub mod models;
 
 pub use bytes::Bytes;
 pub use cx::RecordingCx;
-pub use memory::SparseMemory;
+pub use memory::{SparseMemory, WrittenMemory};

@@ -22,8 +22,10 @@ pub mod control;
 pub mod cpu;
 pub mod entry;
 pub mod handed;
+pub mod instructions;
 pub mod interrupts;
 pub mod legacy;
+pub mod sandbox;
 pub mod serial;
 
 pub use checks::Checks;

@@ -16,8 +16,19 @@ pub struct Place {
     pub memory_address: u64,
     /// Whether cases may use AVX.
     pub has_avx: bool,
-    /// Whether cases may ask for alignment checks, which not all machines make.
-    pub checks_alignment: bool,
+    /// What they are compared with.
+    pub machine: Machine,
+}
+
+/// A machine that executes cases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Machine {
+    /// A processor.
+    Processor,
+    /// QEMU's translator, version 10.0. Cases are not made of what it does unlike processors: it makes no alignment checks,
+    /// reads 16 bits for MOVBE with both 66 and REX.W, stores a part of 32 bytes whose rest faults, and rotates bytes and
+    /// words wrongly through CF by more bits than they have.
+    Qemu,
 }
 
 /// Registers that a case begins with and is compared by.

@@ -18,7 +18,8 @@ impl Code {
         Self { bytes: [0; CAPACITY], len: 0 }
     }
 
-    pub(crate) fn of(bytes: &[u8]) -> Self {
+    /// These bytes.
+    pub fn of(bytes: &[u8]) -> Self {
         let mut code = Self::new();
         code.extend(bytes);
         code

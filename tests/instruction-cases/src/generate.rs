@@ -1,12 +1,14 @@
 //! Puts an instruction and its state together.
 
-use crate::case::{Case, PAGE, Place, Registers};
+use crate::case::{Case, Machine, PAGE, Place, Registers};
 use crate::code::Code;
 use crate::encoding::{self, Encoding, Immediate, Operand, Undefined, Vex};
 use crate::random::Random;
 use crate::undefined::{self, RCX, STATUS};
 
 const DIRECTION: u64 = 1 << 10;
+/// The most bits that every operand can be rotated by, as a mask.
+const FEWEST_BITS: u64 = 7;
 const ALIGNMENT: u64 = 1 << 18;
 /// Bit 1 is always set, and interrupts are enabled.
 const ALWAYS: u64 = 0x202;
@@ -31,7 +33,8 @@ impl Case {
         };
         registers.gprs[RSP] = place.memory_address + PAGE as u64 + random.below(PAGE as u64 / 8) * 8 + 64;
         // Whether LDDQU checks alignment, and by how many bytes, is the model's: seen with and without on one processor.
-        if place.checks_alignment && random.chance(3) && !encoding.name.ends_with("lddqu") {
+        let has_checks = place.machine == Machine::Processor;
+        if has_checks && random.chance(3) && !encoding.name.ends_with("lddqu") {
             registers.rflags |= ALIGNMENT;
         }
         for word in self.memory.as_chunks_mut().0 {
@@ -70,15 +73,21 @@ impl Writer<'_> {
     fn write(mut self) -> Code {
         let encoding = self.encoding;
         let mut extra = Extra { wide: self.random.chance(40), ..Extra::default() };
+        let on_qemu = self.place.machine == Machine::Qemu;
         // Of 16 bits a double shift by more has no defined result.
         let is_double = matches!(encoding.undefined, Undefined::Double(_));
         let small = encoding.sized && !is_double && self.random.chance(25);
+        let small = small && !(on_qemu && extra.wide && encoding.name == "movbe");
         let short_address = self.random.chance(8);
         if encoding.operand == Operand::String {
             self.strings(short_address);
         }
         // Also with the bytes behind ModRM: they are needed to know where RIP stands.
-        let immediate = self.immediate(if small && !extra.wide { 2 } else { 4 });
+        let mut immediate = self.immediate(if small && !extra.wide { 2 } else { 4 });
+        if on_qemu && matches!(encoding.name, "rcl" | "rcr") {
+            self.registers.gprs[RCX] &= !0xff | FEWEST_BITS;
+            immediate = Code::of(&[self.random.below(FEWEST_BITS) as u8][..immediate.len()]);
+        }
         let reg = match encoding.extension {
             Some(extension) => extension,
             None => {
@@ -215,8 +224,10 @@ impl Writer<'_> {
     fn target(&mut self) -> u64 {
         let start = self.place.memory_address;
         let page = PAGE as u64;
+        // The last bytes before the page that is not there.
+        let may_end = self.place.machine == Machine::Processor || self.encoding.vex.is_none();
         match self.random.below(40) {
-            0 => start + 3 * page - self.random.below(34),
+            0 if may_end => start + 3 * page - self.random.below(34),
             1 => start + page - self.random.below(34),
             2 => start + self.random.below(page - 64),
             // Bit 62 is not as bit 63: not canonical.

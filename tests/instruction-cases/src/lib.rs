@@ -22,6 +22,6 @@ mod generate;
 mod random;
 mod undefined;
 
-pub use case::{Case, Ending, MEMORY_BYTES, Outcome, PAGE, Place, Registers};
+pub use case::{Case, Ending, MEMORY_BYTES, Machine, Outcome, PAGE, Place, Registers};
 pub use code::Code;
 pub use difference::{Difference, equal};

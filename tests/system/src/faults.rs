@@ -11,15 +11,15 @@ use xtask::{paths, symbolize};
 
 pub const SCENARIOS: &[Scenario] = &[
     quick("an_epitaph_of_a_panic_names_what_where_and_the_way_there", |lab| {
-        epitaph(lab, "panic", &["*** panic: seeded fault, at ", "faults.rs:"], "cofferdam::faults::give_up")
+        epitaph(lab, "panic", &["*** panic: seeded fault, at ", "faults.rs:"], GIVE_UP)
     }),
     quick("an_epitaph_of_a_page_fault_names_what_where_and_the_way_there", |lab| {
         let words = ["*** page fault (vector 14) at 0x", "cr2 0xfffff00000000000", "error code 0x0"];
-        epitaph(lab, "page-fault", &words, "cofferdam::faults::read_nowhere")
+        epitaph(lab, "page-fault", &words, READ_NOWHERE)
     }),
     quick("an_epitaph_of_a_stack_overflow_names_what_where_and_the_way_there", |lab| {
         let words = ["*** double fault (vector 8) at 0x"];
-        epitaph(lab, "stack-overflow", &words, "cofferdam::faults::recurse")
+        epitaph(lab, "stack-overflow", &words, RECURSE)
     }),
     quick("a_deaf_timer_fails_the_timer_guest", |lab| {
         // A sound hypervisor needs two seconds for it.
@@ -45,8 +45,32 @@ const fn quick(name: &'static str, run: fn(&Lab) -> Result<()>) -> Scenario {
 const CONFIG: &str = "[host]\nwhen_idle = \"poweroff\"\n\n[[vm]]\nname = \"guest\"\nmemory = \"16M\"\n\
                       kernel = \"guest\"\ndebug_exit = true\n";
 
-/// The epitaph holds all of `words`, and its addresses lead to `function`.
-fn epitaph(lab: &Lab, fault: &str, words: &[&str], function: &str) -> Result<()> {
+/// Where the hypervisor died: a function and the statement of it.
+struct Culprit {
+    function: &'static str,
+    statement: &'static str,
+}
+
+const GIVE_UP: Culprit =
+    Culprit { function: "cofferdam::faults::give_up", statement: "panic!(\"seeded fault\");" };
+const READ_NOWHERE: Culprit =
+    Culprit { function: "cofferdam::faults::read_nowhere", statement: "unsafe { asm!(" };
+const RECURSE: Culprit =
+    Culprit { function: "cofferdam::faults::recurse", statement: "black_box(recurse(black_box(" };
+
+impl Culprit {
+    /// What is said of its source line.
+    fn line(&self) -> Result<String> {
+        const FILE: &str = "hypervisor/kernel/src/faults.rs";
+        let source = String::from_utf8(paths::read(&paths::workspace().join(FILE))?)?;
+        let index = source.lines().position(|line| line.trim_start().starts_with(self.statement));
+        let line = index.context("the source has no such statement")? + 1;
+        Ok(format!("{FILE}:{line}\n"))
+    }
+}
+
+/// The epitaph holds all of `words`, and its addresses lead to the culprit's function and line.
+fn epitaph(lab: &Lab, fault: &str, words: &[&str], culprit: Culprit) -> Result<()> {
     let lab = lab.with_fault(fault)?;
     let mut contents = lab.contents(CONFIG)?;
     contents.add("guest", lab.guest("port-io")?);
@@ -61,7 +85,9 @@ fn epitaph(lab: &Lab, fault: &str, words: &[&str], function: &str) -> Result<()>
     ensure!(way.contains("image+0x"), "the way has no place in the image: {way}");
     // Names and builds are those of the program that ran.
     let named = symbolize::translate(&cause_and_way, &lab.hypervisor().kernel)?;
+    let (function, line) = (culprit.function, culprit.line()?);
     ensure!(named.contains(&format!("<{function}+0x")), "no address is in {function}: {named}");
+    ensure!(named.contains(&line), "no address is at {line}: {named}");
     let build = emulator.expect(", image at 0x", STEP)?;
     let program = paths::read(&lab.hypervisor().kernel)?;
     ensure!(!build.is_empty() && holds(&program, &build), "the program is not of the build {build:?}");

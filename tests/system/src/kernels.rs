@@ -11,7 +11,6 @@ pub const SCENARIOS: &[Scenario] = &[
         told(lab, "multiboot", &["640 KiB below, 15360 KiB above 1 MiB", "loaded by \"Cofferdam\""])
     }),
     quick("pvh_guest_gets_its_memory_map_and_modules", |lab| told(lab, "pvh", &[])),
-    quick("broken_modules_for_linux", modules_for_linux),
     quick("memtest_starts_by_linuxs_protocol", |lab| memtest(lab, &MEMTEST_BEGINS)),
     Scenario {
         name: "memtest_finishes_its_first_pass_without_errors",
@@ -89,9 +88,4 @@ fn memtest(lab: &Lab, shows: &[(&str, Duration)]) -> Result<()> {
     }
     ensure!(!emulator.serial_log().contains("Fail"), "memtest86+ found errors");
     Ok(())
-}
-
-fn modules_for_linux(lab: &Lab) -> Result<()> {
-    let refusal = "vm linux: cannot start: first: a kernel of the kind Linux ELF takes no modules";
-    run(lab, "port-io", "linux", refusal).map(drop)
 }

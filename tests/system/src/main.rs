@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod acpi;
 mod broken;
 mod differences;
 mod faults;
@@ -26,14 +27,16 @@ const BOOT: Duration = Duration::from_secs(240);
 const STEP: Duration = Duration::from_secs(90);
 
 fn main() -> ExitCode {
-    let groups: [&[Scenario]; 9] = [
+    let broken = broken::all();
+    let groups: [&[Scenario]; 10] = [
+        acpi::SCENARIOS,
         linux::SCENARIOS,
         kernels::SCENARIOS,
         tiny_guests::SCENARIOS,
         reference::SCENARIOS,
         several::SCENARIOS,
         operator::SCENARIOS,
-        broken::SCENARIOS,
+        &broken,
         faults::SCENARIOS,
         long::SCENARIOS,
     ];

@@ -11,6 +11,16 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "the_escape_key_leads_to_the_shell_and_back", speed: Speed::Quick, run: escape },
     Scenario { name: "an_idle_host_stays_at_its_shell_until_powered_off", speed: Speed::Quick, run: idle },
     Scenario {
+        name: "what_is_neither_free_nor_a_guests_is_at_most_six_mebibytes",
+        speed: Speed::Quick,
+        run: memory_overhead,
+    },
+    Scenario {
+        name: "a_vm_that_does_not_start_by_itself_is_started_by_its_name",
+        speed: Speed::Quick,
+        run: start,
+    },
+    Scenario {
         name: "keys_typed_during_boot_are_not_lost_and_nonsense_harms_nothing",
         speed: Speed::Quick,
         run: nonsense,
@@ -44,6 +54,57 @@ fn escape(lab: &Lab) -> Result<()> {
     emulator.send("poweroff\r")?;
     let ending = emulator.wait_exit(STEP)?;
     ensure!(ending == Ending::PoweredOff, "the host ended by {ending:?}");
+    Ok(())
+}
+
+/// The most memory of a computer with 2 GiB and one guest that may be neither free nor the guest's.
+const MOST_OVERHEAD_KIB: u64 = 6 * 1024;
+
+/// The number between `before` and ` KiB` in `text`.
+fn kib(text: &str, before: &str) -> Result<u64> {
+    let number = text.split_once(before).and_then(|(_, rest)| rest.split_once(" KiB"));
+    let number = number.and_then(|(number, _)| number.trim().parse().ok());
+    number.ok_or_else(|| anyhow!("no number after {before:?} in {text}"))
+}
+
+fn memory_overhead(lab: &Lab) -> Result<()> {
+    let config = "cmdline = \"console=ttyS0\"\non_reset = \"end\"";
+    let kernel = lab.vmlinux(Kernel::V6_12)?;
+    let mut emulator = linux::boot_on(lab, kernel, config, |machine| machine.memory_mib(2048))?;
+    emulator.send("\x1d")?;
+    emulator.expect("cofferdam> ", STEP)?;
+    emulator.send("host mem\r")?;
+    let memory = emulator.expect("cofferdam> ", STEP)?;
+    let (ram, free) = (kib(&memory, "RAM ")?, kib(&memory, "\nfree ")?);
+    let (guests, overhead) = (kib(&memory, "VMs ")?, kib(&memory, "overhead ")?);
+    ensure!(guests == 256 * 1024, "the guest has {guests} KiB: {memory}");
+    let others = kib(&memory, "free in pieces ")? + kib(&memory, "firmware ")?;
+    ensure!(overhead == ram - free - guests - others, "the account does not add up: {memory}");
+    ensure!(overhead <= MOST_OVERHEAD_KIB, "{overhead} KiB are neither free nor the guest's: {memory}");
+    ensure!(kib(&memory, "left by boot ")? == 0, "boot left something: {memory}");
+    emulator.send("poweroff\r")?;
+    ensure!(emulator.wait_exit(STEP)? == Ending::PoweredOff);
+    Ok(())
+}
+
+fn start(lab: &Lab) -> Result<()> {
+    let config = "[[vm]]\nname = \"later\"\nmemory = \"16M\"\nkernel = \"guest\"\ndebug_exit = true\n\
+                  on_reset = \"end\"\nautostart = false\n";
+    let mut contents: Contents = lab.contents(config)?;
+    contents.add("guest", lab.guest("port-io")?);
+    let mut emulator = lab.start(lab.machine(&lab.image(&contents)?))?;
+    emulator.expect("hypervisor ready", BOOT)?;
+    emulator.send("vm list\r")?;
+    emulator.expect("not started", STEP)?;
+    emulator.send("vm start nobody\r")?;
+    emulator.expect("no VM is named \"nobody\"", STEP)?;
+    emulator.send("vm start later\r")?;
+    emulator.expect("vm later: ended: debug exit", STEP)?;
+    // Its kernel was given back when it had started.
+    emulator.send("vm start later\r")?;
+    emulator.expect("on_reset = \"restart\" keeps it", STEP)?;
+    emulator.send("poweroff\r")?;
+    ensure!(emulator.wait_exit(STEP)? == Ending::PoweredOff);
     Ok(())
 }
 

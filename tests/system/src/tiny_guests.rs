@@ -22,8 +22,26 @@ pub const SCENARIOS: &[Scenario] = &[
     quick("tiny_guest_pic_on_amd_v", |lab| passes(lab, "pic")),
     quick("tiny_guest_pit_on_amd_v", |lab| passes(lab, "pit")),
     quick("tiny_guest_rtc_on_amd_v", |lab| passes(lab, "rtc")),
+    quick("tiny_guest_instructions_on_amd_v", |lab| passes(&emulating(lab)?, "instructions")),
+    quick("tiny_guest_random_instructions_on_amd_v", |lab| {
+        passes_within(&emulating(lab)?, "random-instructions", RANDOM).map(drop)
+    }),
+    Scenario {
+        name: "tiny_guest_million_instructions_on_amd_v",
+        speed: Speed::Long,
+        run: |lab| passes_within(&emulating(lab)?, "million-instructions", MILLION).map(drop),
+    },
     quick("tiny_guest_triple_fault_on_amd_v", triple_fault),
 ];
+
+/// Patience with twenty thousand random instructions, and with a million.
+const RANDOM: Duration = Duration::from_secs(300);
+const MILLION: Duration = Duration::from_secs(3600);
+
+/// The same with the hypervisor that withholds 64 KiB of a guest's memory, so that each access there is emulated.
+fn emulating(lab: &Lab) -> Result<Lab> {
+    lab.with_fault("emulated-memory")
+}
 
 const fn quick(name: &'static str, run: fn(&Lab) -> Result<()>) -> Scenario {
     Scenario { name, speed: Speed::Quick, run }

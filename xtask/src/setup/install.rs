@@ -34,6 +34,12 @@ pub fn cxx_compiler(registry: &Registry) -> Result<()> {
     registry.apt(remedy)?.install(&["g++"]).context(remedy)
 }
 
+/// Installs iasl.
+pub fn acpi_compiler(registry: &Registry) -> Result<()> {
+    let remedy = "No iasl to read ACPI tables with: install acpica-tools.";
+    registry.apt(remedy)?.install(&["acpica-tools"]).context(remedy)
+}
+
 /// Installs QEMU and firmware.
 pub fn emulator(registry: &Registry) -> Result<()> {
     let remedy = format!("Install {QEMU} {OLDEST_QEMU} or newer and OVMF with its package manager.");

@@ -42,6 +42,8 @@ pub enum Need {
     BareLinter,
     /// A C++ compiler: libFuzzer is C++.
     CxxCompiler,
+    /// iasl, which reads ACPI tables as an operating system's authors do.
+    AcpiCompiler,
     /// QEMU and firmware.
     Emulator,
     /// busybox, for the initial RAM disk.
@@ -54,9 +56,10 @@ pub enum Need {
 
 impl Need {
     /// What building, running and testing need.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Toolchain,
         Self::CxxCompiler,
+        Self::AcpiCompiler,
         Self::Emulator,
         Self::Busybox(Architecture::Amd64),
         Self::Busybox(Architecture::I386),
@@ -72,6 +75,7 @@ impl Need {
             Self::Toolchain => Toolchain::choose().is_ok(),
             Self::BareLinter => Toolchain::choose()?.has_linter(),
             Self::CxxCompiler => std::env::var_os("CXX").is_some() || paths::program("c++").is_some(),
+            Self::AcpiCompiler => paths::program("iasl").is_some(),
             Self::Emulator => install::qemu_is_new_enough() && Firmware::find().is_ok(),
             Self::Busybox(architecture) => busybox_path(architecture)?.is_file(),
             Self::Kernel(kernel) => kernel_path(kernel)?.is_file(),
@@ -86,6 +90,7 @@ impl Need {
             Self::Toolchain => install::toolchain(registry),
             Self::BareLinter => install::linter(registry),
             Self::CxxCompiler => install::cxx_compiler(registry),
+            Self::AcpiCompiler => install::acpi_compiler(registry),
             Self::Emulator => install::emulator(registry),
             Self::Busybox(architecture) => {
                 fetch::busybox(registries.of(architecture), &busybox_path(architecture)?)

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
@@ -51,8 +52,9 @@ pub fn run(options: &Options) -> Result<Counts> {
             scope.spawn(|| {
                 while let Some(target) = next(&waiting) {
                     let outcome = fuzz(&target, &lane, runs);
-                    if let Err(why) = &outcome {
-                        eprintln!("FAILED  {}: {why:#}", test_name(&target));
+                    match &outcome {
+                        Ok(per_second) => println!("ok     {per_second:>9} inputs/s  {}", test_name(&target)),
+                        Err(why) => eprintln!("FAILED  {}: {why:#}", test_name(&target)),
                     }
                     let one = Counts { passed: outcome.is_ok().into(), failed: outcome.is_err().into() };
                     *counts.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) += one;
@@ -103,8 +105,9 @@ fn build(lane: &Path) -> Result<()> {
     process::quiet("building the fuzz targets", &mut command)
 }
 
-/// Runs one target over its corpus and what grows from it; new inputs go to a folder that is thrown away.
-fn fuzz(target: &str, lane: &Path, runs: u64) -> Result<()> {
+/// Runs one target over its corpus and what grows from it; new inputs go to a folder that is thrown away. Returns how many
+/// inputs it took in a second.
+fn fuzz(target: &str, lane: &Path, runs: u64) -> Result<u64> {
     let found = tempfile::tempdir().context("no folder for inputs")?;
     let corpus = folder().join("corpus").join(target);
     // The trailing separator makes it a folder to libFuzzer.
@@ -118,13 +121,14 @@ fn fuzz(target: &str, lane: &Path, runs: u64) -> Result<()> {
         .arg(format!("-artifact_prefix={}", artifacts.display()))
         .arg(found.path())
         .arg(&corpus);
+    let begin = Instant::now();
     let output = command
         .current_dir(lane)
         .stdin(Stdio::null())
         .output()
         .with_context(|| format!("cannot start `{}`", process::words(&command)))?;
     if output.status.success() {
-        return Ok(());
+        return Ok((runs as f64 / begin.elapsed().as_secs_f64()) as u64);
     }
     let said = String::from_utf8_lossy(&output.stderr);
     bail!("{}; the input is in {}\n{}", output.status, artifacts.display(), tail(&said))

@@ -9,6 +9,7 @@ use core::fmt;
 #[derive(Default)]
 struct Host {
     typed: Vec<(VmName, u8)>,
+    started: Vec<VmName>,
     powered_off: usize,
 }
 
@@ -35,6 +36,14 @@ impl Operator for Host {
         writeln!(out, "the host")
     }
 
+    fn host_memory(&self, out: &mut dyn Write) -> fmt::Result {
+        writeln!(out, "the memory")
+    }
+
+    fn start(&mut self, vm: VmName) {
+        self.started.push(vm);
+    }
+
     fn power_off(&mut self) {
         self.powered_off += 1;
     }
@@ -53,6 +62,22 @@ fn typed(terminal: &mut Terminal, host: &mut Host, keys: &str) -> String {
     let _ = output(terminal);
     keys.bytes().for_each(|byte| terminal.input(byte, host));
     output(terminal)
+}
+
+#[test]
+fn the_host_shows_itself_or_its_memory() {
+    let (mut terminal, mut host) = (Terminal::new(None), Host::default());
+    assert!(typed(&mut terminal, &mut host, "host\r").contains("the host"));
+    assert!(typed(&mut terminal, &mut host, "host mem\r").contains("the memory"));
+    assert!(typed(&mut terminal, &mut host, "host men\r").contains("`host mem`"));
+}
+
+#[test]
+fn a_vm_is_started_by_its_name() {
+    let (mut terminal, mut host) = (Terminal::new(None), Host::default());
+    assert!(typed(&mut terminal, &mut host, "vm start nobody\r").contains("no VM is named"));
+    let _ = typed(&mut terminal, &mut host, "vm start web-0\r");
+    assert_eq!(host.started, [vm("web-0")]);
 }
 
 #[test]

@@ -427,6 +427,19 @@ impl LocalApic {
         entry.copied().unwrap_or(LVT_MASKED)
     }
 
+    /// Whether the end of the interrupt in service concerns nobody else: it came by an edge, and none waits behind it.
+    #[inline]
+    pub fn may_end_quietly(&self) -> bool {
+        let in_service = self.isr.highest();
+        in_service.is_some_and(|vector| !self.tmr.contains(vector)) && self.irr.highest().is_none()
+    }
+
+    /// The guest has ended the interrupt in service by other means than EOI.
+    #[inline]
+    pub fn end_quietly(&mut self) {
+        let _nobody_is_told = self.end_of_interrupt();
+    }
+
     #[inline]
     fn end_of_interrupt(&mut self) -> Effect {
         let Some(vector) = self.isr.highest() else { return Effect::None };

@@ -14,6 +14,9 @@ use crate::version;
 /// The length of an emergency stack.
 const EMERGENCY_BYTES: u64 = 16 * base::KIB;
 
+/// What the stacks of one CPU take.
+pub const PER_CPU_BYTES: u64 = memory::STACK_BYTES + 3 * EMERGENCY_BYTES;
+
 /// Emergency stacks for the time before there is memory. They have no guard pages, and are left soon.
 #[repr(C, align(16))]
 struct FirstStacks(UnsafeCell<[[u8; EMERGENCY_BYTES as usize]; 3]>);

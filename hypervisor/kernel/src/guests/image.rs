@@ -1,9 +1,8 @@
-//! The files that a VM starts from: boot put them into memory, and they stay there, so that a reset can load them again.
+//! The files that a VM starts from: boot put them into memory. They stay there for a VM that a reset loads again.
 
 use alloc::{format, string::String, vec::Vec};
 use base::PhysRange;
 use config::RelativePath;
-use handoff::Handoff;
 use memory::{SharedMemory, View};
 use vmm::{File, Image, Module};
 
@@ -29,13 +28,13 @@ pub struct Opened {
 }
 
 impl Files {
-    /// Finds the files that `vm` names among those that boot has read.
-    pub fn of(vm: &config::Vm, handoff: &Handoff) -> Result<Self, String> {
+    /// Finds the files that `vm` names among `kept`, those of boot's that are still there.
+    pub fn of(vm: &config::Vm, kept: &[handoff::File]) -> Result<Self, String> {
         let find = |path: &RelativePath| {
-            let file = handoff.files.iter().find(|file| file.path == path.as_str());
+            let file = kept.iter().find(|file| file.path == path.as_str());
             let range = file.map(|file| file.range);
             let range = range.ok_or_else(|| {
-                format!("boot has not read {path}; install boot and hypervisor of one release")
+                format!("{path} was given back after the VM's start; on_reset = \"restart\" keeps it")
             })?;
             Ok::<_, String>(Named { name: String::from(path.as_str()), range })
         };

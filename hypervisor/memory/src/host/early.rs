@@ -53,6 +53,12 @@ impl Plan {
         (blocks + small + self.tables_bytes + super::space::STACK_BYTES).next_multiple_of(BLOCK_BYTES)
     }
 
+    /// How many bytes of metadata each GiB of memory takes.
+    pub const fn bytes_per_gib() -> u64 {
+        let blocks = base::GIB / BLOCK_BYTES;
+        blocks * size_of::<Block>() as u64 + blocks / 64 * size_of::<SmallBlock>() as u64
+    }
+
     /// The lowest run of whole free blocks that is long enough.
     pub fn pool(self, handoff: &Handoff) -> Result<PhysRange, HostMemoryError> {
         let len_bytes = self.pool_bytes();

@@ -15,7 +15,7 @@ mod tables;
 pub(crate) mod tests;
 mod view;
 
-pub use space::{DeviceWindow, HostSpace, StackTop};
+pub use space::{DeviceWindow, HostSpace, STACK_BYTES, StackTop};
 pub use start::{global, start};
 pub use tables::Charged;
 pub use view::{View, Views};
@@ -28,6 +28,7 @@ use crate::frames::{BLOCK_BYTES, Block, FrameError, Frames, Usage};
 use alloc::vec::Vec;
 use base::{Hpa, PAGE_BYTES, PhysRange};
 use core::ptr::NonNull;
+use handoff::{Handoff, RegionKind};
 
 /// The machine's memory, locked. Rank: `Frames`, so that the heap can grow from it.
 pub type SharedMemory = machine::Lock<HostMemory>;
@@ -139,6 +140,19 @@ impl HostMemory {
             start = piece_end;
         }
         Ok(())
+    }
+
+    /// Makes all memory of `kind` in `handoff` the hypervisor's to give away: nobody needs what is there any more.
+    ///
+    /// # Errors
+    /// As [`HostMemory::release`].
+    pub fn release_all(&mut self, handoff: &Handoff, kind: RegionKind) -> Result<(), HostMemoryError> {
+        early::free_ranges(handoff, kind).try_for_each(|range| self.release(range))
+    }
+
+    /// How many bytes of the hypervisor's memory describe each GiB of the machine's.
+    pub const fn metadata_bytes_per_gib() -> u64 {
+        early::Plan::bytes_per_gib()
     }
 
     /// Bytes by owner.

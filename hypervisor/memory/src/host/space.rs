@@ -14,7 +14,7 @@ use handoff::{Handoff, Protection};
 use paging::{Attributes, Geometry, Host, Level, Permissions, Span, Tree};
 
 /// The length of a CPU's stack.
-pub(super) const STACK_BYTES: u64 = 64 * base::KIB;
+pub const STACK_BYTES: u64 = 64 * base::KIB;
 
 /// One past the last byte of a stack, a multiple of 16.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

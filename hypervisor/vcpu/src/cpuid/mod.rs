@@ -84,6 +84,8 @@ const KVM_LAST: u32 = 0x4000_0010;
 const KVM_NOP_IO_DELAY: u32 = 1 << 1;
 /// kvmclock by MSRs 0x4B56_4D00 and 0x4B56_4D01.
 const KVM_CLOCKSOURCE2: u32 = 1 << 3;
+/// MSR 0x4B56_4D04: ends of interrupts by a flag in memory.
+const KVM_PV_EOI: u32 = 1 << 6;
 /// kvmclock's stable flag can be trusted.
 const KVM_CLOCKSOURCE_STABLE: u32 = 1 << 24;
 
@@ -129,7 +131,7 @@ impl Cpuid {
             amd_caches: host.caches(0x8000_001d),
             leaf_7_1: [host.bits(&f::LEAF_7_1_EAX), 0, 0, 0],
             xsave,
-            kvm_features: KVM_NOP_IO_DELAY | KVM_CLOCKSOURCE2 | stable,
+            kvm_features: KVM_NOP_IO_DELAY | KVM_CLOCKSOURCE2 | KVM_PV_EOI | stable,
             kvm_frequencies: [khz(guest.tsc.hz()), khz(guest.apic_timer_hz)],
             apic_id: guest.apic_id.0,
             allowed: Allowed { cr4: 0, efer: 0, xcr0: 0, physical_bits: 0 },

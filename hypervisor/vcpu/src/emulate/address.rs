@@ -98,6 +98,7 @@ impl Pieces {
 
 impl<C: EmulationContext> Executor<'_, C> {
     /// The address in the instruction's memory operand, `bias` bytes further up.
+    #[inline(always)]
     pub(super) fn pointer(&self, bias: u64) -> Result<Pointer, EmulationFault> {
         let instruction = &self.instruction;
         let (base, index) = (instruction.memory_base(), instruction.memory_index());
@@ -138,6 +139,7 @@ impl<C: EmulationContext> Executor<'_, C> {
     }
 
     /// The segment of the instruction's memory operand, override or default.
+    #[inline(always)]
     pub(super) fn memory_segment(&self) -> Result<SegmentName, EmulationFault> {
         segment_name(self.instruction.memory_segment()).ok_or(EmulationFault::Unsupported)
     }
@@ -150,12 +152,26 @@ impl<C: EmulationContext> Executor<'_, C> {
         access: Access,
         alignment: Alignment,
     ) -> Result<Span, EmulationFault> {
-        let linear = self.linear(pointer, bytes, access, alignment)?;
-        self.check_alignment(linear, bytes, alignment)?;
+        let linear = self.checked(pointer, bytes, access, alignment)?;
         self.span_at(linear, bytes, access, Privilege::Current, pointer.refusal)
     }
 
+    /// The linear address of the `bytes` bytes at `pointer`, once segment and alignment have agreed.
+    #[inline]
+    pub(super) fn checked(
+        &self,
+        pointer: &Pointer,
+        bytes: u8,
+        access: Access,
+        alignment: Alignment,
+    ) -> Result<u64, Exception> {
+        let linear = self.linear(pointer, bytes, access, alignment)?;
+        self.check_alignment(linear, bytes, alignment)?;
+        Ok(linear)
+    }
+
     /// Where the `bytes` bytes at `linear` are. `refusal` is for an address that is not canonical.
+    #[inline(always)]
     pub(super) fn span_at(
         &mut self,
         linear: u64,
@@ -225,6 +241,7 @@ impl<C: EmulationContext> Executor<'_, C> {
     }
 
     /// The linear address, if segment and canonical form agree.
+    #[inline(always)]
     fn linear(
         &self,
         pointer: &Pointer,
@@ -265,6 +282,7 @@ impl<C: EmulationContext> Executor<'_, C> {
         ((linear << unused) as i64 >> unused) as u64 == linear
     }
 
+    #[inline(always)]
     fn check_alignment(&self, linear: u64, bytes: u8, alignment: Alignment) -> Result<(), Exception> {
         // Where alignment is not required, 16 bytes are the most that processors were seen to check.
         let natural = if alignment == Alignment::Required { bytes } else { bytes.min(16) };

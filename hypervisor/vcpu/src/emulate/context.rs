@@ -14,6 +14,15 @@ pub enum Privilege {
     Supervisor,
 }
 
+/// The access by which the instruction exited: guest page tables have agreed to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exited {
+    /// Where it led.
+    pub gpa: Gpa,
+    /// What it was.
+    pub access: Access,
+}
+
 /// A vCPU's registers, the memory and ports it reaches.
 ///
 /// An access to memory has 1, 2, 4 or 8 bytes and never spans two pages. What an instruction accesses beyond that comes in
@@ -25,7 +34,7 @@ pub trait EmulationContext {
     fn gprs_mut(&mut self) -> &mut Gprs;
     /// The address of the instruction.
     fn rip(&self) -> u64;
-    /// Continues at `rip`. Ends the interrupt shadow.
+    /// An instruction has completed: continues at `rip`. Ends the interrupt shadow, and clears RFLAGS.RF.
     fn set_rip(&mut self, rip: u64);
     /// RFLAGS.
     fn rflags(&self) -> u64;

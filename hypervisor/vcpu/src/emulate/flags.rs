@@ -12,6 +12,7 @@ pub(super) const SIGN: u64 = 1 << 7;
 pub(super) const TRAP: u64 = 1 << 8;
 pub(super) const DIRECTION: u64 = 1 << 10;
 pub(super) const OVERFLOW: u64 = 1 << 11;
+#[cfg(test)]
 pub(super) const RESUME: u64 = 1 << 16;
 pub(super) const VIRTUAL_8086: u64 = 1 << 17;
 pub(super) const ALIGNMENT: u64 = 1 << 18;

@@ -37,13 +37,13 @@ mod testing;
 mod tests;
 mod vector;
 
-pub use context::{EmulationContext, Privilege};
+pub use context::{EmulationContext, Exited, Privilege};
 pub use fault::EmulationFault;
 pub use string::PORTION;
 
 use crate::walk::INSTRUCTION_MAX_BYTES;
 use crate::{CpuMode, Exception};
-use flags::{RESUME, TRAP};
+use flags::TRAP;
 use iced_x86::{Decoder, DecoderError, DecoderOptions, Instruction, Mnemonic};
 
 /// What has become of an instruction that did not fault.
@@ -58,26 +58,29 @@ pub enum Outcome {
     Trapped,
 }
 
-/// Executes the instruction that `bytes` begin with, at CS:RIP in `mode`.
+/// Executes the instruction that `bytes` begin with, at CS:RIP in `mode`. `exited` spares the walk for a load that is what
+/// the processor stopped at.
 ///
 /// # Errors
 /// As [`EmulationFault`] says. Nothing has changed then, but for completed elements of a repeated string instruction.
-pub fn step<C: EmulationContext>(cx: &mut C, bytes: &[u8], mode: CpuMode) -> Result<Outcome, EmulationFault> {
-    let (rip, single_step) = (cx.rip(), cx.rflags() & TRAP != 0);
-    let mut executor = Executor { cx, instruction: Instruction::default(), mode };
+pub fn step<C: EmulationContext>(
+    cx: &mut C,
+    bytes: &[u8],
+    mode: CpuMode,
+    exited: Option<Exited>,
+) -> Result<Outcome, EmulationFault> {
+    let rip = cx.rip();
+    let mut executor = Executor { cx, instruction: Instruction::default(), mode, exited };
     decode(bytes, mode, rip, &mut executor.instruction)?;
     let progress = executor.execute()?;
     let Executor { cx, instruction, .. } = executor;
     if progress == Progress::Complete {
         let next = rip.wrapping_add(instruction.len() as u64);
         cx.set_rip(if mode == CpuMode::Long64 { next } else { next & u64::from(u32::MAX) });
-        let rflags = cx.rflags();
-        if rflags & RESUME != 0 {
-            cx.set_rflags(rflags & !RESUME);
-        }
     }
     Ok(match progress {
-        _ if single_step => Outcome::Trapped,
+        // None of the instructions changes it.
+        _ if cx.rflags() & TRAP != 0 => Outcome::Trapped,
         Progress::Complete => Outcome::Completed,
         Progress::Partial => Outcome::Unfinished,
     })
@@ -96,8 +99,10 @@ fn decode(
         CpuMode::Real | CpuMode::Virtual8086 | CpuMode::Protected16 => 16,
     };
     let bytes = bytes.get(..INSTRUCTION_MAX_BYTES).unwrap_or(bytes);
-    let decoder = Decoder::try_with_ip(bitness, bytes, rip, DecoderOptions::NONE);
-    let mut decoder = decoder.map_err(|_| EmulationFault::Unsupported)?;
+    // Used where it is made: a large value, too.
+    let Ok(decoder) = &mut Decoder::try_with_ip(bitness, bytes, rip, DecoderOptions::NONE) else {
+        return Err(EmulationFault::Unsupported);
+    };
     decoder.decode_out(instruction);
     match decoder.last_error() {
         DecoderError::None => Ok(()),
@@ -121,9 +126,11 @@ struct Executor<'a, C> {
     cx: &'a mut C,
     instruction: Instruction,
     mode: CpuMode,
+    exited: Option<Exited>,
 }
 
 impl<C: EmulationContext> Executor<'_, C> {
+    #[inline(always)]
     fn execute(&mut self) -> Result<Progress, EmulationFault> {
         use Mnemonic as M;
         let done = match self.instruction.mnemonic() {

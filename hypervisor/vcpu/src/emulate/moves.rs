@@ -17,7 +17,7 @@ impl<C: EmulationContext> Executor<'_, C> {
             return self.assign(0, value);
         }
         let to = self.gpr_operand(0)?;
-        let value = self.value_of(1)?;
+        let value = if self.is_memory(1) { self.load()? } else { self.value_of(1)? };
         let value = match extension {
             Extension::Zero => value,
             Extension::Sign => self.operand_size(1)?.sign_extend(value),

@@ -3,8 +3,9 @@
 use super::address::{Alignment, Span};
 use super::flags::Computed;
 use super::size::Size;
-use super::{EmulationContext, EmulationFault, Executor, address};
+use super::{EmulationContext, EmulationFault, Executor, Exited, Privilege, address};
 use crate::{Access, Gpr, Gprs};
+use base::{Gpa, PAGE_BYTES};
 use iced_x86::{Mnemonic, OpKind, Register};
 
 /// How often a locked instruction begins again because another CPU changed its operand.
@@ -139,11 +140,7 @@ impl<C: EmulationContext> Executor<'_, C> {
     /// The value of an operand of any kind; a constant is sign-extended as far as the manual says.
     pub(super) fn value_of(&mut self, operand: u32) -> Result<u64, EmulationFault> {
         match self.kind(operand) {
-            OpKind::Memory => {
-                let size = self.operand_size(operand)?;
-                let span = self.memory(size, Access::Read)?;
-                self.read_scalar(&span)
-            }
+            OpKind::Memory => self.load(),
             OpKind::Register => {
                 let register = self.register(operand)?;
                 if let Some(register) = RegisterOperand::of(register) {
@@ -154,6 +151,28 @@ impl<C: EmulationContext> Executor<'_, C> {
             }
             _ => self.instruction.try_immediate(operand).map_err(|_| EmulationFault::Unsupported),
         }
+    }
+
+    /// The value of the memory operand.
+    pub(super) fn load(&mut self) -> Result<u64, EmulationFault> {
+        let bytes = Size::of_memory(&self.instruction).ok_or(EmulationFault::Unsupported)?.bytes();
+        let pointer = self.pointer(0)?;
+        let linear = self.checked(&pointer, bytes, Access::Read, Alignment::Checked)?;
+        if let Some(gpa) = self.exited_at(linear, bytes, Access::Read) {
+            return Ok(self.cx.read(gpa, bytes)?);
+        }
+        let span = self.span_at(linear, bytes, Access::Read, Privilege::Current, pointer.refusal)?;
+        self.read_scalar(&span)
+    }
+
+    /// Where `linear` leads, if it is what the processor stopped at. No instruction has two operands of this kind, and
+    /// where they lie in their pages tells an operand from other memory that it reads.
+    #[inline]
+    fn exited_at(&self, linear: u64, bytes: u8, access: Access) -> Option<Gpa> {
+        let Exited { gpa, access: exited } = self.exited?;
+        let offset = linear % PAGE_BYTES;
+        let same = exited == access && gpa.as_u64() % PAGE_BYTES == offset;
+        (same && offset + u64::from(bytes) <= PAGE_BYTES).then_some(gpa)
     }
 
     /// Replaces a register or memory operand.

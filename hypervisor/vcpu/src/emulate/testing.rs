@@ -2,7 +2,7 @@
 
 extern crate std;
 
-use super::{EmulationContext, EmulationFault, Outcome, Privilege, step};
+use super::{EmulationContext, EmulationFault, Exited, Outcome, Privilege, step};
 use crate::control::{cr0, cr4, efer, xcr0};
 use crate::walk::{self, Paging, WalkFault};
 use crate::{Access, CpuMode, Gpr, Gprs, Segment, SegmentName, VcpuState, VectorValue};
@@ -97,7 +97,13 @@ impl Machine {
 
     pub(super) fn step(&mut self, bytes: &[u8]) -> Result<Outcome, EmulationFault> {
         let mode = self.mode;
-        step(self, bytes, mode)
+        step(self, bytes, mode, None)
+    }
+
+    /// As [`Machine::step`], after an exit by an access.
+    pub(super) fn step_exited(&mut self, bytes: &[u8], exited: Exited) -> Result<Outcome, EmulationFault> {
+        let mode = self.mode;
+        step(self, bytes, mode, Some(exited))
     }
 
     /// The machine after `bytes`, which complete.
@@ -152,6 +158,7 @@ impl EmulationContext for Machine {
     }
     fn set_rip(&mut self, rip: u64) {
         self.state.rip = rip;
+        self.state.rflags &= !super::flags::RESUME;
     }
     fn rflags(&self) -> u64 {
         self.state.rflags

@@ -13,8 +13,8 @@ const MACHINE_STATUS: u64 = 0xf;
 impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     #[inline(never)]
     pub(super) fn write_control_register(&mut self, register: ControlRegister) -> Result<(), Stop> {
-        let (bytes, mode) = self.instruction()?;
-        let decoded = decode::control(bytes.as_slice(), mode);
+        let bytes = self.instruction()?;
+        let decoded = decode::control(bytes.as_slice(), self.vcpu.mode());
         let instruction = decoded.map_err(|_| Fault::UnreadableInstruction)?;
         let value = match (register, instruction.operation) {
             (ControlRegister::Cr0, ControlOperation::ToControl { control: 0, from }) => self.operand(from),

@@ -4,14 +4,21 @@ use crate::exits::Stop;
 use crate::exits::reach::Reach;
 use crate::vm::{Fault, Host, Vm};
 use seams::GuestMemory;
-use vcpu::emulate::{self, EmulationFault, Outcome};
+use vcpu::emulate::{self, EmulationFault, Exited, Outcome};
 use vcpu::{Exception, Vcpu};
 
 impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
-    /// Executes the instruction at RIP. `unsupported` is what ends the VM when it is none of the emulator's.
-    pub(super) fn emulate(&mut self, unsupported: Fault, host: &impl Host) -> Result<(), Stop> {
-        let (bytes, mode) = self.instruction()?;
-        match emulate::step(&mut Reach { vm: self, host }, bytes.as_slice(), mode) {
+    /// Executes the instruction at RIP, which `exited` by an access to memory. `unsupported` is what ends the VM when it is
+    /// none of the emulator's.
+    pub(super) fn emulate(
+        &mut self,
+        exited: Option<Exited>,
+        unsupported: Fault,
+        host: &impl Host,
+    ) -> Result<(), Stop> {
+        let bytes = self.instruction()?;
+        let mode = self.vcpu.mode();
+        match emulate::step(&mut Reach { vm: self, host }, bytes.as_slice(), mode, exited) {
             // An unfinished one exits again.
             Ok(Outcome::Completed | Outcome::Unfinished) => Ok(()),
             // Also between two elements of a string: an instruction that ends is what makes the vCPU trap.

@@ -8,17 +8,17 @@ use vcpu::walk::{self, Fetched, WalkFault};
 use vcpu::{CpuMode, Vcpu};
 
 impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
-    /// The bytes of the instruction, and how they are to be read: the hardware's, or else the guest's memory's. They are
-    /// at most what the processor has executed: a guest that changes them meanwhile changes what it gets.
-    pub(crate) fn instruction(&mut self) -> Result<(Fetched, CpuMode), Stop> {
-        let mode = self.vcpu.mode();
+    /// The bytes of the instruction: the hardware's, or else the guest's memory's. They are at most what the processor has
+    /// executed: a guest that changes them meanwhile changes what it gets.
+    #[inline]
+    pub(crate) fn instruction(&mut self) -> Result<Fetched, Stop> {
         let given = self.vcpu.instruction_bytes();
         if !given.is_empty() {
-            return Ok((Fetched::of(given), mode));
+            return Ok(Fetched::of(given));
         }
         let physical_bits = self.cpuid.allowed().physical_bits;
         match walk::fetch(&self.memory, &self.vcpu, physical_bits) {
-            Ok(fetched) => Ok((fetched, mode)),
+            Ok(fetched) => Ok(fetched),
             Err(fault) => Err(self.walk_fault(fault)),
         }
     }
@@ -59,8 +59,8 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     #[cold]
     #[inline(never)]
     fn next_rip_by_walk(&mut self, known: Known) -> Result<u64, Stop> {
-        let (bytes, mode) = self.instruction()?;
-        let length = decode::known_length(bytes.as_slice(), mode, known);
+        let bytes = self.instruction()?;
+        let length = decode::known_length(bytes.as_slice(), self.vcpu.mode(), known);
         length.map(|length| self.rip_after(length)).ok_or(Fault::UnreadableInstruction.into())
     }
 

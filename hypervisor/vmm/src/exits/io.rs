@@ -33,7 +33,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     fn string_io(&mut self, port: Port, width: Width, host: &impl Host) -> Result<(), Stop> {
         let index = |vm: &Self| [Gpr::Rsi, Gpr::Rdi].map(|register| vm.vcpu.gprs().get(register));
         let before = index(self);
-        self.emulate(Fault::UnreadableInstruction, host)?;
+        self.emulate(None, Fault::UnreadableInstruction, host)?;
         // Nothing was accessed where nothing was to be repeated.
         if index(self) != before {
             self.port_breakpoints(port, width);

@@ -6,6 +6,7 @@
 use crate::exits::Stop;
 use crate::vm::{Fault, Host, Vm};
 use seams::GuestMemory;
+use vcpu::emulate::Exited;
 use vcpu::{Access, NestedFault, Vcpu};
 
 impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
@@ -23,9 +24,10 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             return Err(Fault::FetchOutsideMemory(gpa).into());
         }
         // Not the instruction at RIP but the delivery of an event went there: a table or a stack.
-        if self.vcpu.queued_event().is_some() {
+        if self.vcpu.interrupt_state().event_queued {
             return Err(Fault::DeliveryOutsideMemory(gpa).into());
         }
-        self.emulate(Fault::UnsupportedAccess(gpa), host)
+        let exited = Exited { gpa, access: fault.access };
+        self.emulate(Some(exited), Fault::UnsupportedAccess(gpa), host)
     }
 }

@@ -16,7 +16,7 @@ pub const APIC_ID: ApicId = ApicId(0);
 pub struct Fabric {
     pic: I8259Pair,
     ioapic: Ioapic,
-    /// Whether the 8259 pair asked for service when it was last looked at.
+    /// Whether the 8259 pair asks for service: looked at after everything that can change it.
     pic_asked: bool,
     /// What every device may reach.
     pub local: Local,
@@ -78,7 +78,7 @@ impl Fabric {
 
     #[inline]
     fn ext_int_pending(&self) -> bool {
-        self.pic.pending() && (self.local.ext_int_sent || self.local.lapic.passes_ext_int())
+        self.pic_asked && (self.local.ext_int_sent || self.local.lapic.passes_ext_int())
     }
 
     /// Does what a write to the local APIC asked for.

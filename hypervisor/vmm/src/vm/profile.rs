@@ -20,7 +20,10 @@ pub enum ExitProfile {
 }
 
 /// How many different exits are told apart; what comes after these counts as others.
-const DIFFERENT: usize = 192;
+const DIFFERENT: usize = 1024;
+
+/// How many of them are told; the rest is one sum.
+const TOLD: usize = 64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Entry {
@@ -68,8 +71,13 @@ impl Profile {
     pub fn lines(&self, name: VmName) -> impl Iterator<Item = Line> {
         let mut entries = self.entries.clone();
         entries.sort_by_key(|entry| Reverse(entry.count));
-        let others = (self.others != 0).then_some(Line { name, content: Content::Others(self.others) });
-        entries.into_iter().map(move |entry| Line { name, content: Content::Exit(entry) }).chain(others)
+        let rest = entries.iter().skip(TOLD).fold(self.others, |sum, entry| sum.wrapping_add(entry.count));
+        let others = (rest != 0).then_some(Line { name, content: Content::Others(rest) });
+        entries
+            .into_iter()
+            .take(TOLD)
+            .map(move |entry| Line { name, content: Content::Exit(entry) })
+            .chain(others)
     }
 }
 
@@ -155,7 +163,7 @@ mod tests {
     #[test]
     fn what_has_no_room_counts_as_others() {
         let (mut profile, mut history) = (Profile::new().unwrap(), History::default());
-        for index in 0..DIFFERENT as u64 + 3 {
+        for index in 0..TOLD as u64 + 3 {
             push(&mut history, &Exit::ReadMsr, index);
             profile.follow(&history);
         }

@@ -76,7 +76,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         }
         self.lifecycle = Lifecycle::Running;
         match self.attention {
-            Attention::None | Attention::Waiting => self.read_task_priority(),
+            Attention::None | Attention::Waiting => self.catch_up(),
             Attention::Events | Attention::EventsAndDeadline => self.write_task_priority(),
         }
         self.queue_event(host);
@@ -138,9 +138,16 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     #[inline]
     pub(crate) fn look_at_events(&mut self) {
         if self.attention < Attention::Events {
-            self.read_task_priority();
+            self.catch_up();
             self.attention = Attention::Events;
         }
+    }
+
+    /// Takes over what the guest did to its local APIC without an exit.
+    #[inline]
+    fn catch_up(&mut self) {
+        self.read_task_priority();
+        self.follow_quiet_end();
     }
 
     #[inline]
@@ -212,6 +219,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         if let Some(vector) = self.board.fabric.acknowledge() {
             self.vcpu.inject(Event::Interrupt(vector));
         }
+        self.offer_quiet_end();
         let more = self.board.fabric.interrupt_pending();
         self.set_window(if more { Wanted::Yes } else { Wanted::No });
     }

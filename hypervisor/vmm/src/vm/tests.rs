@@ -9,7 +9,7 @@ use crate::testing::{
     started_with, wrmsr,
 };
 use backends::console::Output;
-use base::Vector;
+use base::{Gpa, Vector};
 use seams::ByteSink;
 use std::{string::ToString, vec::Vec};
 use vcpu::permission::msr;
@@ -144,6 +144,36 @@ fn the_task_priority_that_the_guest_sets_without_an_exit_holds_interrupts_back()
     assert_eq!(vm.vcpu.delivered, [Event::Interrupt(Vector(0x40))]);
     vm.serve(&mut host);
     assert_eq!(vm.vcpu.task_priority_exits_wanted, Wanted::No);
+}
+
+#[test]
+fn an_interrupt_whose_end_concerns_nobody_else_is_ended_in_memory() {
+    const FLAG: Gpa = Gpa::from_low_bits(0x8_0000);
+    let mut vm = started(|vcpu| {
+        vcpu.then(wrmsr(msr::KVM_PV_EOI, FLAG.as_u64() | 1));
+        arm_timer(vcpu);
+    });
+    let mut host = FakeHost::default();
+    vm.vcpu.state.rflags = INTERRUPTS_ON;
+    vm.serve(&mut host);
+    host.now = Instant(2000);
+    vm.serve(&mut host);
+    assert_eq!(vm.vcpu.delivered, [Event::Interrupt(Vector(0x40))]);
+    assert_eq!(vm.memory.read_u8(FLAG), Ok(1), "EOI need not be written");
+    // The guest ends it without an exit, and the timer's next interrupt comes.
+    vm.memory.write(FLAG, &[0]).unwrap();
+    vm.vcpu.then(wrmsr(0x838, 1000));
+    vm.serve(&mut host);
+    host.now = Instant(9_000_000);
+    vm.serve(&mut host);
+    assert_eq!(vm.vcpu.delivered, [Event::Interrupt(Vector(0x40)); 2]);
+    // Not ended so far: the offer is withdrawn as soon as somebody looks.
+    vm.vcpu.then(wrmsr(0x838, 1000));
+    vm.serve(&mut host);
+    assert_eq!(vm.memory.read_u8(FLAG), Ok(0), "EOI is to be written");
+    host.now = Instant(19_000_000);
+    vm.serve(&mut host);
+    assert_eq!(vm.vcpu.delivered.len(), 2, "the second one is in service still");
 }
 
 #[test]

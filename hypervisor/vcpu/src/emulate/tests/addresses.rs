@@ -1,7 +1,9 @@
 //! Effective addresses, segments, and the modes of the processor.
 
 use super::*;
-use crate::Segment;
+use crate::emulate::Exited;
+use crate::{Access, Segment};
+use base::Gpa;
 
 /// A load of AL, with the byte wanted at [`DATA`].
 fn loads(machine: Machine, code: &[u8]) {
@@ -94,4 +96,19 @@ fn operand_size_follows_mode_and_prefix() {
     assert_eq!(load(CpuMode::Protected16, &[0x66, 0x67, 0x8b, 0x03]), [Seen::Read(DEVICE, 4)]);
     assert_eq!(load(CpuMode::Protected32, &[0x8b, 0x03]), [Seen::Read(DEVICE, 4)]);
     assert_eq!(load(CpuMode::Protected32, &[0x66, 0x8b, 0x03]), [Seen::Read(DEVICE, 2)]);
+}
+
+#[test]
+fn a_load_that_the_processor_stopped_at_is_made_where_it_led() {
+    let stopped_at = |access, code: &[u8]| {
+        let exited = Exited { gpa: Gpa::from_low_bits(DEVICE | DATA & 0xfff), access };
+        let mut machine = at_data(0);
+        machine.step_exited(code, exited).unwrap();
+        machine.seen
+    };
+    assert_eq!(stopped_at(Access::Read, &[0x8b, 0x03]), [Seen::Read(DEVICE, 4)]);
+    assert_eq!(stopped_at(Access::Write, &[0x8b, 0x03]), [], "it was no load");
+    assert_eq!(stopped_at(Access::Read, &[0x8b, 0x43, 0x08]), [], "it was elsewhere in its page");
+    assert_eq!(stopped_at(Access::Write, &[0x89, 0x03]), [], "a store marks its page dirty");
+    assert_eq!(stopped_at(Access::Read, &[0xa7]), [], "cmpsd: two operands");
 }

@@ -147,12 +147,13 @@ mod tests {
     use vcpu::permission::{MSRS, Permission};
 
     /// Registers that a device, the vCPU or the clock holds.
-    const ELSEWHERE: [(u32, u32); 7] = [
+    const ELSEWHERE: [(u32, u32); 8] = [
         (msr::TSC, msr::TSC),
         (msr::APIC_BASE, msr::APIC_BASE),
         (msr::TSC_DEADLINE, msr::TSC_DEADLINE),
         (msr::X2APIC_FIRST, msr::X2APIC_LAST),
         (msr::KVM_WALL_CLOCK, msr::KVM_SYSTEM_TIME),
+        (msr::KVM_PV_EOI, msr::KVM_PV_EOI),
         (msr::EFER, msr::EFER),
         (msr::PAT, msr::PAT),
     ];

@@ -1,11 +1,13 @@
 //! RDMSR and WRMSR of the registers that `vcpu`'s permission table has emulated; all others fault.
 
+mod eoi;
 mod kept;
 mod time;
 
 use crate::exits::Stop;
 use crate::vm::{Host, Vm};
 use devices::lapic::GeneralProtection;
+use eoi::EoiFlag;
 use kept::Kept;
 use seams::GuestMemory;
 use time::Clock;
@@ -19,12 +21,13 @@ use vcpu::{Exception, Gpr, Vcpu};
 pub(crate) struct Msrs {
     kept: Kept,
     pub(crate) clock: Clock,
+    eoi: EoiFlag,
 }
 
 impl Msrs {
     /// The registers after power-on, with a clock that begins as `clock` says.
     pub(crate) fn new(clock: Clock) -> Self {
-        Self { kept: Kept::new(), clock }
+        Self { kept: Kept::new(), clock, eoi: EoiFlag::default() }
     }
 }
 
@@ -81,6 +84,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             msr::APIC_BASE => Ok(self.board.fabric.local.lapic.apic_base()),
             msr::KVM_SYSTEM_TIME => Ok(self.msrs.clock.system_time_register()),
             msr::KVM_WALL_CLOCK => Ok(self.msrs.clock.wall_clock_register()),
+            msr::KVM_PV_EOI => Ok(self.msrs.eoi.register()),
             _ => self.msrs.kept.read(index).ok_or(REFUSED),
         }
     }
@@ -134,6 +138,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             }
             msr::KVM_SYSTEM_TIME => self.set_system_time_register(value, host),
             msr::KVM_WALL_CLOCK => self.set_wall_clock_register(value),
+            msr::KVM_PV_EOI => self.set_eoi_register(value),
             _ => {
                 let physical_bits = self.cpuid.allowed().physical_bits;
                 self.msrs.kept.write(index, value, physical_bits).ok_or(REFUSED)

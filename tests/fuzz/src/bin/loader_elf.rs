@@ -1,0 +1,8 @@
+//! The loaders, with an ELF file: Linux, PVH, or Multiboot by its header (`fuzz::loading`). A fuzzer does not find its marks by chance.
+
+#![no_main]
+
+use fuzz::loading;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| loading::load(data, loading::as_elf));
