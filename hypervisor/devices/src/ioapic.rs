@@ -92,6 +92,11 @@ impl Ioapic {
         Self { state: IoapicState { id: 0, selected: 0, entries: [Entry::MASKED; INPUTS], asserted: 0 } }
     }
 
+    /// Whether an input would send an NMI.
+    pub fn sends_nmis(&self) -> bool {
+        self.state.entries.iter().any(Entry::sends_nmi)
+    }
+
     /// Drives input `gsi`; returns the message that this causes. Inputs above 23 do not exist.
     #[inline]
     #[must_use = "the message is to be delivered"]

@@ -22,7 +22,7 @@ use console::Terminal;
 use log::{error, info};
 use machine::apic::LocalApic;
 use machine::clock::{HostClock, Timer};
-use machine::{interrupts, tsc};
+use machine::{interrupts, tsc, vectors};
 use memory::SharedMemory;
 use sched::{RunQueue, Turn};
 use seams::Clock;
@@ -75,6 +75,12 @@ impl vmm::Host for Serving<'_> {
     fn set_guest_timer(&mut self, deadline: Option<Instant>) {
         let first = deadline.map_or(self.slice_end, |deadline| deadline.min(self.slice_end));
         self.alarm.set(first);
+    }
+
+    /// Interrupts are masked until the guest is entered. One that cannot be sent leaves the guest its turn.
+    fn interrupt_entry(&mut self) {
+        let apic = self.alarm.apic;
+        _ = apic.send(apic.id(), vectors::MESSAGE);
     }
 }
 

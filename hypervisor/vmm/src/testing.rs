@@ -248,6 +248,8 @@ pub const TSC: TscScale = match TscScale::new(1_000_000_000) {
 pub struct FakeHost {
     pub now: Instant,
     pub timer: Option<Instant>,
+    /// How often an entry was to be interrupted.
+    pub interrupted_entries: u32,
 }
 
 impl Host for FakeHost {
@@ -259,6 +261,9 @@ impl Host for FakeHost {
     }
     fn set_guest_timer(&mut self, deadline: Option<Instant>) {
         self.timer = deadline;
+    }
+    fn interrupt_entry(&mut self) {
+        self.interrupted_entries += 1;
     }
 }
 

@@ -63,6 +63,11 @@ impl Entry {
         DeliveryMode::from_bits((self.low >> DELIVERY_SHIFT) as u8)
     }
 
+    /// Whether its input would send an NMI.
+    pub(super) fn sends_nmi(&self) -> bool {
+        self.low & MASK == 0 && self.delivery() == Some(DeliveryMode::Nmi)
+    }
+
     const fn vector(&self) -> Vector {
         Vector(self.low as u8)
     }

@@ -42,6 +42,15 @@ fn fixed(vector: u8, trigger: Trigger) -> InterruptMessage {
 }
 
 #[test]
+fn an_open_entry_of_that_mode_sends_nmis() {
+    const NMI: u32 = 4 << 8;
+    assert!(with_entry_4(NMI).0.sends_nmis());
+    for low in [NMI | MASKED, 0x30, MASKED] {
+        assert!(!with_entry_4(low).0.sends_nmis(), "{low:#x}");
+    }
+}
+
+#[test]
 fn the_version_register_tells_version_0x20_and_24_entries() {
     let (mut ioapic, mut cx) = with_entry_4(0);
     assert_eq!(read(&mut ioapic, &mut cx, 0x01), 0x0017_0020);

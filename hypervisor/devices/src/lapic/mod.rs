@@ -358,6 +358,12 @@ impl LocalApic {
         self.mode == Mode::Disabled || entry & LVT_MASKED == 0 && entry >> 8 & 7 == 7
     }
 
+    /// Whether the 8259A pair's output would be an NMI, as a watchdog has it.
+    pub fn takes_lint0_for_nmi(&self) -> bool {
+        let entry = self.lvt_entry(register::LVT_LINT0);
+        self.mode != Mode::Disabled && entry & LVT_MASKED == 0 && entry >> 8 & 7 == 4
+    }
+
     /// The vector that the processor would take now, if it took interrupts.
     #[inline]
     pub fn highest_pending(&self) -> Option<Vector> {

@@ -109,7 +109,7 @@ fn a_msr_is_read_into_two_halves() {
 #[test]
 fn the_guests_counter_starts_at_zero_and_moves_when_it_is_written() {
     let mut vm = started(|_| {});
-    let mut host = FakeHost { now: Instant(500), timer: None };
+    let mut host = FakeHost { now: Instant(500), ..FakeHost::default() };
     vm.vcpu.then(rdmsr(msr::TSC));
     vm.serve(&mut host);
     assert_eq!(pair(&vm), 500);

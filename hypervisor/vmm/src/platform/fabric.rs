@@ -58,6 +58,11 @@ impl Fabric {
         self.ext_int_pending() || self.local.lapic.highest_pending().is_some()
     }
 
+    /// Whether a device's interrupt can reach the vCPU as an NMI.
+    pub fn devices_send_nmis(&self) -> bool {
+        self.ioapic.sends_nmis() || self.local.lapic.takes_lint0_for_nmi()
+    }
+
     /// The vector of the interrupt that the vCPU takes now. The 8259 pair goes first: its output is not subject to the
     /// task priority.
     #[inline]

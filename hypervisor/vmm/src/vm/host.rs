@@ -13,4 +13,7 @@ pub trait Host {
     /// Asks for a host interrupt at `deadline`, so that the VM is served again then; replaces the deadline asked for
     /// before, and `None` takes it back.
     fn set_guest_timer(&mut self, deadline: Option<Instant>);
+
+    /// Asks for a host interrupt now: the guest's next entry delivers what is queued and ends before an instruction.
+    fn interrupt_entry(&mut self);
 }

@@ -79,8 +79,6 @@ pub struct Vm<V: Vcpu, M: GuestMemory> {
     deadline: Option<Instant>,
     /// What has to be looked at before the next entry.
     attention: Attention,
-    /// An NMI is to be queued as soon as the guest has run at all.
-    nmi_is_next: bool,
     /// Whether the vCPU still has to tell when the guest can take an interrupt. Its doing so fulfils the wish.
     pub(crate) window: Wanted,
     /// Whether the vCPU has to tell when the guest writes CR8.
@@ -106,7 +104,6 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             profile: (settings.exit_profile == ExitProfile::Kept).then(Profile::new).flatten(),
             deadline: None,
             attention: Attention::None,
-            nmi_is_next: false,
             window: Wanted::No,
             task_priority_exits: Wanted::No,
         }

@@ -79,7 +79,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             Attention::None | Attention::Waiting => self.catch_up(),
             Attention::Events | Attention::EventsAndDeadline => self.write_task_priority(),
         }
-        self.queue_event();
+        self.queue_event(host);
         if self.attention == Attention::EventsAndDeadline {
             self.follow_deadline(host);
         }
@@ -152,10 +152,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
 
     #[inline]
     fn follow_deadline(&mut self, host: &mut impl Host) {
-        let deadline = match core::mem::take(&mut self.nmi_is_next) {
-            true => Some(host.now()),
-            false => self.board.next_deadline(),
-        };
+        let deadline = self.board.next_deadline();
         if deadline != self.deadline {
             self.deadline = deadline;
             host.set_guest_timer(deadline);
@@ -200,16 +197,17 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             || self.vcpu.queued_event().is_some()
     }
 
-    /// When a halted VM must be looked at again. With interrupts disabled no timer can wake it.
+    /// When a halted VM must be looked at again. With interrupts disabled no timer can wake it but by an NMI.
     fn wake_deadline(&self) -> Option<Instant> {
-        self.board.next_deadline().filter(|_| self.vcpu.interrupt_state().enabled)
+        let can_wake = self.vcpu.interrupt_state().enabled || self.board.fabric.devices_send_nmis();
+        self.board.next_deadline().filter(|_| can_wake)
     }
 
     /// Queues what is pending for the next entry, or asks for an exit as soon as that is possible.
     #[inline]
-    fn queue_event(&mut self) {
+    fn queue_event(&mut self, host: &mut impl Host) {
         if self.board.fabric.local.nmi_pending {
-            self.queue_nmi();
+            self.queue_nmi(host);
         }
         if !self.board.fabric.interrupt_pending() {
             self.watch_task_priority();
@@ -226,17 +224,17 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         self.set_window(if more { Wanted::Yes } else { Wanted::No });
     }
 
-    fn queue_nmi(&mut self) {
+    fn queue_nmi(&mut self, host: &mut impl Host) {
         let state = self.vcpu.interrupt_state();
         if state.accepts_nmi() {
             self.board.fabric.local.nmi_pending = false;
             return self.vcpu.inject(Event::Nmi);
         }
         self.vcpu.want_nmi_window(Wanted::Yes);
-        // Just the delivery of another event, or one instruction, is in the way: no exit tells of its end, so that the
-        // host's timer has to, at once.
+        // Just the delivery of another event, or one instruction, is in the way: no exit tells of its end, so that an
+        // interrupt of the host has to.
         if !state.nmi_masked {
-            (self.nmi_is_next, self.attention) = (true, Attention::EventsAndDeadline);
+            host.interrupt_entry();
         }
     }
 

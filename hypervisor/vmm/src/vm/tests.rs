@@ -223,6 +223,23 @@ fn what_is_typed_reaches_the_guest_in_order_even_when_the_receiver_is_full() {
 }
 
 #[test]
+fn a_timers_nmi_wakes_a_vm_that_halts_with_interrupts_disabled() {
+    let mut vm = started(|vcpu| {
+        // LINT0 is an NMI; the 8259 pair has all but input 0 masked; channel 0 of the 8254 counts one tick.
+        vcpu.then(wrmsr(msr::APIC_BASE, 0xfee0_0d00)).then(wrmsr(0x835, 4 << 8));
+        for (port, value) in [(0x20, 0x11), (0x21, 0x30), (0x21, 4), (0x21, 1), (0x21, 0xfe)] {
+            vcpu.then(out(port, 1, value));
+        }
+        vcpu.then(out(0x43, 1, 0x30)).then(out(0x40, 1, 1)).then(out(0x40, 1, 0)).then(halt_with(0x2));
+    });
+    let mut host = FakeHost::default();
+    let Served::Halted { wake: Some(wake) } = vm.serve(&mut host) else { panic!("it is not to be woken") };
+    host.now = wake;
+    assert_eq!(vm.serve(&mut host), Served::HostInterrupt);
+    assert_eq!(vm.vcpu.delivered, [Event::Nmi]);
+}
+
+#[test]
 fn input_wakes_a_halted_vm() {
     let mut vm = started(|vcpu| {
         // The 8259 pair: vectors from 0x30 and 0x38, all but input 4 masked. The UART: interrupt on input, OUT2.
@@ -339,7 +356,8 @@ fn what_cannot_be_continued_from_ends_the_vm_with_the_reason() {
 fn the_real_time_clock_shows_the_hosts_wall_clock() {
     let mut vm = started(|_| {});
     // 2001-09-09 01:46:40, ten seconds later; the registers hold BCD.
-    let mut host = FakeHost { now: Instant::default().after(Nanoseconds::from_secs(10)), timer: None };
+    let mut host =
+        FakeHost { now: Instant::default().after(Nanoseconds::from_secs(10)), ..FakeHost::default() };
     for (register, value) in
         [(0x09, 0x01), (0x08, 0x09), (0x07, 0x09), (0x04, 0x01), (0x02, 0x46), (0x00, 0x50)]
     {
@@ -359,11 +377,11 @@ fn an_nmi_behind_another_event_comes_as_soon_as_that_is_delivered() {
             wrmsr(0x830, NMI)(vcpu)
         });
     });
-    let mut host = FakeHost { now: Instant(5000), ..FakeHost::default() };
+    let mut host = FakeHost::default();
     assert_eq!(vm.serve(&mut host), Served::HostInterrupt);
     let debug = Event::Exception(Exception::DEBUG);
-    assert_eq!((&vm.vcpu.delivered[..], host.timer), (&[debug][..], Some(Instant(5000))));
+    assert_eq!((&vm.vcpu.delivered[..], host.interrupted_entries), (&[debug][..], 1));
     vm.vcpu.state.rflags &= !TRAP_FLAG;
     vm.serve(&mut host);
-    assert_eq!((&vm.vcpu.delivered[..], host.timer), (&[debug, Event::Nmi][..], None));
+    assert_eq!((&vm.vcpu.delivered[..], host.interrupted_entries), (&[debug, Event::Nmi][..], 1));
 }

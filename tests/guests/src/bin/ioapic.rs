@@ -102,9 +102,9 @@ fn registers(checks: &mut Checks) {
 
 fn entries(checks: &mut Checks) {
     let kept = (0..INPUTS).find(|&input| {
-        program(input, MASKED | LEVEL | LOGICAL | 0x41 + u32::from(input), input);
+        program(input, MASKED | LEVEL | LOGICAL | (0x41 + u32::from(input)), input);
         let seen = (entry(input), read(FIRST_ENTRY + 2 * input + 1) >> 24);
-        seen != (MASKED | LEVEL | LOGICAL | 0x41 + u32::from(input), input.into())
+        seen != (MASKED | LEVEL | LOGICAL | (0x41 + u32::from(input)), input.into())
     });
     checks.check("entries-keep", kept.is_none(), format_args!("that of input {kept:?} does not"));
     (0..INPUTS).for_each(|input| program(input, MASKED, 0));

@@ -11,7 +11,6 @@ use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use guests::control::{cr3, cr8, set_cr8};
 use guests::interrupts::{self, Acknowledge, SPURIOUS_VECTOR, TablePointer, count, set_handler};
-use guests::legacy::Line;
 use guests::{Checks, apic, cpu, guest, probe};
 
 guest!("nmi-and-shadow", run);
@@ -242,6 +241,8 @@ fn nmis(checks: &mut Checks) {
 /// The IOAPIC: which register, and its contents; input 2 is the 8254's.
 const IOAPIC_SELECT: *mut u32 = 0xfec0_0000 as *mut u32;
 const IOAPIC_WINDOW: *mut u32 = 0xfec0_0010 as *mut u32;
+/// Channel 0 of the 8254, both bytes, mode 2: rate generator.
+const PIT_PERIODIC: u8 = 0x34;
 const IOAPIC_TIMER: u32 = 0x10 + 2 * 2;
 
 fn halts(checks: &mut Checks) {
@@ -250,17 +251,19 @@ fn halts(checks: &mut Checks) {
     cpu::wait_for_interrupt();
     checks.equal("sti-hlt-wakes", noted(), 1);
     NMIS.store(1, Relaxed);
-    Line::Timer.lower();
-    // SAFETY: the 8254 sends an NMI in a few milliseconds, which has a handler; interrupts stay masked.
+    // SAFETY: the 8254 sends an NMI every few milliseconds, which has a handler; interrupts stay masked.
     unsafe {
         IOAPIC_SELECT.write_volatile(IOAPIC_TIMER);
         IOAPIC_WINDOW.write_volatile(NMI as u32);
+        // Again and again: a busy host may let the first one pass before the halt.
+        cpu::outb(0x43, PIT_PERIODIC);
         cpu::outb(0x40, 0);
         cpu::outb(0x40, 0x20);
         asm!("hlt", options(nostack));
         IOAPIC_WINDOW.write_volatile(1 << 16);
     }
-    checks.equal("nmi-wakes-hlt-with-interrupts-masked", NMIS.load(Relaxed), 2);
+    let nmis = NMIS.load(Relaxed);
+    checks.check("nmi-wakes-hlt-with-interrupts-masked", nmis >= 2, format_args!("{nmis} of them"));
     interrupts::taken();
 }
 

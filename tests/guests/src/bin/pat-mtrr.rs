@@ -112,7 +112,7 @@ fn fixed(checks: &mut Checks) {
 
 fn variable(checks: &mut Checks) {
     let physical_bits = cpu::cpuid(0x8000_0008, 0).eax & 0xff;
-    let address = (1_u64 << physical_bits) - 1 & !0xfff;
+    let address = ((1_u64 << physical_bits) - 1) & !0xfff;
     const NAMES: [(&str, &str); 8] = [
         ("mtrr-base-0", "mtrr-mask-0"),
         ("mtrr-base-1", "mtrr-mask-1"),
