@@ -149,7 +149,11 @@ impl Terminal {
         let _ = writeln!(self.outbox, "[console of {vm}; Ctrl-] for the hypervisor's prompt]");
     }
 
+    /// No command has other letters than ASCII's, and the editor takes bytes for text that are no UTF-8.
     fn edit(&mut self, byte: u8, operator: &mut impl Operator) {
+        if !byte.is_ascii() {
+            return;
+        }
         let Some(editor) = &mut self.editor else { return };
         let after = shell::edit(editor, byte, operator, self.outbox.clone());
         if let After::Attach(vm) = after {

@@ -124,6 +124,16 @@ fn help_names_every_command() {
     }
 }
 
+/// Overlong and lone bytes of UTF-8 are none, whatever an editor makes of them.
+#[test]
+fn bytes_that_are_no_letters_are_not_typed() {
+    let (mut terminal, mut host) = (Terminal::new(None), Host::default());
+    for byte in b"vm cons\xe0\x82\x82ole de\xff\"mo\r".iter().chain(b"\rho\xc0\x80st\r") {
+        terminal.input(*byte, &mut host);
+    }
+    assert!(output(&mut terminal).contains("the host"));
+}
+
 #[test]
 fn an_unknown_command_is_answered_and_harms_nothing() {
     let (mut terminal, mut host) = (Terminal::new(None), Host::default());

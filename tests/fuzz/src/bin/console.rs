@@ -26,6 +26,12 @@ impl Operator for Host {
         out.write_str("a host\n")
     }
 
+    fn host_memory(&self, out: &mut dyn Write) -> fmt::Result {
+        out.write_str("its memory\n")
+    }
+
+    fn start(&mut self, _: VmName) {}
+
     fn power_off(&mut self) {}
 }
 

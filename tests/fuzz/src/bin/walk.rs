@@ -86,7 +86,12 @@ fuzz_target!(|data: &[u8]| {
     if access == Access::Write && found.is_ok() {
         assert_eq!(translate(&memory, &paging, linear, Access::Read), found);
     }
-    if let Ok(fetched) = fetch_at(&memory, &paging, linear) {
+    // An instruction can begin in another page than the bytes behind it, whose walk marks too.
+    let fetched = fetch_at(&memory, &paging, linear);
+    if pointers(&memory, &paging) != pointers(&before, &paging) {
+        return;
+    }
+    if let Ok(fetched) = fetched {
         let at = translate(&memory, &paging, linear, Access::Execute).expect("it was fetched from");
         let first = memory.read_u8(at).expect("it was fetched from");
         assert_eq!(fetched.as_slice().first(), Some(&first));
