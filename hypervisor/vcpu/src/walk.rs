@@ -277,20 +277,10 @@ impl Fetched {
 ///
 /// # Errors
 /// When not even the first byte can be fetched.
-#[inline]
 pub fn fetch(memory: &impl GuestMemory, vcpu: &impl Vcpu, physical_bits: u32) -> Result<Fetched, WalkFault> {
-    match short::all_bytes(memory, vcpu) {
-        Some(bytes) => Ok(Fetched { bytes, len: INSTRUCTION_MAX_BYTES as u8 }),
-        None => fetch_by_walk(memory, vcpu, physical_bits),
+    if let Some(bytes) = short::all_bytes(memory, vcpu) {
+        return Ok(Fetched { bytes, len: INSTRUCTION_MAX_BYTES as u8 });
     }
-}
-
-#[cold]
-fn fetch_by_walk(
-    memory: &impl GuestMemory,
-    vcpu: &impl Vcpu,
-    physical_bits: u32,
-) -> Result<Fetched, WalkFault> {
     let paging = Paging::of(vcpu, physical_bits);
     let linear = match vcpu.mode() {
         CpuMode::Long64 => vcpu.rip(),

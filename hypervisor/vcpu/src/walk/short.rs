@@ -35,7 +35,6 @@ pub fn first_bytes(memory: &impl GuestMemory, vcpu: &impl Vcpu) -> Option<u64> {
 }
 
 /// The first sixteen bytes of the instruction at RIP, as [`first_bytes`].
-#[inline]
 pub(super) fn all_bytes(memory: &impl GuestMemory, vcpu: &impl Vcpu) -> Option<[u8; 16]> {
     let peek = memory.peek();
     let first = instruction(&peek, vcpu, size_of::<u128>())?;

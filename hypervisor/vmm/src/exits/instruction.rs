@@ -10,7 +10,6 @@ use vcpu::{CpuMode, Vcpu};
 impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     /// The bytes of the instruction: the hardware's, or else the guest's memory's. They are at most what the processor has
     /// executed: a guest that changes them meanwhile changes what it gets.
-    #[inline]
     pub(crate) fn instruction(&mut self) -> Result<Fetched, Stop> {
         let given = self.vcpu.instruction_bytes();
         if !given.is_empty() {

@@ -24,7 +24,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             return Err(Fault::FetchOutsideMemory(gpa).into());
         }
         // Not the instruction at RIP but the delivery of an event went there: a table or a stack.
-        if self.vcpu.interrupt_state().event_queued {
+        if self.vcpu.queued_event().is_some() {
             return Err(Fault::DeliveryOutsideMemory(gpa).into());
         }
         let exited = Exited { gpa, access: fault.access };
