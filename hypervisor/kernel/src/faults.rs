@@ -25,7 +25,7 @@ pub enum Fault {
     /// The hypervisor panics once it is ready.
     Panic = 1,
     /// It reads an address that is not mapped.
-    PageFault,
+    WildRead,
     /// It recurses until the guard page below its stack is hit.
     StackOverflow,
     /// The CPU's timer is never armed.
@@ -40,7 +40,7 @@ pub enum Fault {
 
 const NAMES: [(&str, Fault); 7] = [
     ("panic", Fault::Panic),
-    ("page-fault", Fault::PageFault),
+    ("page-fault", Fault::WildRead),
     ("stack-overflow", Fault::StackOverflow),
     ("deaf-timer", Fault::DeafTimer),
     ("lost-output", Fault::LostOutput),
@@ -90,14 +90,14 @@ pub fn withhold_if_chosen(mut map: GuestMap) -> Result<GuestMap, GuestMapError> 
 
 /// Dies of the chosen fault, if it is a deadly one. To be called when the hypervisor is ready.
 pub fn die_if_chosen() {
-    if [Fault::Panic, Fault::PageFault, Fault::StackOverflow].into_iter().any(is_chosen) {
+    if [Fault::Panic, Fault::WildRead, Fault::StackOverflow].into_iter().any(is_chosen) {
         // Nobody sends it any more: that is for the epitaph to do.
         log::warn!("the last line of the log");
     }
     if is_chosen(Fault::Panic) {
         give_up();
     }
-    if is_chosen(Fault::PageFault) {
+    if is_chosen(Fault::WildRead) {
         read_nowhere();
     }
     if is_chosen(Fault::StackOverflow) {

@@ -2,7 +2,7 @@
 
 mod image;
 
-use alloc::{format, string::String, vec::Vec};
+use alloc::{boxed::Box, format, string::String, vec::Vec};
 use base::{Instant, Nanoseconds, VmId, VmName};
 use config::{Config, OnReset};
 use core::fmt;
@@ -35,7 +35,7 @@ pub struct Guest {
 /// What there is of a VM.
 pub enum Body {
     /// All of it.
-    Present(Present),
+    Present(Box<Present>),
     /// Its memory has been given back; this is left to say.
     Gone(String),
 }
@@ -74,7 +74,7 @@ impl Guests {
         let make = |(index, vm): (u16, &config::Vm)| {
             let body = if vm.autostart {
                 Present::new(VmId(index), vm, &ground, engine)
-                    .map_or_else(|reason| Body::refused(vm.name, reason), Body::Present)
+                    .map_or_else(|reason| Body::refused(vm.name, reason), Body::present)
             } else {
                 Body::Gone(String::from("not started"))
             };
@@ -91,7 +91,7 @@ impl Guests {
         if let Body::Present(_) = guest.body {
             return Err(String::from("it is there already"));
         }
-        guest.body = Body::Present(Present::new(vm, &guest.config, ground, engine)?);
+        guest.body = Body::present(Present::new(vm, &guest.config, ground, engine)?);
         Ok(())
     }
 
@@ -211,6 +211,10 @@ impl fmt::Display for Body {
 }
 
 impl Body {
+    fn present(present: Present) -> Self {
+        Self::Present(Box::new(present))
+    }
+
     /// A VM that could not be made or loaded.
     pub fn refused(name: VmName, reason: String) -> Self {
         error!("vm {name}: cannot start: {reason}");

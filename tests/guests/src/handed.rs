@@ -54,6 +54,6 @@ pub fn memory_map(checks: &mut Checks, entries: impl Iterator<Item = (u64, u64, 
 pub fn module(checks: &mut Checks, number: u32, start: u64, len_bytes: u64, text: u64) {
     let sum: u64 = (start..start + len_bytes).map(|at| u64::from(read::<u8>(at))).sum();
     println!("guest: module {number} has {len_bytes} bytes of sum {sum}, \"{}\"", Text(text));
-    let placed = start % PAGE_BYTES == 0 && start > GUEST_START;
+    let placed = start.is_multiple_of(PAGE_BYTES) && start > GUEST_START;
     checks.check("module-at-a-page", placed, format_args!("module {number} at {start:#x}"));
 }

@@ -259,7 +259,7 @@ fn end_interrupt() {
 
 /// Takes an interrupt and leaves it in service.
 fn serve_interrupt() {
-    timed_to_handler!("wrmsr", u32::from(VECTOR), X2APIC_SELF_IPI);
+    let _ = timed_to_handler!("wrmsr", u32::from(VECTOR), X2APIC_SELF_IPI);
 }
 
 /// How late the handler runs when a timer ends HLT, in ticks.
@@ -341,7 +341,9 @@ fn measure(operation: &Operation, tick: u32, checks: &mut Checks) {
         let after = exits();
         (ticks, after.wrapping_sub(before).saturating_sub(1) as u32)
     };
-    (0..WARM_UP).for_each(|_| drop(once()));
+    (0..WARM_UP).for_each(|_| {
+        let _ = once();
+    });
     let surroundings = (operation.surroundings)();
     for (total, exits) in totals.iter_mut().zip(&mut exit_counts) {
         let (ticks, exited) = once();
