@@ -38,7 +38,9 @@ struct Machine {
     xcr0: u64,
     vectors: [[u8; 32]; 16],
     memory: SparseMemory,
-    /// How often a device or port was reached.
+    /// Places found in the processor's own tables, which may lie in a device, and were not read yet.
+    table_reads: u64,
+    /// How often a device or port was reached for what the instruction does.
     effects: u64,
 }
 
@@ -84,6 +86,7 @@ impl Machine {
             xcr0: input.u8().into(),
             vectors: core::array::from_fn(|n| [n as u8; 32]),
             memory: SparseMemory::new(MEMORY_BYTES),
+            table_reads: 0,
             effects: 0,
         };
         if mode == CpuMode::Long64 && !paged {
@@ -169,14 +172,17 @@ impl EmulationContext for Machine {
     }
 
     fn translate(&mut self, linear: u64, access: Access, privilege: Privilege) -> Result<Gpa, WalkFault> {
+        self.table_reads += u64::from(privilege == Privilege::Supervisor);
         let cpl = if privilege == Privilege::Supervisor { 0 } else { self.paging.cpl };
         walk::translate(&self.memory, &Paging { cpl, ..self.paging }, linear, access)
     }
 
     fn read(&mut self, gpa: Gpa, size_bytes: u8) -> Result<u64, MemoryError> {
         let mut bytes = [0; 8];
+        let of_table = self.table_reads > 0;
+        self.table_reads = self.table_reads.saturating_sub(1);
         if self.is_device(gpa, size_bytes) {
-            self.effects += 1;
+            self.effects += u64::from(!of_table);
         } else {
             self.memory.read(gpa, &mut bytes[..size_bytes.into()])?;
         }
