@@ -1,9 +1,11 @@
 use super::*;
 use crate::amd::capabilities::capabilities;
+use crate::amd::event;
 use crate::testing::HostFrames;
 use ::vcpu::Vcpu as _;
+use ::vcpu::control::{cr0, efer};
 use base::Vector;
-use vcpu::{ControlRegister, Exception};
+use vcpu::{ControlRegister, CpuMode, Event, Exception, Segment};
 
 /// A vCPU that was never entered, as on a CPU with all features.
 pub fn vcpu() -> Vcpu {
