@@ -9,6 +9,7 @@ use base::{GIB, Gpa, KIB, MIB};
 use core::arch::asm;
 use core::fmt;
 use core::hint::black_box;
+use core::ops::Range;
 use core::sync::atomic::{AtomicU8, Ordering};
 use memory::{GuestMap, GuestMapError};
 
@@ -77,15 +78,16 @@ pub fn is_chosen(fault: Fault) -> bool {
     CHOSEN.load(Ordering::Relaxed) == fault as u8
 }
 
-/// Withholds memory from the guest of `map`, if that was chosen: what `tests/guests/src/sandbox` expects.
-pub fn withhold_if_chosen(mut map: GuestMap) -> Result<GuestMap, GuestMapError> {
+/// Withholds memory from the guest of `map`, if that was chosen: what `tests/guests/src/sandbox` expects. Returns which.
+pub fn withhold_if_chosen(mut map: GuestMap) -> Result<(GuestMap, Option<Range<Gpa>>), GuestMapError> {
     const WITHHELD: Gpa = Gpa::from_low_bits(12 * MIB);
     const WITHHELD_BYTES: u64 = 64 * KIB;
     const SHOWN_AT: Gpa = Gpa::from_low_bits(4 * GIB);
-    if is_chosen(Fault::EmulatedMemory) {
-        map.withhold(WITHHELD, WITHHELD_BYTES, SHOWN_AT)?;
+    if !is_chosen(Fault::EmulatedMemory) {
+        return Ok((map, None));
     }
-    Ok(map)
+    map.withhold(WITHHELD, WITHHELD_BYTES, SHOWN_AT)?;
+    Ok((map, Some(WITHHELD..Gpa::from_low_bits(WITHHELD.as_u64() + WITHHELD_BYTES))))
 }
 
 /// Dies of the chosen fault, if it is a deadly one. To be called when the hypervisor is ready.

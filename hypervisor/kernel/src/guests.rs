@@ -238,7 +238,9 @@ impl Present {
         )
         .map_err(|error| format!("{error}"))?;
         #[cfg(feature = "seeded-faults")]
-        let map = crate::faults::withhold_if_chosen(map).map_err(|error| format!("{error}"))?;
+        let (map, withheld) = crate::faults::withhold_if_chosen(map).map_err(|error| format!("{error}"))?;
+        #[cfg(not(feature = "seeded-faults"))]
+        let withheld = None;
         let nested_root = map.nested_root();
         let access = GuestAccess::new(map).map_err(|error| format!("{error}"))?;
         let vcpu =
@@ -246,6 +248,7 @@ impl Present {
         let settings = Settings {
             name: config.name,
             ram,
+            withheld,
             on_reset: config.on_reset,
             debug_exit: if config.debug_exit { DebugExitPort::Present } else { DebugExitPort::Absent },
             exit_profile: if config.exit_profile { ExitProfile::Kept } else { ExitProfile::NotKept },

@@ -346,6 +346,7 @@ pub fn settings() -> Settings {
     Settings {
         name: VmName::new("demo").unwrap(),
         ram: RamLayout::new(RAM_BYTES).unwrap(),
+        withheld: None,
         on_reset: OnReset::Restart,
         debug_exit: DebugExitPort::Present,
         exit_profile: crate::vm::ExitProfile::NotKept,

@@ -87,6 +87,9 @@ impl EmulationContext for Process {
     fn cpl(&self) -> u8 {
         3
     }
+    fn watches(&self) -> bool {
+        false
+    }
 
     fn translate(&mut self, linear: u64, access: Access, _: Privilege) -> Result<Gpa, WalkFault> {
         let page = linear.wrapping_sub(self.memory_address) / PAGE as u64;

@@ -51,9 +51,7 @@ pub trait EmulationContext {
     /// The current privilege level, 0-3.
     fn cpl(&self) -> u8;
     /// Whether a breakpoint is enabled, which an element of a repeated string could hit.
-    fn watches(&self) -> bool {
-        false
-    }
+    fn watches(&self) -> bool;
 
     /// Where `linear` leads by the guest's page tables.
     ///

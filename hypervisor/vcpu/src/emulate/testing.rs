@@ -191,6 +191,9 @@ impl EmulationContext for Machine {
     fn cpl(&self) -> u8 {
         self.cpl
     }
+    fn watches(&self) -> bool {
+        false
+    }
 
     fn translate(&mut self, linear: u64, access: Access, privilege: Privilege) -> Result<Gpa, WalkFault> {
         let VcpuState { cr0, cr3, cr4, efer, rflags, .. } = self.state;

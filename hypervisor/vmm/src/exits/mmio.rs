@@ -13,8 +13,8 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     #[inline(never)]
     pub(super) fn nested_fault(&mut self, fault: &NestedFault, host: &impl Host) -> Result<(), Stop> {
         let gpa = fault.gpa;
-        // That build withholds memory on purpose, which is then emulated.
-        if !cfg!(feature = "seeded-faults") && self.settings.ram.contains(gpa) {
+        let withheld = || self.settings.withheld.as_ref().is_some_and(|part| part.contains(&gpa));
+        if self.settings.ram.contains(gpa) && !withheld() {
             return Err(Fault::MemoryRefused(gpa).into());
         }
         if fault.in_guest_walk {

@@ -23,9 +23,9 @@ use crate::platform::{self, Board};
 use crate::stats::Stats;
 use alloc::string::String;
 use backends::VmConsole;
-use base::{Instant, Nanoseconds, TscScale, VmName};
+use base::{Gpa, Instant, Nanoseconds, TscScale, VmName};
 use config::OnReset;
-use core::mem;
+use core::{mem, ops::Range};
 use devices::{acpi, lapic};
 use history::History;
 use seams::GuestMemory;
@@ -43,12 +43,14 @@ pub enum DebugExitPort {
 }
 
 /// What a VM is made from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// Its name.
     pub name: VmName,
     /// Its RAM, which its memory is mapped by.
     pub ram: RamLayout,
+    /// The part of its RAM, if any, that its processor does not reach itself: each access there is emulated.
+    pub withheld: Option<Range<Gpa>>,
     /// What a reset asked for by the guest does.
     pub on_reset: OnReset,
     /// Whether it has the debug exit port.
@@ -92,7 +94,6 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         let Settings { tsc, tsc_stability, .. } = settings;
         let cpu = GuestCpu { apic_id: platform::APIC_ID, apic_timer_hz: lapic::BUS_HZ, tsc, tsc_stability };
         Self {
-            settings,
             lifecycle: Lifecycle::Created,
             vcpu,
             memory,
@@ -106,6 +107,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             attention: Attention::None,
             window: Wanted::No,
             task_priority_exits: Wanted::No,
+            settings,
         }
     }
 

@@ -170,6 +170,9 @@ impl EmulationContext for Machine {
     fn cpl(&self) -> u8 {
         self.paging.cpl
     }
+    fn watches(&self) -> bool {
+        false
+    }
 
     fn translate(&mut self, linear: u64, access: Access, privilege: Privilege) -> Result<Gpa, WalkFault> {
         self.table_reads += u64::from(privilege == Privilege::Supervisor);
