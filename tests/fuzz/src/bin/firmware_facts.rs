@@ -12,7 +12,10 @@ use boot::device_path;
 use boot::memory_map::{self, Descriptor};
 use boot::wall_clock::CalendarTime;
 use fuzz::Bytes;
-use libfuzzer_sys::fuzz_target;
+use libfuzzer_sys::{Corpus, fuzz_target};
+
+/// The longest input: some forty descriptors of memory.
+const MAX_BYTES: usize = 512;
 
 /// The last second of the year 10000, by which a time zone cannot exceed.
 const END_OF_TIME_S: u64 = 253_433_923_200;
@@ -52,11 +55,15 @@ fn wall_clock(input: &mut Bytes<'_>) {
     assert!(later.is_none_or(|later| later == seconds + 1));
 }
 
-fuzz_target!(|data: &[u8]| {
+fuzz_target!(|data: &[u8]| -> Corpus {
+    if data.len() > MAX_BYTES {
+        return Corpus::Reject;
+    }
     let mut input = Bytes::new(data);
     match input.u8() % 3 {
         0 => memory_map(&mut input),
         1 => wall_clock(&mut input),
         _ => _ = device_path::serial_port(input.rest()),
     }
+    Corpus::Keep
 });
