@@ -43,6 +43,8 @@ impl vcpu::Vcpu for Vcpu {
         let control = &self.vmcb().control;
         if exit::is_refusal(control.exit_code) {
             let reason = consistency::explain(self.inconsistency, control, &self.capabilities);
+            // One that was due has not been carried out.
+            self.flush();
             return Some(Exit::EntryFailure(EntryFailure { code: code::INVALID, reason }));
         }
         match control.exit_code {

@@ -240,12 +240,10 @@ impl Vcpu {
         }
     }
 
-    /// What the exit that has just happened means, if it is a frequent one.
+    /// What the exit that has just happened means, if it is a frequent one. A refusal is none: settling it
+    /// drops the event that was queued, for a vCPU that does not go on.
     #[inline(always)]
     fn after_exit(&mut self) -> Option<Exit> {
-        if exit::is_refusal(self.vmcb().control.exit_code) {
-            return None;
-        }
         self.settle();
         exit::decode_frequent(&self.vmcb().control)
     }
