@@ -156,6 +156,9 @@ impl Host {
         let served = present.vm.serve(&mut Serving { alarm: &self.alarm, slice_end });
         self.charge(vm, now);
         match served {
+            #[cfg(feature = "seeded-faults")]
+            Served::HostInterrupt => self.remap_if_asked(vm),
+            #[cfg(not(feature = "seeded-faults"))]
             Served::HostInterrupt => {}
             Served::Halted { wake } => self.queue.sleep(vm, wake.unwrap_or(Instant::FAR_FUTURE)),
             Served::LoadRequested => {
@@ -165,6 +168,13 @@ impl Host {
                 self.charge(vm, now);
             }
             Served::Ended(_) => self.end(vm),
+        }
+    }
+
+    #[cfg(feature = "seeded-faults")]
+    fn remap_if_asked(&mut self, vm: VmId) {
+        if let Some(present) = self.desk.guests.get_mut(vm).and_then(|guest| guest.present()) {
+            faults::remap_if_asked(&mut present.vm);
         }
     }
 

@@ -29,6 +29,7 @@ extern crate std;
 mod amd;
 mod debug_registers;
 mod engine;
+pub mod flushes;
 mod fpu;
 mod frames;
 mod save_area;

@@ -106,6 +106,7 @@ impl vcpu::Vcpu for Vcpu {
         fn want_nmi_window(&mut self, wanted: Wanted);
         fn set_tsc_offset(&mut self, offset: u64);
         fn flush_tlb(&mut self);
+        fn flush_nested(&mut self);
         fn load(&mut self, state: &VcpuState);
     }
 }

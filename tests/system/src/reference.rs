@@ -29,6 +29,7 @@ pub const SCENARIOS: &[Scenario] = &[
     quick("tiny_guest_pit_on_bare_qemu", |lab| passes(lab, "pit")),
     quick("tiny_guest_rtc_on_bare_qemu", |lab| passes(lab, "rtc")),
     quick("tiny_guest_instructions_on_bare_qemu", |lab| passes(lab, "instructions")),
+    quick("tiny_guest_translations_on_bare_qemu", |lab| passes(lab, "translations")),
     quick("tiny_guest_triple_fault_on_bare_qemu", triple_fault),
 ];
 

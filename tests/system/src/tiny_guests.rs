@@ -31,6 +31,7 @@ pub const SCENARIOS: &[Scenario] = &[
         speed: Speed::Long,
         run: |lab| passes_within(&emulating(lab)?, "million-instructions", MILLION).map(drop),
     },
+    quick("tiny_guest_translations_on_amd_v", |lab| passes(lab, "translations")),
     quick("tiny_guest_triple_fault_on_amd_v", triple_fault),
 ];
 

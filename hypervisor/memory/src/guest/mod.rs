@@ -4,12 +4,12 @@ pub mod access;
 mod copy;
 pub mod extent;
 pub mod map;
+#[cfg(feature = "seeded-faults")]
+mod rearranged;
 #[cfg(test)]
 mod tests;
 mod trees;
 pub mod window;
-#[cfg(feature = "seeded-faults")]
-mod withheld;
 
 pub use access::GuestAccess;
 pub use extent::{Extent, ExtentKind};

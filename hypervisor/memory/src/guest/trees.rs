@@ -78,17 +78,17 @@ impl Trees {
         update(&mut self.window, tables, extent, Viewer::Hypervisor)
     }
 
-    /// Shows the guest what `extent` says at `alias` instead of at its start.
+    /// Shows the guest at `at` what `extent` says of its own place.
     #[cfg(feature = "seeded-faults")]
-    pub fn show_elsewhere(
+    pub fn show(
         &mut self,
         tables: &mut impl TableMemory,
+        at: base::Gpa,
         extent: &Extent,
-        alias: base::Gpa,
     ) -> Result<(), MapError> {
-        let nothing = Extent { kind: ExtentKind::Device, ..*extent };
-        let elsewhere = Extent { start: alias, ..*extent };
-        for change in [nothing, elsewhere] {
+        let nothing = Extent { start: at, kind: ExtentKind::Device, ..*extent };
+        let shown = Extent { start: at, ..*extent };
+        for change in [nothing, shown] {
             match &mut self.nested {
                 Nested::Npt(tree) => update(tree, tables, &change, Viewer::Guest)?,
                 Nested::Ept(tree) => update(tree, tables, &change, Viewer::Guest)?,

@@ -7,6 +7,7 @@ use super::capabilities::{Capabilities, Features};
 use super::permission_maps::PermissionMaps;
 use super::switch;
 use crate::engine::BringUpError;
+use crate::flushes::tags_end;
 use crate::fpu;
 use crate::frames::{FrameSource, Frames};
 use crate::tags::TagAllocator;
@@ -74,7 +75,7 @@ pub fn bring_up(cpu: CpuId, frames: &mut impl FrameSource) -> Result<Engine, Bri
         Msr::new(VM_HSAVE_PA).write(host_save.hpa().as_u64());
         switch::save_host(host.hpa());
     }
-    let tags = TagAllocator::new(cpu, capabilities.asids);
+    let tags = TagAllocator::new(cpu, tags_end(capabilities.asids));
     Ok(Engine { capabilities, maps, tags, fpu_method, host, _host_save: host_save })
 }
 

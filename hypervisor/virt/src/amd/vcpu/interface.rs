@@ -8,6 +8,7 @@ use crate::amd::intercepts::CR8_WRITES;
 use crate::amd::nmi::NmiMask;
 use crate::amd::vmcb::{CleanBits, InterruptControl, Vmcb};
 use crate::amd::{consistency, event, switch};
+use crate::flushes::Flush;
 use vcpu::control::{cr0, efer};
 use vcpu::{
     CpuMode, EntryFailure, Event, Exit, Gpr, Gprs, InterruptState, Segment, SegmentName, VcpuState,
@@ -44,7 +45,7 @@ impl vcpu::Vcpu for Vcpu {
         if exit::is_refusal(control.exit_code) {
             let reason = consistency::explain(self.inconsistency, control, &self.capabilities);
             // One that was due has not been carried out.
-            self.flush();
+            self.flush(Flush::Tag);
             return Some(Exit::EntryFailure(EntryFailure { code: code::INVALID, reason }));
         }
         match control.exit_code {
@@ -297,7 +298,12 @@ impl vcpu::Vcpu for Vcpu {
     }
 
     fn flush_tlb(&mut self) {
-        self.flush();
+        self.flush(Flush::Guest);
+    }
+
+    /// What is cached under an ASID leads through both tables.
+    fn flush_nested(&mut self) {
+        self.flush(Flush::Nested);
     }
 
     fn load(&mut self, state: &VcpuState) {

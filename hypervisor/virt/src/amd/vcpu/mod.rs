@@ -24,6 +24,7 @@ use super::nmi::NmiMask;
 use super::permission_maps::PermissionMaps;
 use super::vmcb::{CleanBits, InterruptControl, NESTED_PAGING, SaveArea, TlbControl, Vmcb};
 use crate::debug_registers;
+use crate::flushes::Flush;
 use crate::fpu::Fpu;
 use crate::frames::{FrameSource, Frames, OutOfFrames};
 use crate::tags::{Assigned, Tag};
@@ -161,11 +162,14 @@ impl Vcpu {
         control.clean = CleanBits::empty().bits();
         if assigned == Assigned::Stale {
             // It stays due in the VMCB until an entry has carried it out.
-            self.flush();
+            self.flush(Flush::Tag);
         }
     }
 
-    fn flush(&mut self) {
+    fn flush(&mut self, flush: Flush) {
+        if flush.is_left_out() {
+            return;
+        }
         let by_asid = self.capabilities.features.contains(Features::FLUSH_BY_ASID);
         let flush = if by_asid { TlbControl::FlushGuest } else { TlbControl::FlushAll };
         self.vmcb_mut().control.tlb_control = flush as u32;
