@@ -12,6 +12,7 @@ use bitflags::{Flags, bitflags};
 use core::fmt;
 
 const BASIC: u32 = 0x480;
+const PRIMARY_CONTROLS: u32 = 0x482;
 const SECONDARY_CONTROLS: u32 = 0x48b;
 const EPT_VPID: u32 = 0x48c;
 
@@ -75,6 +76,12 @@ impl Capabilities {
     /// # Errors
     /// What the hypervisor cannot do without.
     pub fn detect(mut read: impl FnMut(u32) -> u64) -> Result<Self, Refusal> {
+        // First what an operator may have heard of: old processors lack it, and true controls besides.
+        if read(PRIMARY_CONTROLS) >> 32 & u64::from(Primary::SECONDARY_CONTROLS.bits()) == 0 {
+            return Err(Refusal::NoNestedPaging);
+        }
+        let secondary = Adjustment::read(&SECOND, &mut read);
+        secondary.check_secondary()?;
         let basic = read(BASIC);
         if basic & HAS_TRUE_CONTROLS == 0 {
             return Err(Refusal::NoTrueControls);
@@ -85,8 +92,6 @@ impl Capabilities {
             primary_wanted |= primary.choose(WITHOUT_TPR_SHADOW, Primary::empty())?;
         }
         primary.refuse_forced(NEVER)?;
-        let secondary = Adjustment::read(&SECOND, &mut read);
-        secondary.check_secondary()?;
         let secondary_wanted = secondary.choose(SECONDARY, SECONDARY_OPTIONAL)?;
         let translation = Translation::from_bits_truncate(read(EPT_VPID));
         check_translation(translation)?;
@@ -201,6 +206,7 @@ pub mod tests {
     pub fn skylake(index: u32) -> u64 {
         match index {
             BASIC => 0x00da_0400_0000_0004,
+            PRIMARY_CONTROLS => 0xfff9_fffe_0401_e172,
             0x48b => 0x025d_3fff_0000_0000,
             0x48c => 0x0f01_0673_4141,
             0x48d => 0x00ff_0000_0016,
@@ -242,6 +248,7 @@ pub mod tests {
     fn each_thing_that_is_missing_is_named() {
         let secondary = |bit: u32| without(0x48b, 1 << (32 + bit));
         let cases = [
+            (without(PRIMARY_CONTROLS, 1 << 63), "no EPT (IA32_VMX_PROCBASED_CTLS2"),
             (without(BASIC, HAS_TRUE_CONTROLS), "true controls"),
             (secondary(1), "no EPT (IA32_VMX_PROCBASED_CTLS2"),
             (secondary(5), "no VPID"),
