@@ -31,6 +31,8 @@ mod debug_registers;
 mod engine;
 mod fpu;
 mod frames;
+#[allow(dead_code, reason = "nothing above uses it until it can bring a CPU up")]
+mod intel;
 mod save_area;
 mod tags;
 #[cfg(test)]

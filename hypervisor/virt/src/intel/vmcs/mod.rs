@@ -1,0 +1,3 @@
+//! The virtual-machine control structure.
+
+pub mod fields;
