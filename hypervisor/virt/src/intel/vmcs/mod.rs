@@ -1,3 +1,0 @@
-//! The virtual-machine control structure.
-
-pub mod fields;
