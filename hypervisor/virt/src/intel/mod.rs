@@ -1,5 +1,5 @@
-//! VT-x: EPT, unrestricted guests, one VMCS a vCPU (SDM 325462, volume 3, chapters 25 to 33).
+//! VT-x: EPT, unrestricted guests, one VMCS a vCPU (SDM 325462, volume 3, chapters 24 to 31).
 //!
-//! - `vmcs`: the fields of the control structure.
+//! - `entry_checks`: why the processor refused.
 
-mod vmcs;
+mod entry_checks;
