@@ -16,8 +16,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{
-    Debugger, Disk, Emulator, Ending, Error, Machine, Model, OnReset, Program, Time, Transcript, Vendor,
-    Virtualization, firmware,
+    Debugger, Disk, Emulator, Ending, Error, Machine, Model, OnReset, Program, Time, Transcript,
+    Translations, Vendor, Virtualization, firmware,
 };
 use crate::image::{self, Contents, Table};
 use crate::{build, setup};
@@ -94,7 +94,11 @@ pub fn start(mut machine: Machine, scratch: tempfile::TempDir) -> Result<Emulato
     std::fs::write(&settings, configuration(&machine, &files, port))
         .map_err(|source| Error::Scratch { path: settings.clone(), source })?;
 
-    let mut child = Command::new(setup::bochs_program(&files.folder))
+    let mut command = Command::new(setup::bochs_program(&files.folder));
+    if machine.translations == Translations::Kept {
+        command.env(setup::KEEP_TRANSLATIONS, "1");
+    }
+    let mut child = command
         // No menu; no lock file beside the images; our settings alone.
         .args(["-q", "-unlock", "-f"])
         .arg(&settings)

@@ -37,7 +37,7 @@ use std::time::{Duration, Instant};
 pub use accel::Accel;
 pub use error::Error;
 pub use firmware::Firmware;
-pub use machine::{Debugger, Disk, Machine, Model, OnReset, Time, Vendor, Virtualization};
+pub use machine::{Debugger, Disk, Machine, Model, OnReset, Time, Translations, Vendor, Virtualization};
 pub use qemu::QEMU;
 use transcript::Transcript;
 

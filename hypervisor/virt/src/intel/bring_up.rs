@@ -7,6 +7,7 @@ use super::permission_maps::PermissionMaps;
 use super::refusal::Refusal;
 use super::vmcs;
 use crate::engine::BringUpError;
+use crate::flushes::tags_end;
 use crate::fpu;
 use crate::frames::{FrameSource, Frames};
 use crate::tags::TagAllocator;
@@ -88,7 +89,7 @@ pub fn bring_up(cpu: CpuId, frames: &mut impl FrameSource) -> Result<Engine, Bri
     // SAFETY: the firmware allows it, the control registers have the bits, and the region is a frame with the revision
     // that the engine owns until the CPU stops.
     unsafe { vmcs::vmxon(vmxon_region.hpa()) }.map_err(|_| Refusal::VmxonFailed)?;
-    let tags = TagAllocator::new(cpu, VPID_END);
+    let tags = TagAllocator::new(cpu, tags_end(VPID_END));
     let branch_barrier = branch_barrier();
     Ok(Engine { capabilities, maps, tags, fpu_method, branch_barrier, _vmxon_region: vmxon_region })
 }

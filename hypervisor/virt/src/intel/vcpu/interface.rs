@@ -4,6 +4,7 @@
 
 use super::events::{NMIS_BLOCKED, SHADOW};
 use super::{Outcome, Vcpu, rflags};
+use crate::flushes::Flush;
 use crate::intel::controls::Primary;
 use crate::intel::exit::{self, ControlAccess, reason};
 use crate::intel::invalidation::Due;
@@ -305,7 +306,11 @@ impl vcpu::Vcpu for Vcpu {
     }
 
     fn flush_tlb(&mut self) {
-        self.due |= Due::GUEST;
+        self.want_flush(Flush::Guest, Due::GUEST);
+    }
+
+    fn flush_nested(&mut self) {
+        self.want_flush(Flush::Nested, Due::NESTED);
     }
 
     fn load(&mut self, state: &VcpuState) {

@@ -27,6 +27,7 @@ use super::switch::Entry;
 use super::virtual_apic::VirtualApicPage;
 use super::vmcs::{Field, Vmcs};
 use super::{event, host_state};
+use crate::flushes::Flush;
 use crate::fpu::Fpu;
 use crate::frames::{FrameSource, OutOfFrames};
 use crate::tags::{Assigned, Tag};
@@ -208,7 +209,14 @@ impl Vcpu {
     fn assign_tag(&mut self, assigned: Assigned) {
         self.vmcs.write(Field::Vpid, self.tag.number().into());
         if assigned == Assigned::Stale {
-            self.due |= Due::GUEST | Due::NESTED;
+            self.want_flush(Flush::Tag, Due::GUEST | Due::NESTED);
+        }
+    }
+
+    /// Makes a flush due for this reason.
+    fn want_flush(&mut self, reason: Flush, due: Due) {
+        if !reason.is_left_out() {
+            self.due |= due;
         }
     }
 
