@@ -155,10 +155,9 @@ impl Host {
         let slice_end = now.after(slice);
         let served = present.vm.serve(&mut Serving { alarm: &self.alarm, slice_end });
         self.charge(vm, now);
+        #[cfg(feature = "seeded-faults")]
+        self.remap_if_asked(vm);
         match served {
-            #[cfg(feature = "seeded-faults")]
-            Served::HostInterrupt => self.remap_if_asked(vm),
-            #[cfg(not(feature = "seeded-faults"))]
             Served::HostInterrupt => {}
             Served::Halted { wake } => self.queue.sleep(vm, wake.unwrap_or(Instant::FAR_FUTURE)),
             Served::LoadRequested => {

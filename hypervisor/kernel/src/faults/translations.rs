@@ -1,8 +1,8 @@
 //! Translations that stay when they should go, and what makes that visible: few tags, and nested tables that change under
 //! a running guest.
 //!
-//! The guest `remapping` of `tests/guests` asks for changes by a word in its memory, which is looked at after each interrupt
-//! of the host.
+//! The guest `remapping` of `tests/guests` asks for changes by a word in its memory, which is looked at whenever it gives
+//! the CPU up.
 
 use super::{Fault, is_chosen};
 use base::{Gpa, KIB, MIB};

@@ -35,17 +35,30 @@ fn run(checks: &mut Checks) {
     pages::put(FIRST, OF_FIRST);
     pages::put(SECOND, OF_SECOND);
     pages::put(PROTECTED, 0);
-    checks.equal("the-host-exchanges", ask(EXCHANGE), DONE);
+    if !obeyed(checks, "the-host-exchanges", EXCHANGE) {
+        return;
+    }
     checks.equal("the-first-page-shows-the-second", pages::get(FIRST), OF_SECOND);
     checks.equal("the-second-page-shows-the-first", pages::get(SECOND), OF_FIRST);
-    checks.equal("the-host-restores", ask(RESTORE), DONE);
+    if !obeyed(checks, "the-host-restores", RESTORE) {
+        return;
+    }
     checks.equal("the-first-page-is-back", pages::get(FIRST), OF_FIRST);
     checks.equal("the-second-page-is-back", pages::get(SECOND), OF_SECOND);
     pages::put(PROTECTED, 1);
-    checks.equal("the-host-protects", ask(PROTECT), DONE);
+    if !obeyed(checks, "the-host-protects", PROTECT) {
+        return;
+    }
     println!("guest: writing to the protected page");
     pages::put(PROTECTED, 2);
     checks.check("a-protected-page-refuses", false, format_args!("the page took the write"));
+}
+
+/// Asks the host for `change`; whether it has been made.
+fn obeyed(checks: &mut Checks, name: &str, change: u64) -> bool {
+    let answer = ask(change);
+    checks.equal(name, answer, DONE);
+    answer == DONE
 }
 
 /// Asks the host for `change`, and waits until it has been made. What the word is then.
