@@ -5,11 +5,11 @@
 //! the CPU up.
 
 use super::{Fault, is_chosen};
+use crate::guests::AnyVm;
 use base::{Gpa, KIB, MIB};
-use memory::{GuestAccess, GuestMap, GuestMapError};
+use memory::{GuestMap, GuestMapError};
 use seams::GuestMemory;
 use virt::flushes::{self, Flush};
-use vmm::Vm;
 
 /// Tags are below this: two vCPUs have one each, a third takes one away.
 const TAGS_END: u32 = 3;
@@ -41,7 +41,7 @@ pub(super) fn prepare(fault: Fault) {
 }
 
 /// Does what the guest of `vm` asks for, if that was chosen.
-pub fn remap_if_asked(vm: &mut Vm<virt::Vcpu, GuestAccess>) {
+pub fn remap_if_asked(vm: &mut AnyVm) {
     if !is_chosen(Fault::Remapping) && !is_chosen(Fault::KeptNestedTranslations) {
         return;
     }
