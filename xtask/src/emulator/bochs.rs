@@ -200,13 +200,16 @@ fn configuration(machine: &Machine, folder: &Path, port: u16) -> String {
         format!(", exclude_features=\"{}\"", excluded.join(","))
     };
     let resets = u8::from(machine.on_reset == OnReset::Restart);
+    // OVMF reads IA32_PLATFORM_ID, which Bochs does not have. Where firmware is not needed, unknown registers fault.
+    let ignores_msrs = u8::from(matches!(machine.start, Start::Disk(_)));
     let (cpus, memory) = (machine.cpus, machine.memory_mib);
     let vga = folder.join("share/bochs/vgabios-cirrus.bin-1.13.0");
     let vga = vga.display();
     format!(
         "config_interface: textconfig\n\
          display_library: nogui\n\
-         cpu: model={model}, count={cpus}, ips={ips}, reset_on_triple_fault={resets}, ignore_bad_msrs=0{excluded}\n\
+         cpu: model={model}, count={cpus}, ips={ips}, reset_on_triple_fault={resets}, \
+         ignore_bad_msrs={ignores_msrs}{excluded}\n\
          memory: guest={memory}, host={memory}\n\
          pci: enabled=1, chipset=i440fx\n\
          vga: extension=cirrus\n\
