@@ -2,6 +2,7 @@
 
 use crate::amd;
 use crate::frames::{FrameSource, OutOfFrames};
+use crate::mitigations::Mitigations;
 use crate::vcpu_type::Vcpu;
 use base::{CpuId, Hpa};
 use core::fmt;
@@ -87,6 +88,13 @@ impl Engine {
     pub const fn nested_format(&self) -> NestedFormat {
         match self {
             Self::Amd(_) => NestedFormat::Npt,
+        }
+    }
+
+    /// What is done about the CPU's vulnerabilities.
+    pub const fn mitigations(&self) -> &Mitigations {
+        match self {
+            Self::Amd(engine) => engine.mitigations(),
         }
     }
 

@@ -33,6 +33,7 @@ mod fpu;
 mod frames;
 #[allow(dead_code, reason = "nothing above uses it until it can bring a CPU up")]
 mod intel;
+mod mitigations;
 mod save_area;
 mod tags;
 #[cfg(test)]
@@ -42,4 +43,5 @@ mod xsave;
 
 pub use engine::{BringUpError, Engine, bring_up};
 pub use frames::{FrameSource, Frames, OutOfFrames};
+pub use mitigations::Mitigations;
 pub use vcpu_type::Vcpu;

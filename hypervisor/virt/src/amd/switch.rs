@@ -10,10 +10,13 @@
 //! the guest's there, so an NMI would find a foreign TSS. RFLAGS.IF is set for VMRUN because V_INTR_MASKING takes the
 //! host's IF at VMRUN as what lets host interrupts end the guest's run; it is clear again before GIF is set, so the
 //! interrupt stays pending for the CPU's loop. A pending NMI is taken at STGI, with the host's TSS.
+//! What the processor's vulnerabilities want done here, [`Guards`] say: VERW just before VMRUN, where only the guest's own
+//! values follow; the return stack filled before the first return.
 //! `docs/decisions/0005-world-switch.md` weighs this against cheaper switches.
 //!
 //! Why unsafe: this is the instruction sequence itself.
 
+use crate::mitigations::{Guards, clear_buffers, fill_return_stack};
 use base::Hpa;
 use core::arch::naked_asm;
 use vcpu::{Gpr, Gprs};
@@ -24,13 +27,14 @@ const fn offset(register: Gpr) -> usize {
 }
 
 /// Runs the guest of the VMCB at `vmcb` until it exits. RAX and RSP are in the VMCB, the other registers in `gprs`.
+/// What `guards` ask for is done on the way.
 ///
 /// # Safety
 /// This CPU has been brought up. `vmcb` is a VMCB that nobody else uses, complete, with intercepts, permission maps and
 /// nested tables that keep the guest inside what it was granted. `host` is where VMSAVE put this CPU's own state, which
 /// has not changed since. Interrupts are masked.
 #[unsafe(naked)]
-pub unsafe extern "sysv64" fn run(gprs: &mut Gprs, vmcb: Hpa, host: Hpa) {
+pub unsafe extern "sysv64" fn run(gprs: &mut Gprs, vmcb: Hpa, host: Hpa, guards: Guards) {
     naked_asm!(
         "push rbp",
         "mov rbp, rsp",
@@ -39,6 +43,7 @@ pub unsafe extern "sysv64" fn run(gprs: &mut Gprs, vmcb: Hpa, host: Hpa) {
         "push r13",
         "push r14",
         "push r15",
+        "push rcx",
         "push rdi",
         "push rdx",
         "mov rax, rsi",
@@ -59,6 +64,7 @@ pub unsafe extern "sysv64" fn run(gprs: &mut Gprs, vmcb: Hpa, host: Hpa) {
         "clgi",
         "sti",
         "vmload rax",
+        clear_buffers!("16"),
         "vmrun rax",
         // RAX and RSP are the host's again; RAX is still the VMCB.
         "vmsave rax",
@@ -89,7 +95,9 @@ pub unsafe extern "sysv64" fn run(gprs: &mut Gprs, vmcb: Hpa, host: Hpa) {
         "xor r9d, r9d",
         "xor r10d, r10d",
         "xor r11d, r11d",
+        fill_return_stack!("8"),
         "pop rdi",
+        "pop rcx",
         "pop r15",
         "pop r14",
         "pop r13",

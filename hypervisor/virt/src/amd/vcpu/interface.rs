@@ -28,10 +28,12 @@ impl vcpu::Vcpu for Vcpu {
         let vmcb = block_mut(&mut self.vmcb);
         vmcb.save.rax = self.gprs.get(Gpr::Rax);
         vmcb.save.rsp = self.gprs.get(Gpr::Rsp);
+        self.guards.before_entry();
         // SAFETY: a vCPU is loaded only by an `Engine`, so this CPU has been brought up and `host` is its state;
         // `prepare` closed the VMCB but for the permission maps and the nested tables that `new` was given; and
         // the trait's callers keep interrupts masked.
-        unsafe { switch::run(&mut self.gprs, self.vmcb.hpa(), host) };
+        unsafe { switch::run(&mut self.gprs, self.vmcb.hpa(), host, self.guards) };
+        self.guards.after_exit();
         self.after_exit()
     }
 

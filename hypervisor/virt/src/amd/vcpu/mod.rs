@@ -14,7 +14,7 @@ mod state;
 #[cfg(test)]
 pub mod tests;
 
-use super::bring_up::{Engine, drop_branch_predictions};
+use super::bring_up::Engine;
 use super::capabilities::{Capabilities, Features};
 use super::consistency::{self, Finding};
 use super::event;
@@ -26,6 +26,7 @@ use super::vmcb::{CleanBits, InterruptControl, NESTED_PAGING, SaveArea, TlbContr
 use crate::debug_registers;
 use crate::fpu::Fpu;
 use crate::frames::{FrameSource, Frames, OutOfFrames};
+use crate::mitigations::Guards;
 use crate::tags::{Assigned, Tag};
 use crate::xsave::Method;
 use base::Hpa;
@@ -51,6 +52,8 @@ pub struct Vcpu {
     vmcb: Frames,
     /// The own state of the CPU that the vCPU is loaded on, for VMLOAD; none while it is not loaded.
     host: Option<Hpa>,
+    /// What that CPU's world switch has to do against its vulnerabilities.
+    guards: Guards,
     /// What the processor may take from its own copy, as long as no setter changes it.
     clean_after_exit: CleanBits,
     nmi_mask: NmiMask,
@@ -105,6 +108,7 @@ impl Vcpu {
             gprs: Gprs::default(),
             vmcb,
             host: None,
+            guards: Guards::default(),
             clean_after_exit: if has_clean_bits { CleanBits::all() } else { CleanBits::empty() },
             nmi_mask: NmiMask::Open,
             nmi_window: Wanted::No,
@@ -148,7 +152,8 @@ impl Vcpu {
         let assigned = engine.tags.assign(&mut self.tag);
         self.assign_tag(assigned);
         self.host = Some(engine.host.hpa());
-        drop_branch_predictions(&self.capabilities);
+        self.guards = engine.mitigations.guards();
+        engine.mitigations.turn();
         self.fpu.restore();
         debug_registers::write(&self.breakpoints);
     }
