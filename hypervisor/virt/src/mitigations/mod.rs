@@ -16,7 +16,7 @@
 //! (`vcpu::cpuid::features`, `vcpu::permission`): they protect themselves by software alone, and by VERW.
 //!
 //! Sources: Intel, "Affected Processors: Guidance for Security Issues on Intel Processors", and SDM volume 4 for the
-//! registers; AMD security bulletins SB-1036 (retbleed), 7005 (SRSO), 7008 (Zenbleed), 7029 (TSA), and "Software
+//! registers; AMD security bulletins SB-1037 (retbleed), 7005 (SRSO), 7008 (Zenbleed), 7029 (TSA), and "Software
 //! techniques for managing speculation on AMD processors"; `docs/mitigations.md` for the whole table.
 
 mod actions;
