@@ -235,6 +235,7 @@ impl Present {
                 vm: id,
                 ram_bytes: config.memory.0,
                 format: engine.nested_format(),
+                executable: engine.mitigations().executable_pages(),
                 budget_bytes: table_budget_bytes(config.memory.0),
             },
         )

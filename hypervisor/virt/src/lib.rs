@@ -33,6 +33,7 @@ pub mod flushes;
 mod fpu;
 mod frames;
 mod intel;
+mod mitigations;
 mod save_area;
 mod tags;
 #[cfg(test)]
@@ -42,4 +43,5 @@ mod xsave;
 
 pub use engine::{BringUpError, Engine, bring_up};
 pub use frames::{FrameSource, Frames, OutOfFrames};
+pub use mitigations::Mitigations;
 pub use vendor::{CpuResident, Either, Itself, OfVcpu, Vcpu};

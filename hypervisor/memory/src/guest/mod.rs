@@ -14,5 +14,5 @@ pub mod window;
 pub use access::GuestAccess;
 pub use extent::{Extent, ExtentKind};
 pub use map::{GuestMap, GuestMapConfig, GuestMapError};
-pub use trees::NestedFormat;
+pub use trees::{ExecutablePages, NestedFormat};
 pub use window::{MappedWindow, Window};

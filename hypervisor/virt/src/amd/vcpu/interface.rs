@@ -29,6 +29,10 @@ impl vcpu::Vcpu for Vcpu {
         let vmcb = block_mut(&mut self.vmcb);
         vmcb.save.rax = self.gprs.get(Gpr::Rax);
         vmcb.save.rsp = self.gprs.get(Gpr::Rsp);
+        if !self.guards.is_empty() {
+            self.run_guarded(host);
+            return self.after_exit();
+        }
         // SAFETY: a vCPU is loaded only by an `Engine`, so this CPU has been brought up and `host` is its state;
         // `prepare` closed the VMCB but for the permission maps and the nested tables that `new` was given; and
         // the trait's callers keep interrupts masked.

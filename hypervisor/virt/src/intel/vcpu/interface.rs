@@ -37,10 +37,15 @@ impl vcpu::Vcpu for Vcpu {
         if rsp != self.rsp {
             self.vmcs.write(Field::Rsp, rsp);
         }
-        // SAFETY: a vCPU is loaded only by an `Engine`, so this CPU is in VMX operation, and with this vCPU's VMCS and the
-        // CPU's own state in it; `prepare` closed the VMCS but for the permission maps and the nested tables that `new`
-        // was given; and the trait's callers keep interrupts masked.
-        if unsafe { switch::run(&mut self.gprs, &mut self.host_rsp, self.entry) } != 0 {
+        let outcome = if self.guards.is_empty() {
+            // SAFETY: a vCPU is loaded only by an `Engine`, so this CPU is in VMX operation, and with this vCPU's VMCS and
+            // the CPU's own state in it; `prepare` closed the VMCS but for the permission maps and the nested tables
+            // that `new` was given; and the trait's callers keep interrupts masked.
+            unsafe { switch::run(&mut self.gprs, &mut self.host_rsp, self.entry) }
+        } else {
+            self.run_guarded()
+        };
+        if outcome != 0 {
             self.outcome = Outcome::Refused;
             return None;
         }
