@@ -74,6 +74,20 @@ fn present(hypervisor: Hypervisor) -> Result<Hypervisor> {
     Ok(hypervisor)
 }
 
+/// Builds the program that completes firmware on Bochs.
+///
+/// # Errors
+/// What the compiler said.
+pub fn firmware_tables() -> Result<()> {
+    cargo("building the firmware's tables for Bochs", "firmware-tables", UEFI)
+}
+
+/// Where [`firmware_tables`] leaves it.
+#[must_use]
+pub fn firmware_tables_path() -> PathBuf {
+    program(LANE, UEFI, "firmware-tables.efi")
+}
+
 /// Builds the tiny guests of the scenarios.
 ///
 /// # Errors

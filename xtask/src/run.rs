@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::build::Hypervisor;
-use crate::emulator::{Accel, Debugger, Disk, Emulator, Ending, Machine, OnReset, Time, Vendor};
+use crate::emulator::{Accel, Debugger, Disk, Emulator, Ending, Machine, Model, OnReset, Time, Vendor};
 use crate::image::{self, Kernels, Request, Table};
 use crate::setup::{self, Need};
 use crate::{build, demo, paths, terminal};
@@ -39,12 +39,15 @@ pub struct Options {
     /// Memory of the machine, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 1024)]
     memory: u32,
-    /// What its disk is attached to
-    #[arg(long, value_enum, default_value = "virtio")]
-    disk: Disk,
-    /// Who executes its instructions [default: nested KVM where there is one, else tcg]
+    /// What its disk is attached to [default: virtio, on Bochs ata]
+    #[arg(long, value_enum)]
+    disk: Option<Disk>,
+    /// Who executes its instructions [default: nested KVM where there is one, else tcg for AMD and bochs for Intel]
     #[arg(long, value_enum)]
     accel: Option<Accel>,
+    /// Which of Bochs' Intel processors it has [default: skylake-x]
+    #[arg(long, value_enum)]
+    model: Option<Model>,
     /// More arguments for QEMU, separated by blanks
     #[arg(long, value_name = "ARGS", allow_hyphen_values = true, default_value = "")]
     qemu_args: String,
@@ -69,7 +72,7 @@ pub fn command(options: &Options) -> Result<ExitCode> {
     let interrupted = catch_signals()?;
     let config = match &options.config {
         Some(config) => {
-            setup::ensure(&[Need::Toolchain, Need::Emulator])?;
+            setup::ensure(&[Need::Toolchain, options.emulator()])?;
             config.clone()
         }
         None => {
@@ -78,6 +81,9 @@ pub fn command(options: &Options) -> Result<ExitCode> {
             demo::prepare()?
         }
     };
+    if options.accel() == Accel::Bochs {
+        build::firmware_tables()?;
+    }
     let kernels = if options.keep_bzimage { Kernels::Keep } else { Kernels::Unpack };
     let scratch = tempfile::Builder::new().prefix("cofferdam-run-").tempdir()?;
     let out = scratch.path().join("disk.img");
@@ -98,17 +104,33 @@ pub fn command(options: &Options) -> Result<ExitCode> {
 impl Options {
     fn machine(&self, disk_image: PathBuf) -> Machine {
         let time = if self.icount { Time::Instructions } else { Time::Host };
-        // What needs the translator gets it, unless the person says otherwise.
-        let best = || if self.icount { Accel::Tcg } else { Accel::best() };
-        Machine::new(disk_image)
+        let mut machine = Machine::new(disk_image)
             .vendor(self.cpu)
             .cpus(self.smp)
             .memory_mib(self.memory)
-            .disk(self.disk)
-            .accel(self.accel.unwrap_or_else(best))
+            .accel(self.accel())
             .time(time)
             .debugger(if self.debug { Debugger::Wait } else { Debugger::None })
-            .qemu_args(self.qemu_args.split_whitespace())
+            .qemu_args(self.qemu_args.split_whitespace());
+        if let Some(disk) = self.disk {
+            machine = machine.disk(disk);
+        }
+        if let Some(model) = self.model {
+            machine = machine.model(model);
+        }
+        machine
+    }
+
+    /// Who executes the instructions. What needs an emulator gets it, unless the person says otherwise.
+    fn accel(&self) -> Accel {
+        let needs_emulator = self.icount || self.model.is_some();
+        let best = || if needs_emulator { Accel::emulating(self.cpu) } else { Accel::best(self.cpu) };
+        self.accel.unwrap_or_else(best)
+    }
+
+    /// The emulator that must be there.
+    fn emulator(&self) -> Need {
+        if self.accel() == Accel::Bochs { Need::Bochs } else { Need::Emulator }
     }
 
     /// Runs with the standard streams as they are.

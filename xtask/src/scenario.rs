@@ -213,6 +213,7 @@ pub fn prepare() -> Result<()> {
     setup::ensure(&Need::ALL)?;
     build::hypervisor()?;
     build::faulty_hypervisor()?;
+    build::firmware_tables()?;
     build::guests()?;
     for kernel in Kernel::UNPACKED {
         guest::vmlinux(kernel)?;

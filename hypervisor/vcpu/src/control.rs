@@ -221,6 +221,24 @@ pub fn check_cr4(new: u64, current: &Current, allowed: &Allowed) -> Result<Effec
     })
 }
 
+/// Where the four directory pointers of PAE paging are in guest-physical memory, by `cr3` (SDM 4.4.1).
+pub const fn pdpte_table(cr3: u64) -> u64 {
+    cr3 & 0xffff_ffe0
+}
+
+/// Judges the directory pointers of PAE paging when they are loaded, for addresses of `physical_bits` (SDM 4.4.1).
+///
+/// # Errors
+/// The exception that the load raises.
+pub fn check_pdptes(pdptes: &[u64; 4], physical_bits: u32) -> Result<(), Exception> {
+    const PRESENT: u64 = 1;
+    // Bits 2:1 and 8:5 (SDM table 4-8).
+    const RESERVED: u64 = 0x1e6;
+    let too_high = u64::MAX.checked_shl(physical_bits).unwrap_or_default();
+    let refused = pdptes.iter().any(|pdpte| has(*pdpte, PRESENT) && has(*pdpte, RESERVED | too_high));
+    if refused { Err(GP) } else { Ok(()) }
+}
+
 /// Judges a write of `new` to CR8. The new task priority.
 ///
 /// # Errors

@@ -2,6 +2,7 @@
 
 use crate::amd;
 use crate::frames::{FrameSource, OutOfFrames};
+use crate::intel;
 use crate::vcpu_type::Vcpu;
 use base::{CpuId, Hpa};
 use core::fmt;
@@ -12,31 +13,25 @@ use memory::NestedFormat;
 pub enum BringUpError {
     /// It has no virtualization extension that the hypervisor knows, or something hides it.
     NoExtension,
-    /// The firmware switched the extension off and locked that.
-    DisabledByFirmware,
-    /// It cannot translate guest-physical addresses.
-    NoNestedPaging,
-    /// It has no address-space ids for guests.
-    NoAddressSpaceIds,
+    /// Its AMD-V does not do.
+    Amd(amd::refusal::Refusal),
+    /// Its VT-x does not do.
+    Intel(intel::refusal::Refusal),
     /// There is no memory for the structures that it needs.
     OutOfFrames(OutOfFrames),
 }
 
 impl fmt::Display for BringUpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NoExtension => {
-                "this CPU shows no AMD-V (CPUID 0x80000001, ECX bit 2): it is too old, or runs in a virtual machine \
-                 without nested virtualization"
-            }
-            Self::DisabledByFirmware => {
-                "AMD-V is switched off and locked by the firmware (VM_CR.SVMDIS): enable \"SVM Mode\" in its setup, \
-                 often under Advanced > CPU Configuration, then power the machine off and on"
-            }
-            Self::NoNestedPaging => "this CPU's AMD-V has no nested paging (CPUID 0x8000000A, EDX bit 0): a newer one is needed",
-            Self::NoAddressSpaceIds => "this CPU's AMD-V offers no ASID for guests (CPUID 0x8000000A, EBX below 2)",
-            Self::OutOfFrames(error) => return error.fmt(f),
-        })
+        match self {
+            Self::NoExtension => f.write_str(
+                "this CPU shows neither AMD-V (CPUID 0x80000001, ECX bit 2) nor VT-x (CPUID 1, ECX bit 5): it is too \
+                 old, or runs in a virtual machine without nested virtualization",
+            ),
+            Self::Amd(refusal) => refusal.fmt(f),
+            Self::Intel(refusal) => refusal.fmt(f),
+            Self::OutOfFrames(error) => error.fmt(f),
+        }
     }
 }
 
@@ -48,11 +43,25 @@ impl From<OutOfFrames> for BringUpError {
     }
 }
 
+impl From<amd::refusal::Refusal> for BringUpError {
+    fn from(refusal: amd::refusal::Refusal) -> Self {
+        Self::Amd(refusal)
+    }
+}
+
+impl From<intel::refusal::Refusal> for BringUpError {
+    fn from(refusal: intel::refusal::Refusal) -> Self {
+        Self::Intel(refusal)
+    }
+}
+
 /// One CPU, ready to run guests. It belongs to that CPU.
 #[derive(Debug)]
 pub enum Engine {
     /// AMD-V.
     Amd(amd::bring_up::Engine),
+    /// VT-x.
+    Intel(intel::bring_up::Engine),
 }
 
 /// Makes the CPU that executes this, `cpu`, ready to run guests.
@@ -65,6 +74,9 @@ pub enum Engine {
 pub fn bring_up(cpu: CpuId, frames: &mut impl FrameSource) -> Result<Engine, BringUpError> {
     if amd::bring_up::is_present() {
         return amd::bring_up::bring_up(cpu, frames).map(Engine::Amd);
+    }
+    if intel::bring_up::is_present() {
+        return intel::bring_up::bring_up(cpu, frames).map(Engine::Intel);
     }
     Err(BringUpError::NoExtension)
 }
@@ -80,6 +92,7 @@ impl Engine {
     pub fn new_vcpu(&self, nested_root: Hpa, frames: &mut impl FrameSource) -> Result<Vcpu, OutOfFrames> {
         match self {
             Self::Amd(engine) => amd::vcpu::Vcpu::new(engine, nested_root, frames).map(Vcpu::Amd),
+            Self::Intel(engine) => intel::vcpu::Vcpu::new(engine, nested_root, frames).map(Vcpu::Intel),
         }
     }
 
@@ -87,6 +100,7 @@ impl Engine {
     pub const fn nested_format(&self) -> NestedFormat {
         match self {
             Self::Amd(_) => NestedFormat::Npt,
+            Self::Intel(_) => NestedFormat::Ept,
         }
     }
 
@@ -94,6 +108,7 @@ impl Engine {
     pub const fn xcr0_components(&self) -> u64 {
         match self {
             Self::Amd(engine) => engine.xcr0_components(),
+            Self::Intel(engine) => engine.xcr0_components(),
         }
     }
 }
@@ -103,6 +118,7 @@ impl fmt::Display for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Amd(engine) => engine.capabilities().fmt(f),
+            Self::Intel(engine) => engine.capabilities().fmt(f),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Hardware virtualization: the one vCPU type that runs guest code, and what a CPU needs before it can.
 //!
-//! Two mirrored folders hold the vendors: `amd` is AMD-V; VT-x takes its place beside it as `intel`, with the same
-//! file names for the same subjects. Above them, [`Engine`] and [`Vcpu`] are chosen once, at bring-up, and no floor
+//! Two mirrored folders hold the vendors, `amd` for AMD-V and `intel` for VT-x, with the same file names for the same
+//! subjects. Above them, [`Engine`] and [`Vcpu`] are chosen once, at bring-up, and no floor
 //! above names a vendor.
 //!
 //! ```text
@@ -10,10 +10,10 @@
 //!
 //! # Principles
 //! - **Closed by default.** Registers, ports and instructions reach hardware only where [`vcpu::permission`] says so.
-//! - **One page an exit.** Between an exit and the next entry only the VMCB and the vCPU itself are touched; no MSR is
-//!   read or written that the hardware switches.
+//! - **One page an exit.** Between an exit and the next entry only the VMCB or VMCS and the vCPU itself are touched; no
+//!   MSR is read or written.
 //! - **Pure outside, unsafe inside.** Layouts, encodings and rules are pure and tested on any host; assembly stands
-//!   alone in `switch`, `fpu` and `debug_registers`.
+//!   alone in `switch`, `vmcs`, `fpu`, `kept` and `debug_registers`.
 //! - **Nothing is trusted.** What the guest left in a field is decoded totally; an unknown exit is a value, not a panic.
 //!
 //! # What it must never do
@@ -31,6 +31,7 @@ mod debug_registers;
 mod engine;
 mod fpu;
 mod frames;
+mod intel;
 mod save_area;
 mod tags;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use crate::amd;
 use crate::engine::Engine;
 use crate::frames::FrameSource;
+use crate::intel;
 use vcpu::{
     CpuMode, Event, Exit, Gprs, InterruptState, Segment, SegmentName, VcpuState, VectorValue, Wanted,
 };
@@ -15,6 +16,8 @@ use vcpu::{
 pub enum Vcpu {
     /// AMD-V's.
     Amd(amd::vcpu::Vcpu),
+    /// VT-x's.
+    Intel(intel::vcpu::Vcpu),
 }
 
 impl Vcpu {
@@ -22,6 +25,9 @@ impl Vcpu {
     pub fn load_on_cpu(&mut self, engine: &mut Engine) {
         match (self, engine) {
             (Self::Amd(vcpu), Engine::Amd(engine)) => vcpu.load_on_cpu(engine),
+            (Self::Intel(vcpu), Engine::Intel(engine)) => vcpu.load_on_cpu(engine),
+            // No machine mixes vendors. A vCPU that stays unloaded says so when it is entered.
+            (Self::Amd(_), Engine::Intel(_)) | (Self::Intel(_), Engine::Amd(_)) => {}
         }
     }
 
@@ -29,6 +35,7 @@ impl Vcpu {
     pub fn unload(&mut self) {
         match self {
             Self::Amd(vcpu) => vcpu.unload(),
+            Self::Intel(vcpu) => vcpu.unload(),
         }
     }
 
@@ -36,6 +43,7 @@ impl Vcpu {
     pub fn release(self, frames: &mut impl FrameSource) {
         match self {
             Self::Amd(vcpu) => vcpu.release(frames),
+            Self::Intel(vcpu) => vcpu.release(frames),
         }
     }
 }
@@ -48,6 +56,7 @@ macro_rules! delegate {
             fn $name(&self $(, $arg: $ty)*) $(-> $out)? {
                 match self {
                     Self::Amd(vcpu) => vcpu.$name($($arg),*),
+                    Self::Intel(vcpu) => vcpu.$name($($arg),*),
                 }
             }
         )*
@@ -56,6 +65,7 @@ macro_rules! delegate {
             fn $name_mut(&mut self $(, $arg_mut: $ty_mut)*) $(-> $out_mut)? {
                 match self {
                     Self::Amd(vcpu) => vcpu.$name_mut($($arg_mut),*),
+                    Self::Intel(vcpu) => vcpu.$name_mut($($arg_mut),*),
                 }
             }
         )*
@@ -93,6 +103,7 @@ impl vcpu::Vcpu for Vcpu {
         fn set_cr0(&mut self, value: u64);
         fn set_cr2(&mut self, value: u64);
         fn set_cr4(&mut self, value: u64);
+        fn set_pdptes(&mut self, pdptes: [u64; 4]);
         fn set_efer(&mut self, value: u64);
         fn set_xcr0(&mut self, value: u64);
         fn vector(&mut self, number: u8) -> [u8; 32];

@@ -30,6 +30,7 @@ pub struct FakeVcpu {
     pub task_priority_exits_wanted: Wanted,
     pub tsc_offset: u64,
     pub tlb_flushes: u32,
+    pub pdptes: [u64; 4],
     pub length: Option<u8>,
     pub vectors: [[u8; 32]; 16],
     script: VecDeque<Step>,
@@ -47,6 +48,7 @@ impl FakeVcpu {
             task_priority_exits_wanted: Wanted::No,
             tsc_offset: 0,
             tlb_flushes: 0,
+            pdptes: [0; 4],
             length: Some(2),
             vectors: [[0; 32]; 16],
             script: VecDeque::new(),
@@ -136,6 +138,9 @@ impl Vcpu for FakeVcpu {
     }
     fn set_cr4(&mut self, value: u64) {
         self.state.cr4 = value;
+    }
+    fn set_pdptes(&mut self, pdptes: [u64; 4]) {
+        self.pdptes = pdptes;
     }
     fn efer(&self) -> u64 {
         self.state.efer

@@ -10,11 +10,12 @@ use crate::toolchain::{BARE, Toolchain, UEFI, host_cargo};
 use crate::{build, paths};
 
 /// What exists only for a bare target: package, target, and features.
-const BARE_PACKAGES: [(&str, &str, &[&str]); 4] = [
+const BARE_PACKAGES: [(&str, &str, &[&str]); 5] = [
     ("kernel", BARE, &[]),
     ("kernel", BARE, &["--features", "seeded-faults"]),
     ("guests", BARE, &[]),
     ("boot", UEFI, &[]),
+    ("firmware-tables", UEFI, &[]),
 ];
 
 /// Arguments that choose what builds on any host: the workspace's default members, and the scenarios.
@@ -50,7 +51,7 @@ pub fn clippy() -> Result<String> {
     let wrong: Vec<String> =
         results.into_iter().filter_map(|result| Some(format!("{:#}", result.err()?))).collect();
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
-    Ok("host crates, kernel, guests, boot".into())
+    Ok("host crates, kernel, guests, boot, firmware-tables".into())
 }
 
 /// Documentation.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Ending, QEMU};
+use super::Ending;
 
 /// Why an emulated computer could not be started, driven or waited for.
 #[derive(Debug)]
@@ -17,13 +17,24 @@ pub enum Error {
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// Firmware of the kind that Bochs can start was not found.
+    NoSmallFirmware,
+    /// A file of Bochs' own, or one that is made for it, is missing.
+    NotBuilt {
+        /// What is missing.
+        what: String,
+    },
     /// The emulator program could not be started.
     Start {
+        /// The program.
+        program: &'static str,
         /// What the operating system said.
         source: std::io::Error,
     },
     /// The state of the emulator process could not be read.
     Process {
+        /// The program.
+        program: &'static str,
         /// What the operating system said.
         source: std::io::Error,
     },
@@ -64,10 +75,19 @@ impl std::fmt::Display for Error {
                 write!(f, "no UEFI firmware (OVMF) found: install the package `ovmf` or `edk2-ovmf`")
             }
             Self::Scratch { path, source } => write!(f, "{}: {source}", path.display()),
-            Self::Start { source } => {
-                write!(f, "{QEMU} does not start: {source} (`cargo xtask setup` installs it)")
+            Self::NoSmallFirmware => {
+                write!(
+                    f,
+                    "no OVMF_CODE.fd of 2 MiB for Bochs found: install the package `ovmf` or `edk2-ovmf`"
+                )
             }
-            Self::Process { source } => write!(f, "the state of {QEMU} cannot be read: {source}"),
+            Self::NotBuilt { what } => write!(f, "{what} is missing: `cargo xtask setup` builds Bochs"),
+            Self::Start { program, source } => {
+                write!(f, "{program} does not start: {source} (`cargo xtask setup` installs it)")
+            }
+            Self::Process { program, source } => {
+                write!(f, "the state of {program} cannot be read: {source}")
+            }
             Self::Input { source } => write!(f, "typing on the serial line failed: {source}"),
             Self::TimedOut { waiting_for, timeout, tail } => {
                 let seconds = timeout.as_secs_f32();
@@ -91,8 +111,8 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Scratch { source, .. }
-            | Self::Start { source }
-            | Self::Process { source }
+            | Self::Start { source, .. }
+            | Self::Process { source, .. }
             | Self::Input { source } => Some(source),
             _ => None,
         }

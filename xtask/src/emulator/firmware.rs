@@ -22,6 +22,23 @@ const KNOWN: [(&str, &str); 5] = [
     ("/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),
 ];
 
+/// Firmware of 2 MiB without Secure Boot, as one image whose variables are kept in memory: what Bochs can map and start.
+/// Debian and Ubuntu, Arch, Fedora, openSUSE.
+const KNOWN_SMALL: [&str; 4] = [
+    "/usr/share/OVMF/OVMF_CODE.fd",
+    "/usr/share/edk2/x64/OVMF_CODE.fd",
+    "/usr/share/edk2/ovmf/OVMF_CODE.fd",
+    "/usr/share/qemu/ovmf-x86_64-code.bin",
+];
+
+/// The first small firmware that is installed.
+///
+/// # Errors
+/// [`Error::NoSmallFirmware`] when there is none.
+pub fn find_small() -> Result<PathBuf, Error> {
+    KNOWN_SMALL.iter().map(PathBuf::from).find(|path| path.is_file()).ok_or(Error::NoSmallFirmware)
+}
+
 impl Firmware {
     /// The first firmware that is installed.
     ///

@@ -1,12 +1,9 @@
-//! What an emulated computer is made of, and how that is said to QEMU.
+//! What an emulated computer is made of. How that is said to an emulator is the emulator's own file.
 
-use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex};
 
-use super::{Accel, Emulator, Error, Firmware, QEMU, Transcript, qmp};
+use super::{Accel, Emulator, Error, bochs, qemu};
 
 /// Whose processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -17,13 +14,39 @@ pub enum Vendor {
     Intel,
 }
 
+/// Which of Bochs' Intel processors; each lacks more than the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Model {
+    /// All that Cofferdam uses: APICv with posted interrupts, EPT with accessed and dirty bits.
+    SkylakeX,
+    /// No APICv: neither APIC-register virtualization nor virtual-interrupt delivery.
+    IvyBridge,
+    /// No unrestricted guest.
+    Lynnfield,
+    /// No EPT.
+    Penryn,
+    /// No VT-x.
+    Prescott,
+}
+
+/// What the firmware of an Intel computer has done about VT-x.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Virtualization {
+    /// Nothing: who wants it switches it on.
+    Open,
+    /// Switched it off, and locked that.
+    LockedOff,
+}
+
 /// How the disk is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Disk {
-    /// A virtio block device.
+    /// A virtio block device (QEMU).
     Virtio,
-    /// An NVMe controller.
+    /// An NVMe controller (QEMU).
     Nvme,
+    /// An ATA disk (Bochs).
+    Ata,
 }
 
 /// What follows when the computer's software asks for a reset.
@@ -47,52 +70,48 @@ pub enum Debugger {
 /// What makes the computer's clock tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Time {
-    /// The host's clock.
+    /// The host's clock. On Bochs it is executed instructions that are kept from running ahead of that clock.
     Host,
-    /// Executed instructions, 32 ns each: this computer's speed does not matter. One CPU, translator only.
+    /// Executed instructions, 32 ns each (10 ns on Bochs): this computer's speed does not matter. Not under KVM; one CPU.
     Instructions,
     /// Executed instructions, 1 ns each: as fast as a real computer, so that timers tick as often as there. Firmware, which
     /// waits a lot, takes minutes.
     FastInstructions,
 }
 
-impl Time {
-    /// The binary logarithm of the nanoseconds that an instruction takes, where instructions count.
-    const fn instruction_shift(self) -> Option<u8> {
-        match self {
-            Self::Host => None,
-            Self::Instructions => Some(5),
-            Self::FastInstructions => Some(0),
-        }
-    }
-}
-
 /// A computer, not yet powered on.
 pub struct Machine {
-    disk_image: PathBuf,
-    disk: Disk,
-    memory_mib: u32,
-    cpus: u32,
-    vendor: Vendor,
-    accel: Accel,
-    time: Time,
-    on_reset: OnReset,
-    debugger: Debugger,
-    extra: Vec<String>,
-    copy: Option<Box<dyn Write + Send>>,
+    pub(super) disk_image: PathBuf,
+    pub(super) disk: Option<Disk>,
+    pub(super) memory_mib: u32,
+    pub(super) cpus: u32,
+    pub(super) vendor: Vendor,
+    pub(super) model: Option<Model>,
+    pub(super) excluded: Vec<String>,
+    pub(super) virtualization: Virtualization,
+    pub(super) accel: Option<Accel>,
+    pub(super) time: Time,
+    pub(super) on_reset: OnReset,
+    pub(super) debugger: Debugger,
+    pub(super) extra: Vec<String>,
+    pub(super) copy: Option<Box<dyn Write + Send>>,
 }
 
 impl Machine {
-    /// One AMD processor, 1 GiB of memory, `disk_image` on virtio, executed by the translator, ending at reset.
+    /// One AMD processor, 1 GiB of memory, `disk_image` on what the emulator usually has, executed by the emulator, ending
+    /// at reset.
     #[must_use]
     pub fn new(disk_image: impl Into<PathBuf>) -> Self {
         Self {
             disk_image: disk_image.into(),
-            disk: Disk::Virtio,
+            disk: None,
             memory_mib: 1024,
             cpus: 1,
             vendor: Vendor::Amd,
-            accel: Accel::Tcg,
+            model: None,
+            excluded: Vec::new(),
+            virtualization: Virtualization::Open,
+            accel: None,
             time: Time::Host,
             on_reset: OnReset::End,
             debugger: Debugger::None,
@@ -104,7 +123,7 @@ impl Machine {
     /// How the disk is attached.
     #[must_use]
     pub fn disk(self, disk: Disk) -> Self {
-        Self { disk, ..self }
+        Self { disk: Some(disk), ..self }
     }
 
     /// Memory, in MiB.
@@ -125,10 +144,29 @@ impl Machine {
         Self { vendor, ..self }
     }
 
-    /// Who executes the instructions.
+    /// Which of Bochs' processors; a Skylake-X unless told otherwise.
+    #[must_use]
+    pub fn model(self, model: Model) -> Self {
+        Self { model: Some(model), ..self }
+    }
+
+    /// Takes a feature, by its name in Bochs (`exclude_features`), from the processor.
+    #[must_use]
+    pub fn without_feature(mut self, feature: impl Into<String>) -> Self {
+        self.excluded.push(feature.into());
+        self
+    }
+
+    /// What firmware has done about VT-x, on Bochs.
+    #[must_use]
+    pub fn virtualization(self, virtualization: Virtualization) -> Self {
+        Self { virtualization, ..self }
+    }
+
+    /// Who executes the instructions; what emulates the vendor's processors unless told otherwise.
     #[must_use]
     pub fn accel(self, accel: Accel) -> Self {
-        Self { accel, ..self }
+        Self { accel: Some(accel), ..self }
     }
 
     /// What makes the clock tick.
@@ -165,156 +203,45 @@ impl Machine {
     /// Powers the computer on.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for a combination that QEMU cannot do, and what else keeps it from starting.
+    /// [`Error::Unsupported`] for a combination that the emulator cannot do, and what else keeps it from starting.
     pub fn start(self) -> Result<Emulator, Error> {
         self.check()?;
-        let firmware = Firmware::find()?;
         let scratch = tempfile::Builder::new()
             .prefix("cofferdam-")
             .tempdir()
             .map_err(|source| Error::Scratch { path: std::env::temp_dir(), source })?;
-        let vars = scratch.path().join("vars.fd");
-        std::fs::copy(&firmware.vars, &vars)
-            .map_err(|source| Error::Scratch { path: firmware.vars.clone(), source })?;
-        let socket = scratch.path().join("qmp");
-        let monitor = qmp::Monitor::listen(&socket)
-            .map_err(|source| Error::Scratch { path: socket.clone(), source })?;
-
-        let mut child = Command::new(QEMU)
-            .args(self.arguments(&firmware, &vars, &socket))
-            .env("TMPDIR", scratch.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|source| Error::Start { source })?;
-        let transcript = Arc::new(Transcript::default());
-        let missing_pipe = || Error::Start { source: std::io::ErrorKind::BrokenPipe.into() };
-        let stdin = child.stdin.take().ok_or_else(missing_pipe)?;
-        transcript.follow_serial(child.stdout.take().ok_or_else(missing_pipe)?, self.copy);
-        transcript.follow_stderr(child.stderr.take().ok_or_else(missing_pipe)?);
-        Ok(Emulator {
-            child,
-            input: Arc::new(Mutex::new(stdin)),
-            transcript,
-            monitor,
-            seen: 0,
-            ending: None,
-            _scratch: scratch,
-        })
+        match self.executor() {
+            Accel::Tcg | Accel::Kvm => qemu::start(self, scratch),
+            Accel::Bochs => bochs::start(self, scratch),
+        }
     }
 
-    /// Refuses what QEMU cannot do, in our words instead of its. [`Self::start`] does so too.
+    /// Refuses what the emulator cannot do, in our words instead of its. [`Self::start`] does so too.
     ///
     /// # Errors
     /// [`Error::Unsupported`].
     pub fn check(&self) -> Result<(), Error> {
-        if self.vendor == Vendor::Intel {
-            let what = "`--cpu intel` comes with VT-x support, which this version does not have yet: use `--cpu amd`";
-            return Err(Error::Unsupported { what: what.into() });
-        }
-        if self.time != Time::Host && self.accel != Accel::Tcg {
-            let what = "counting instructions needs the translator: use `--accel tcg`";
-            return Err(Error::Unsupported { what: what.into() });
-        }
-        Ok(())
+        let refusal = match self.executor() {
+            Accel::Tcg | Accel::Kvm => qemu::refusal(self),
+            Accel::Bochs => bochs::refusal(self),
+        };
+        refusal.map_or(Ok(()), |what| Err(Error::Unsupported { what: what.into() }))
     }
 
-    /// The command line.
-    fn arguments(
-        &self,
-        firmware: &Firmware,
-        vars: &std::path::Path,
-        socket: &std::path::Path,
-    ) -> Vec<OsString> {
-        let mut args: Vec<OsString> = Vec::new();
-        let mut add = |words: &[&str]| args.extend(words.iter().map(OsString::from));
-        add(&["-nodefaults", "-no-user-config", "-display", "none", "-machine", "q35"]);
-        match self.accel {
-            // QEMU 10.0 ends with "Bad icount read" at an access to a timer through an x2APIC register.
-            // There an iteration of REP is an instruction: kernels are to choose the widest.
-            Accel::Tcg if self.time == Time::FastInstructions => {
-                add(&["-accel", "tcg", "-cpu", "max,-x2apic,-erms,-fsrm,-fzrm,-fsrs"]);
-            }
-            Accel::Tcg if self.time != Time::Host => add(&["-accel", "tcg", "-cpu", "max,-x2apic"]),
-            Accel::Tcg => add(&["-accel", "tcg", "-cpu", "max"]),
-            Accel::Kvm => add(&["-accel", "kvm", "-cpu", "host"]),
-        }
-        add(&["-smp", &self.cpus.to_string(), "-m", &format!("{}M", self.memory_mib)]);
-        add(&["-chardev", "stdio,id=line,signal=off", "-serial", "chardev:line"]);
-        add(&["-qmp", &format!("unix:{}", option_value(socket))]);
-        add(&[
-            "-drive",
-            &format!("if=pflash,unit=0,format=raw,readonly=on,file={}", option_value(&firmware.code)),
-            "-drive",
-            &format!("if=pflash,unit=1,format=raw,file={}", option_value(vars)),
-            // Changes go to a scratch file: runs repeat, and may share the image.
-            "-drive",
-            &format!("if=none,id=disk,format=raw,snapshot=on,file={}", option_value(&self.disk_image)),
-        ]);
-        match self.disk {
-            Disk::Virtio => add(&["-device", "virtio-blk-pci,drive=disk"]),
-            Disk::Nvme => add(&["-device", "nvme,drive=disk,serial=cofferdam"]),
-        }
-        if let Some(shift) = self.time.instruction_shift() {
-            add(&["-icount", &format!("shift={shift},sleep=off")]);
-            add(&["-rtc", "base=2000-01-01,clock=vm", "-seed", "1"]);
-        }
-        if self.on_reset == OnReset::End {
-            add(&["-no-reboot"]);
-        }
-        if self.debugger == Debugger::Wait {
-            add(&["-S", "-gdb", "tcp:127.0.0.1:1234"]);
-        }
-        args.extend(self.extra.iter().map(OsString::from));
-        args
+    /// Who executes the instructions.
+    pub(super) fn executor(&self) -> Accel {
+        self.accel.unwrap_or(Accel::emulating(self.vendor))
     }
-}
-
-/// A path inside a comma-separated option: QEMU wants each comma doubled.
-fn option_value(path: &std::path::Path) -> String {
-    path.display().to_string().replace(',', ",,")
 }
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
-    fn words(machine: &Machine) -> Vec<String> {
-        let firmware = Firmware { code: "/code".into(), vars: "/vars".into() };
-        let args = machine.arguments(&firmware, Path::new("/run/vars"), Path::new("/run/qmp"));
-        args.into_iter().map(|word| word.into_string().unwrap()).collect()
-    }
-
     #[test]
-    fn a_comma_in_a_path_is_doubled() {
-        let words = words(&Machine::new("/a,b.img"));
-        assert!(words.iter().any(|word| word.ends_with("file=/a,,b.img")), "{words:?}");
-    }
-
-    #[test]
-    fn reset_ends_the_run_unless_told_otherwise() {
-        assert!(words(&Machine::new("d")).contains(&"-no-reboot".to_string()));
-        assert!(!words(&Machine::new("d").on_reset(OnReset::Restart)).contains(&"-no-reboot".to_string()));
-    }
-
-    #[test]
-    fn extra_arguments_come_last() {
-        let words = words(&Machine::new("d").qemu_args(["-trace", "x"]));
-        assert_eq!(words.last().unwrap(), "x");
-    }
-
-    #[test]
-    fn an_intel_processor_is_refused_with_the_reason() {
-        let error = Machine::new("d").vendor(Vendor::Intel).check().unwrap_err().to_string();
-        assert!(error.contains("VT-x"), "{error}");
-    }
-
-    #[test]
-    fn counting_instructions_is_refused_with_nested_virtualization() {
-        assert!(Machine::new("d").time(Time::Instructions).accel(Accel::Kvm).check().is_err());
-        assert!(Machine::new("d").time(Time::Instructions).check().is_ok());
+    fn the_vendor_chooses_the_emulator_unless_one_is_named() {
+        assert_eq!(Machine::new("d").executor(), Accel::Tcg);
+        assert_eq!(Machine::new("d").vendor(Vendor::Intel).executor(), Accel::Bochs);
+        assert_eq!(Machine::new("d").vendor(Vendor::Intel).accel(Accel::Kvm).executor(), Accel::Kvm);
     }
 }

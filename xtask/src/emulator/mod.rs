@@ -1,5 +1,8 @@
 //! An emulated computer with UEFI firmware, one disk and one serial line.
 //!
+//! Two programs emulate: QEMU and Bochs (docs/decisions/0010-bochs.md). What they do in their own ways is behind
+//! `Program`, in a file each.
+//!
 //! A [`Machine`] says what the computer is made of; [`Machine::start`] powers it on and gives an [`Emulator`]:
 //!
 //! ```no_run
@@ -18,25 +21,25 @@
 //! with the [`Emulator`]; dropping an [`Emulator`] ends its process.
 
 mod accel;
+mod bochs;
 mod error;
-mod firmware;
+pub(crate) mod firmware;
 mod machine;
+mod qemu;
 mod qmp;
 mod transcript;
 
 use std::io::Write;
-use std::process::Child;
+use std::process::{Child, ExitStatus};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 pub use accel::Accel;
 pub use error::Error;
 pub use firmware::Firmware;
-pub use machine::{Debugger, Disk, Machine, OnReset, Time, Vendor};
+pub use machine::{Debugger, Disk, Machine, Model, OnReset, Time, Vendor, Virtualization};
+pub use qemu::QEMU;
 use transcript::Transcript;
-
-/// The program that emulates the computer; found through `PATH`.
-pub const QEMU: &str = "qemu-system-x86_64";
 
 /// How often a wait looks whether the process has ended.
 const POLL: Duration = Duration::from_millis(20);
@@ -59,12 +62,26 @@ pub enum Ending {
 /// Where to write what the operator types.
 pub type Input = Arc<Mutex<dyn Write + Send>>;
 
+/// What each program that emulates does in its own way, once it runs.
+trait Program {
+    /// Its name.
+    fn name(&self) -> &'static str;
+
+    /// How the computer came to its end, when the process has ended with `status`.
+    fn ending(&mut self, status: ExitStatus, transcript: &Transcript) -> Ending;
+
+    /// How the computer came to its end, if it has and the process goes on: it is then killed.
+    fn ending_of_running(&self, _transcript: &Transcript) -> Option<Ending> {
+        None
+    }
+}
+
 /// A running computer.
 pub struct Emulator {
     child: Child,
     input: Input,
     transcript: Arc<Transcript>,
-    monitor: qmp::Monitor,
+    program: Box<dyn Program + Send>,
     /// End of the last match of [`Self::expect`], in bytes of the transcript.
     seen: usize,
     ending: Option<Ending>,
@@ -73,6 +90,18 @@ pub struct Emulator {
 }
 
 impl Emulator {
+    /// A computer whose emulator has been started.
+    fn new(
+        child: Child,
+        input: impl Write + Send + 'static,
+        transcript: Arc<Transcript>,
+        program: Box<dyn Program + Send>,
+        scratch: tempfile::TempDir,
+    ) -> Self {
+        let input = Arc::new(Mutex::new(input));
+        Self { child, input, transcript, program, seen: 0, ending: None, _scratch: scratch }
+    }
+
     /// Waits until `text` appears on the serial line after the last match, and returns what stood before it.
     ///
     /// # Errors
@@ -89,13 +118,13 @@ impl Emulator {
         let deadline = Instant::now() + timeout;
         let waiting_for = || texts.join("\" or \"");
         loop {
-            let closed = self.transcript.is_closed();
+            let is_over = self.transcript.is_closed() || self.ending()?.is_some();
             if let Some(found) = self.transcript.find(texts, self.seen) {
                 let before = self.transcript.text(self.seen..found.start);
                 self.seen = found.end;
                 return Ok((found.which, before));
             }
-            if closed {
+            if is_over {
                 let ending = self.wait_exit(Duration::from_secs(5))?;
                 return Err(Error::Ended { waiting_for: waiting_for(), ending, tail: self.tail() });
             }
@@ -144,19 +173,17 @@ impl Emulator {
         if self.ending.is_some() {
             return Ok(self.ending.clone());
         }
-        let Some(status) = self.child.try_wait().map_err(|source| Error::Process { source })? else {
-            return Ok(None);
-        };
-        self.transcript.wait_until_closed(Duration::from_secs(2));
-        let ending = match self.monitor.shutdown_reason(Duration::from_secs(2)).as_deref() {
-            Some("guest-shutdown") => Ending::PoweredOff,
-            Some("guest-reset") => Ending::Reset,
-            reason => {
-                let reason = reason.map(|r| format!(", reason {r}")).unwrap_or_default();
-                let words = self.transcript.stderr();
-                Ending::Failed {
-                    what: format!("{QEMU} ended with {status}{reason}\n{words}").trim().to_string(),
-                }
+        let failed = |program: &dyn Program, source| Error::Process { program: program.name(), source };
+        let status = self.child.try_wait().map_err(|source| failed(&*self.program, source))?;
+        let ending = match status {
+            Some(status) => {
+                self.transcript.wait_until_closed(Duration::from_secs(2));
+                self.program.ending(status, &self.transcript)
+            }
+            None => {
+                let Some(ending) = self.program.ending_of_running(&self.transcript) else { return Ok(None) };
+                self.child.kill().map_err(|source| failed(&*self.program, source))?;
+                ending
             }
         };
         self.ending = Some(ending.clone());

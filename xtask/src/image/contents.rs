@@ -11,7 +11,7 @@ use crate::guest::bzimage;
 use crate::paths;
 
 /// The path that UEFI firmware tries on a disk without a boot entry (UEFI 2.10, 3.5.1.1).
-const BOOT_LOADER: &str = "EFI/BOOT/BOOTX64.EFI";
+pub const BOOT_LOADER: &str = "EFI/BOOT/BOOTX64.EFI";
 /// The folder of the configuration and all that it names.
 const FOLDER: &str = "cofferdam";
 

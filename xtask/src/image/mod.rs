@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-pub use contents::{Contents, Kernels};
+pub use contents::{BOOT_LOADER, Contents, Kernels};
 pub use elf::without_sections;
 pub use table::Table;
 

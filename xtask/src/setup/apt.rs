@@ -14,6 +14,9 @@ use crate::{paths, process};
 /// The keys of Debian's archive: package `debian-archive-keyring`, part of every installation.
 const ARCHIVE_KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
+/// The part of apt that downloads a file and compares its checksum.
+const HELPER: &str = "/usr/lib/apt/apt-helper";
+
 /// apt with our configuration.
 pub struct Apt {
     /// Folder of the configuration, the lists and the downloads.
@@ -134,6 +137,17 @@ impl Apt {
         process::quiet(&format!("installing {}", packages.join(", ")), &mut command)
     }
 
+    /// Downloads a file of the archive's pool to `to`, if it has this SHA-256. For sources that no list in use names.
+    pub fn download_from_pool(&self, path: &str, sha256: &str, to: &Path) -> Result<()> {
+        let mirror = mirror_of(self.release, &sources()?)
+            .with_context(|| format!("apt has no source for Debian {}", self.release))?
+            .to_string();
+        let uri = format!("{mirror}/pool/{path}");
+        let mut download = self.command(HELPER, &["download-file"]);
+        download.arg(&uri).arg(to).arg(format!("SHA256:{sha256}"));
+        process::quiet(&format!("downloading {uri}"), &mut download)
+    }
+
     /// All versions of a package in the index, the newest first.
     pub fn versions(&self, name: &str) -> Result<Vec<Package>> {
         let mut show = self.command("apt-cache", &["show", "--all-versions", name]);
@@ -189,6 +203,13 @@ fn configuration(dir: &Path, architecture: Architecture) -> String {
     )
 }
 
+/// What the computer's own apt would fetch lists from. Works before any was fetched.
+fn sources() -> Result<String> {
+    let mut ask = Command::new("apt-get");
+    ask.args(["update", "--print-uris"]);
+    process::output("asking apt for its sources", &mut ask)
+}
+
 /// The suite of backports for a release.
 fn backports(release: &str) -> String {
     format!("{release}-backports")
@@ -196,10 +217,7 @@ fn backports(release: &str) -> String {
 
 /// The line for backports: on the mirror that the computer already uses; empty when it has backports.
 fn backports_source(release: &str) -> Result<String> {
-    // Works before any list was fetched.
-    let mut ask = Command::new("apt-get");
-    ask.args(["update", "--print-uris"]);
-    let uris = process::output("asking apt for its sources", &mut ask)?;
+    let uris = sources()?;
     let backports = backports(release);
     if mirror_of(&backports, &uris).is_some() {
         return Ok(String::new());

@@ -10,22 +10,24 @@
 //! v1/memtest86+            a memory tester
 //! v1/linux-6.12/vmlinuz    kernels of guests, as Debian built them
 //! v1/linux-6.12/origin     the package, its version and checksum
+//! v1/bochs-3.0/            Bochs, built from Debian's source
 //! v1/apt/                  apt's private configuration, lists and downloads
 //! v1/apt-i386/             the same for packages of 32 bits
 //! ```
 
 mod apt;
+mod bochs;
 mod deb;
 mod distribution;
 mod fetch;
 mod install;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use apt::Registries;
 
-use crate::emulator::Firmware;
+use crate::emulator::{Firmware, firmware};
 use crate::guest::{Architecture, Kernel};
 use crate::paths;
 use crate::toolchain::Toolchain;
@@ -46,6 +48,8 @@ pub enum Need {
     AcpiCompiler,
     /// QEMU and firmware.
     Emulator,
+    /// Bochs and firmware.
+    Bochs,
     /// busybox, for the initial RAM disk.
     Busybox(Architecture),
     /// A guest's kernel.
@@ -56,11 +60,12 @@ pub enum Need {
 
 impl Need {
     /// What building, running and testing need.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Toolchain,
         Self::CxxCompiler,
         Self::AcpiCompiler,
         Self::Emulator,
+        Self::Bochs,
         Self::Busybox(Architecture::Amd64),
         Self::Busybox(Architecture::I386),
         Self::Kernel(Kernel::V6_1),
@@ -77,6 +82,7 @@ impl Need {
             Self::CxxCompiler => std::env::var_os("CXX").is_some() || paths::program("c++").is_some(),
             Self::AcpiCompiler => paths::program("iasl").is_some(),
             Self::Emulator => install::qemu_is_new_enough() && Firmware::find().is_ok(),
+            Self::Bochs => bochs_program(&bochs_folder()?).is_file() && firmware::find_small().is_ok(),
             Self::Busybox(architecture) => busybox_path(architecture)?.is_file(),
             Self::Kernel(kernel) => kernel_path(kernel)?.is_file(),
             Self::Memtest => memtest_path()?.is_file(),
@@ -92,6 +98,7 @@ impl Need {
             Self::CxxCompiler => install::cxx_compiler(registry),
             Self::AcpiCompiler => install::acpi_compiler(registry),
             Self::Emulator => install::emulator(registry),
+            Self::Bochs => bochs::make(registry, &bochs_folder()?),
             Self::Busybox(architecture) => {
                 fetch::busybox(registries.of(architecture), &busybox_path(architecture)?)
             }
@@ -125,6 +132,7 @@ pub fn command() -> Result<()> {
     ensure(&Need::ALL)?;
     println!("compiler    {}", Toolchain::choose()?.describe()?);
     println!("emulator    {}", install::qemu_version()?);
+    println!("emulator    {}", bochs_program(&bochs_folder()?).display());
     println!("firmware    {}", Firmware::find()?.code.display());
     for kernel in Kernel::ALL {
         println!("guest       {}", fetch::origin(&kernel_path(kernel)?)?);
@@ -136,6 +144,20 @@ pub fn command() -> Result<()> {
 /// The root of the cache's present layout.
 fn layout() -> Result<PathBuf> {
     Ok(paths::cache()?.join(LAYOUT))
+}
+
+/// The folder of Bochs, or that it will have. What it is built of and how is part of the name.
+///
+/// # Errors
+/// When there is no cache folder.
+pub fn bochs_folder() -> Result<PathBuf> {
+    Ok(layout()?.join(bochs::FOLDER))
+}
+
+/// The program in Bochs' folder.
+#[must_use]
+pub fn bochs_program(folder: &Path) -> PathBuf {
+    folder.join("bin/bochs")
 }
 
 /// Where busybox is, or will be.

@@ -227,3 +227,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn directory_pointers_that_are_present_have_no_reserved_bit() {
+    let check = |pdpte| check_pdptes(&[0, pdpte, 0, 0], 40);
+    assert_eq!(check(0x7f_ffff_f001), Ok(()));
+    // Present, write-through, uncached.
+    assert_eq!(check(0x1019), Ok(()));
+    assert_eq!(check(0x1e6), Ok(()), "not present");
+    for reserved in [1 << 1, 1 << 2, 1 << 5, 1 << 8, 1 << 40, 1 << 63] {
+        assert_eq!(check(1 | reserved), Err(GP), "{reserved:#x}");
+    }
+}
+
+#[test]
+fn the_directory_pointers_lie_where_32_bits_of_cr3_say() {
+    assert_eq!(pdpte_table(0xffff_ffff_1234_567f), 0x1234_5660);
+}

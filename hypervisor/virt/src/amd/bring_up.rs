@@ -5,6 +5,7 @@
 
 use super::capabilities::{Capabilities, Features};
 use super::permission_maps::PermissionMaps;
+use super::refusal::Refusal;
 use super::switch;
 use crate::engine::BringUpError;
 use crate::fpu;
@@ -94,19 +95,19 @@ pub(super) fn drop_branch_predictions(capabilities: &Capabilities) {
 }
 
 /// Whether the hypervisor can work with `capabilities`.
-fn check(capabilities: &Capabilities) -> Result<(), BringUpError> {
+fn check(capabilities: &Capabilities) -> Result<(), Refusal> {
     if !capabilities.features.contains(Features::NESTED_PAGING) {
-        return Err(BringUpError::NoNestedPaging);
+        return Err(Refusal::NoNestedPaging);
     }
     // Id 0 is the host's.
     if capabilities.asids < 2 {
-        return Err(BringUpError::NoAddressSpaceIds);
+        return Err(Refusal::NoAddressSpaceIds);
     }
     Ok(())
 }
 
 /// Lifts the firmware's bar, if it is not locked.
-fn unlock() -> Result<(), BringUpError> {
+fn unlock() -> Result<(), Refusal> {
     let mut vm_cr = Msr::new(VM_CR);
     // SAFETY: every CPU with SVM has the register; clearing SVMDIS only permits what the next step does.
     unsafe {
@@ -115,7 +116,7 @@ fn unlock() -> Result<(), BringUpError> {
             return Ok(());
         }
         if value & VM_CR_LOCK != 0 {
-            return Err(BringUpError::DisabledByFirmware);
+            return Err(Refusal::DisabledByFirmware);
         }
         vm_cr.write(value & !VM_CR_SVMDIS);
     }
@@ -129,8 +130,8 @@ mod tests {
 
     #[test]
     fn a_cpu_without_nested_paging_or_ids_is_refused() {
-        assert_eq!(check(&capabilities(16, 0)), Err(BringUpError::NoNestedPaging));
-        assert_eq!(check(&capabilities(1, 1)), Err(BringUpError::NoAddressSpaceIds));
+        assert_eq!(check(&capabilities(16, 0)), Err(Refusal::NoNestedPaging));
+        assert_eq!(check(&capabilities(1, 1)), Err(Refusal::NoAddressSpaceIds));
         assert_eq!(check(&capabilities(2, 1)), Ok(()));
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::exits::Stop;
 use crate::vm::{Fault, Vm};
+use base::Gpa;
 use seams::GuestMemory;
 use vcpu::control::{self, Current, Effect};
 use vcpu::decode::{self, ControlOperation};
@@ -31,11 +32,13 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         match register {
             ControlRegister::Cr0 => {
                 let effect = control::check_cr0(value, &current)?;
+                self.load_pdptes(&effect)?;
                 self.vcpu.set_cr0(effect.value);
                 self.follow(&current, effect);
             }
             ControlRegister::Cr4 => {
                 let effect = control::check_cr4(value, &current, self.cpuid.allowed())?;
+                self.load_pdptes(&effect)?;
                 self.vcpu.set_cr4(effect.value);
                 self.follow(&current, effect);
             }
@@ -60,7 +63,23 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         }
     }
 
-    /// What a write brings along. PAE's directory pointers are the vCPU's to load: it knows where it keeps them.
+    /// Loads PAE's directory pointers where the write does: they are read and judged before it has any effect.
+    fn load_pdptes(&mut self, effect: &Effect) -> Result<(), Stop> {
+        if !effect.reload_pdptes {
+            return Ok(());
+        }
+        let table = control::pdpte_table(self.vcpu.cr3());
+        let mut pdptes = [0; 4];
+        for (place, pdpte) in (table..).step_by(size_of::<u64>()).zip(&mut pdptes) {
+            let read = self.memory.read_u64(Gpa::from_low_bits(place));
+            *pdpte = read.map_err(|error| Fault::MemoryRefused(error.address()))?;
+        }
+        control::check_pdptes(&pdptes, self.cpuid.allowed().physical_bits)?;
+        self.vcpu.set_pdptes(pdptes);
+        Ok(())
+    }
+
+    /// What a write brings along.
     pub(super) fn follow(&mut self, before: &Current, effect: Effect) {
         if effect.efer != before.efer {
             self.vcpu.set_efer(effect.efer);

@@ -359,6 +359,34 @@ fn control_registers_are_written_by_rule() {
     assert_done(&vm);
 }
 
+/// A guest that switches PAE paging on, with `pdpte` as its second directory pointer.
+fn enters_pae_paging(pdpte: u64) -> TestVm {
+    // mov cr0, rax
+    let vm = running(&[0x0f, 0x22, 0xc0], |vcpu| {
+        let state = &mut vcpu.state;
+        (state.efer, state.cr0, state.cr4, state.cr3) = (0, 0x11, vcpu::control::cr4::PAE, 0x2020);
+        state.cs.attributes = 0xc9b;
+        state.gprs.set(Gpr::Rax, 0x8000_0011);
+        Exit::WriteControlRegister(ControlRegister::Cr0)
+    });
+    vm.memory.put(0x2028, &pdpte.to_le_bytes());
+    served(vm).0
+}
+
+#[test]
+fn pae_paging_begins_with_the_directory_pointers_in_memory() {
+    let vm = enters_pae_paging(0x3001);
+    assert_done(&vm);
+    assert_eq!((vm.vcpu.pdptes, vm.vcpu.state.cr0), ([0, 0x3001, 0, 0], 0x8000_0011));
+}
+
+#[test]
+fn pae_paging_does_not_begin_with_a_reserved_bit_in_a_directory_pointer() {
+    let vm = enters_pae_paging(0x3003);
+    assert_raises(Exception::GENERAL_PROTECTION, &vm);
+    assert_eq!(vm.vcpu.state.cr0, 0x11);
+}
+
 #[test]
 fn a_task_priority_is_written_by_rule() {
     // mov cr8, rax

@@ -7,8 +7,8 @@ use xtask::scenario::{Lab, Scenario, Speed};
 
 pub const SCENARIOS: &[Scenario] = &[
     quick("broken_host_without_amd_v", |lab| {
-        let refusal = "this CPU shows no AMD-V (CPUID 0x80000001, ECX bit 2): it is too old, or runs in a virtual machine \
-                       without nested virtualization";
+        let refusal = "this CPU shows neither AMD-V (CPUID 0x80000001, ECX bit 2) nor VT-x (CPUID 1, ECX bit 5): it is too \
+                       old, or runs in a virtual machine without nested virtualization";
         refuses(lab, &["-cpu", "max,svm=off"], refusal)
     }),
     quick("broken_host_without_nested_paging", |lab| {

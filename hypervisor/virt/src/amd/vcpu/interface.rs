@@ -136,6 +136,9 @@ impl vcpu::Vcpu for Vcpu {
         self.set_control_registers(|save| save.cr4 = value);
     }
 
+    /// With nested paging the processor reads them from memory at each walk (APM 24593, volume 2, section 15.25.10).
+    fn set_pdptes(&mut self, _pdptes: [u64; 4]) {}
+
     #[inline]
     fn efer(&self) -> u64 {
         self.vmcb().save.efer & !efer::SVME

@@ -1,0 +1,285 @@
+//! What this CPU's VT-x can do, and the controls that the hypervisor uses there (SDM, volume 3, appendix A).
+//!
+//! A capability register of controls holds two masks: bits 31:0 must be set where they are set there, bits 63:32 may be
+//! set only where they are set there.
+
+use super::controls::{
+    NEVER, ON_ENTRY, ON_EXIT, OnEntry, OnExit, PIN, PRIMARY, PRIMARY_OPTIONAL, Pin, Primary, SECONDARY,
+    SECONDARY_OPTIONAL, Secondary, WITHOUT_TPR_SHADOW,
+};
+use super::refusal::Refusal;
+use bitflags::{Flags, bitflags};
+use core::fmt;
+
+const BASIC: u32 = 0x480;
+const SECONDARY_CONTROLS: u32 = 0x48b;
+const EPT_VPID: u32 = 0x48c;
+
+/// A capability register of controls, with its name for errors.
+struct Register {
+    index: u32,
+    name: &'static str,
+}
+
+const TRUE_PIN: Register = Register { index: 0x48d, name: "IA32_VMX_TRUE_PINBASED_CTLS" };
+const TRUE_PRIMARY: Register = Register { index: 0x48e, name: "IA32_VMX_TRUE_PROCBASED_CTLS" };
+const TRUE_EXIT: Register = Register { index: 0x48f, name: "IA32_VMX_TRUE_EXIT_CTLS" };
+const TRUE_ENTRY: Register = Register { index: 0x490, name: "IA32_VMX_TRUE_ENTRY_CTLS" };
+const SECOND: Register = Register { index: SECONDARY_CONTROLS, name: "IA32_VMX_PROCBASED_CTLS2" };
+
+/// IA32_VMX_BASIC (SDM A.1): the revision of the structures, and whether there are true controls.
+const REVISION: u64 = 0x7fff_ffff;
+const HAS_TRUE_CONTROLS: u64 = 1 << 55;
+
+bitflags! {
+    /// IA32_VMX_EPT_VPID_CAP (SDM A.10), as far as the hypervisor makes use of it.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[allow(missing_docs)] // the names are the manual's
+    pub struct Translation: u64 {
+        const FOUR_LEVELS = 1 << 6;
+        const WRITE_BACK = 1 << 14;
+        const PAGES_2M = 1 << 16;
+        const PAGES_1G = 1 << 17;
+        const INVEPT = 1 << 20;
+        const ACCESSED_DIRTY = 1 << 21;
+        const INVEPT_SINGLE = 1 << 25;
+        const INVEPT_ALL = 1 << 26;
+        const INVVPID = 1 << 32;
+        const INVVPID_SINGLE = 1 << 41;
+        const INVVPID_ALL = 1 << 42;
+    }
+}
+
+/// What the CPU can do, and the controls to use on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// What a VMXON region and a VMCS begin with.
+    pub revision: u32,
+    /// Pin-based controls.
+    pub pin: u32,
+    /// Primary processor-based controls, both windows closed.
+    pub primary: u32,
+    /// Secondary processor-based controls.
+    pub secondary: u32,
+    /// Exit controls.
+    pub on_exit: u32,
+    /// Entry controls, for a guest outside IA-32e mode.
+    pub on_entry: u32,
+    /// How translations are made and dropped.
+    pub translation: Translation,
+}
+
+impl Capabilities {
+    /// The capabilities that the registers tell which `read` reads.
+    ///
+    /// # Errors
+    /// What the hypervisor cannot do without.
+    pub fn detect(mut read: impl FnMut(u32) -> u64) -> Result<Self, Refusal> {
+        let basic = read(BASIC);
+        if basic & HAS_TRUE_CONTROLS == 0 {
+            return Err(Refusal::NoTrueControls);
+        }
+        let primary = Adjustment::read(&TRUE_PRIMARY, &mut read);
+        let mut primary_wanted = primary.choose(PRIMARY, PRIMARY_OPTIONAL)?;
+        if !primary_wanted.contains(Primary::TPR_SHADOW) {
+            primary_wanted |= primary.choose(WITHOUT_TPR_SHADOW, Primary::empty())?;
+        }
+        primary.refuse_forced(NEVER)?;
+        let secondary = Adjustment::read(&SECOND, &mut read);
+        secondary.check_secondary()?;
+        let secondary_wanted = secondary.choose(SECONDARY, SECONDARY_OPTIONAL)?;
+        let translation = Translation::from_bits_truncate(read(EPT_VPID));
+        check_translation(translation)?;
+        let pin = Adjustment::read(&TRUE_PIN, &mut read);
+        let on_exit = Adjustment::read(&TRUE_EXIT, &mut read);
+        let on_entry = Adjustment::read(&TRUE_ENTRY, &mut read);
+        let entry_wanted = on_entry.choose(ON_ENTRY, OnEntry::empty())?;
+        Ok(Self {
+            revision: (basic & REVISION) as u32,
+            pin: pin.complete(pin.choose(PIN, Pin::empty())?),
+            primary: primary.complete(primary_wanted - super::controls::WINDOWS),
+            secondary: secondary.complete(secondary_wanted),
+            on_exit: on_exit.complete(on_exit.choose(ON_EXIT, OnExit::empty())?),
+            on_entry: on_entry.complete(entry_wanted - OnEntry::IA32E_MODE_GUEST),
+            translation,
+        })
+    }
+
+    /// Whether the processor keeps the task priority in the virtual-APIC page.
+    pub const fn has_tpr_shadow(&self) -> bool {
+        self.primary & Primary::TPR_SHADOW.bits() != 0
+    }
+}
+
+/// What one register says.
+struct Adjustment {
+    must: u32,
+    may: u32,
+    register: &'static str,
+}
+
+impl Adjustment {
+    fn read(register: &Register, read: &mut impl FnMut(u32) -> u64) -> Self {
+        let value = read(register.index);
+        Self { must: value as u32, may: (value >> 32) as u32, register: register.name }
+    }
+
+    /// All of `required`, and what the processor has of `optional`.
+    fn choose<F: Flags<Bits = u32> + Copy>(&self, required: F, optional: F) -> Result<F, Refusal> {
+        match required.iter_names().find(|(_, control)| control.bits() & !self.may != 0) {
+            Some((name, _)) => Err(Refusal::Control { name, register: self.register }),
+            None => Ok(F::from_bits_retain(required.bits() | optional.bits() & self.may)),
+        }
+    }
+
+    /// Refuses a processor that cannot do without one of `unwanted`.
+    fn refuse_forced(&self, unwanted: Primary) -> Result<(), Refusal> {
+        match unwanted.iter_names().find(|(_, control)| control.bits() & self.must != 0) {
+            Some((name, _)) => Err(Refusal::Control { name, register: self.register }),
+            None => Ok(()),
+        }
+    }
+
+    /// What an operator may have heard of is refused by its own name.
+    const fn check_secondary(&self) -> Result<(), Refusal> {
+        if self.may & Secondary::EPT.bits() == 0 {
+            return Err(Refusal::NoNestedPaging);
+        }
+        if self.may & Secondary::UNRESTRICTED_GUEST.bits() == 0 {
+            return Err(Refusal::NoUnrestrictedGuest);
+        }
+        if self.may & Secondary::VPID.bits() == 0 {
+            return Err(Refusal::NoVpid);
+        }
+        Ok(())
+    }
+
+    /// `wanted` with what the processor insists on.
+    fn complete(&self, wanted: impl Flags<Bits = u32>) -> u32 {
+        wanted.bits() | self.must
+    }
+}
+
+/// Whether the nested tables can be used, and translations dropped by one of two ways.
+const fn check_translation(translation: Translation) -> Result<(), Refusal> {
+    const TABLES: Translation =
+        Translation::FOUR_LEVELS.union(Translation::WRITE_BACK).union(Translation::PAGES_2M);
+    const INVEPT_KINDS: Translation = Translation::INVEPT_SINGLE.union(Translation::INVEPT_ALL);
+    const INVVPID_KINDS: Translation = Translation::INVVPID_SINGLE.union(Translation::INVVPID_ALL);
+    if !translation.contains(TABLES) {
+        return Err(Refusal::NoSuitableNestedPaging);
+    }
+    let drops_nested = translation.contains(Translation::INVEPT) && translation.intersects(INVEPT_KINDS);
+    let drops_guest = translation.contains(Translation::INVVPID) && translation.intersects(INVVPID_KINDS);
+    if drops_nested && drops_guest { Ok(()) } else { Err(Refusal::NoInvalidation) }
+}
+
+impl fmt::Display for Capabilities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let has = |control: Secondary| self.secondary & control.bits() != 0;
+        let features = [
+            (self.has_tpr_shadow(), "tpr-shadow"),
+            (has(Secondary::PAUSE_LOOP_EXITING), "pause-loop-exiting"),
+            (has(Secondary::INVPCID), "invpcid"),
+            (self.translation.contains(Translation::PAGES_1G), "1g-pages"),
+            (self.translation.contains(Translation::ACCESSED_DIRTY), "accessed-dirty"),
+        ];
+        f.write_str("VT-x, ept vpid unrestricted-guest")?;
+        for (_, name) in features.iter().filter(|(has, _)| *has) {
+            write!(f, " {name}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use std::string::ToString;
+
+    /// The registers of an Intel Core i7 Skylake-X, as Bochs 3.0 lists them (`cpudb/intel/corei7_skylake-x.cc`).
+    pub fn skylake(index: u32) -> u64 {
+        match index {
+            BASIC => 0x00da_0400_0000_0004,
+            0x48b => 0x025d_3fff_0000_0000,
+            0x48c => 0x0f01_0673_4141,
+            0x48d => 0x00ff_0000_0016,
+            0x48e => 0xfff9_fffe_0400_6172,
+            0x48f => 0x01ff_ffff_0003_6dfb,
+            0x490 => 0x0003_ffff_0000_11fb,
+            _ => 0,
+        }
+    }
+
+    /// Its capabilities.
+    pub fn capabilities() -> Capabilities {
+        Capabilities::detect(skylake).unwrap()
+    }
+
+    /// What is said of a Skylake whose register `index` lacks `bits`.
+    fn without(index: u32, bits: u64) -> Result<Capabilities, Refusal> {
+        Capabilities::detect(|asked| skylake(asked) & if asked == index { !bits } else { u64::MAX })
+    }
+
+    #[test]
+    fn the_log_names_what_the_cpu_has() {
+        let expected =
+            "VT-x, ept vpid unrestricted-guest tpr-shadow pause-loop-exiting invpcid 1g-pages accessed-dirty";
+        assert_eq!(capabilities().to_string(), expected);
+    }
+
+    #[test]
+    fn what_the_processor_insists_on_is_set_and_what_nobody_wants_is_not() {
+        let capabilities = capabilities();
+        assert_eq!(capabilities.pin, 0x3f);
+        assert_eq!(capabilities.primary & 0x0400_6172, 0x0400_6172);
+        assert_eq!(capabilities.primary & (NEVER | super::super::controls::WINDOWS).bits(), 0);
+        assert_eq!(capabilities.on_entry & OnEntry::IA32E_MODE_GUEST.bits(), 0);
+        assert_eq!(capabilities.revision, 4);
+    }
+
+    #[test]
+    fn each_thing_that_is_missing_is_named() {
+        let secondary = |bit: u32| without(0x48b, 1 << (32 + bit));
+        let cases = [
+            (without(BASIC, HAS_TRUE_CONTROLS), "true controls"),
+            (secondary(1), "no EPT (IA32_VMX_PROCBASED_CTLS2"),
+            (secondary(5), "no VPID"),
+            (secondary(7), "no unrestricted guest"),
+            (secondary(6), "WBINVD_EXITING (IA32_VMX_PROCBASED_CTLS2)"),
+            (without(0x48c, 1 << 6), "four levels"),
+            (without(0x48c, 1 << 20), "INVEPT"),
+            (without(0x48c, 3 << 41), "INVVPID"),
+            (without(0x48d, 1 << 37), "VIRTUAL_NMIS (IA32_VMX_TRUE_PINBASED_CTLS)"),
+            (without(0x48e, 1 << 60), "MSR_BITMAPS"),
+            (without(0x48f, 1 << 53), "LOAD_EFER (IA32_VMX_TRUE_EXIT_CTLS)"),
+            (without(0x490, 1 << 47), "LOAD_EFER (IA32_VMX_TRUE_ENTRY_CTLS)"),
+        ];
+        for (refused, named) in cases {
+            let message = refused.unwrap_err().to_string();
+            assert!(
+                message.contains(named) && message.contains("newer CPU"),
+                "{message} does not name {named}"
+            );
+        }
+    }
+
+    #[test]
+    fn moves_to_cr3_that_must_exit_are_refused() {
+        let forced = Capabilities::detect(|index| skylake(index) | u64::from(index == 0x48e) << 15);
+        assert!(forced.unwrap_err().to_string().contains("CR3_LOAD_EXITING"));
+    }
+
+    #[test]
+    fn without_a_tpr_shadow_accesses_to_cr8_exit() {
+        let capabilities = without(0x48e, 1 << (32 + 21)).unwrap();
+        assert!(!capabilities.has_tpr_shadow());
+        assert_eq!(capabilities.primary & WITHOUT_TPR_SHADOW.bits(), WITHOUT_TPR_SHADOW.bits());
+    }
+
+    #[test]
+    fn a_processor_without_monitor_and_mwait_is_taken() {
+        let capabilities = without(0x48e, 1 << (32 + 10) | 1 << (32 + 29)).unwrap();
+        assert_eq!(capabilities.primary & Primary::MONITOR_EXITING.bits(), 0);
+    }
+}
