@@ -5,7 +5,8 @@ use crate::engine::Engine;
 use crate::frames::FrameSource;
 use crate::intel;
 use vcpu::{
-    CpuMode, Event, Exit, Gprs, InterruptState, Segment, SegmentName, VcpuState, VectorValue, Wanted,
+    ApicPage, ApicStatus, CpuMode, Event, Exit, Gprs, InterruptState, Segment, SegmentName, VcpuState,
+    VectorValue, Wanted,
 };
 
 /// A virtual CPU.
@@ -112,6 +113,8 @@ impl vcpu::Vcpu for Vcpu {
         fn hit_breakpoints(&mut self, hits: u64);
         fn set_task_priority(&mut self, priority: u8);
         fn want_task_priority_exits(&mut self, wanted: Wanted);
+        fn apic_page(&mut self) -> Option<&mut ApicPage>;
+        fn follow_apic(&mut self, status: &ApicStatus);
         fn inject(&mut self, event: Event);
         fn want_interrupt_window(&mut self, wanted: Wanted);
         fn want_nmi_window(&mut self, wanted: Wanted);

@@ -8,10 +8,10 @@ use crate::vm::{DebugExitPort, Host, Settings, Vm};
 use base::{Instant, MIB, Nanoseconds, Port, TscScale, VmName};
 use config::OnReset;
 use seams::fake::FlatMemory;
-use std::{collections::VecDeque, vec, vec::Vec};
+use std::{boxed::Box, collections::VecDeque, vec, vec::Vec};
 use vcpu::{
-    CpuMode, Direction, Event, Exception, Exit, Gpr, Gprs, InterruptState, IoExit, IoOperand, Segment,
-    SegmentName, Vcpu, VcpuState, VectorValue, Wanted,
+    ApicPage, ApicStatus, CpuMode, Direction, Event, Exception, Exit, Gpr, Gprs, InterruptState, IoExit,
+    IoOperand, Segment, SegmentName, Vcpu, VcpuState, VectorValue, Wanted,
     control::efer,
     cpuid::{Registers, TscStability},
 };
@@ -28,6 +28,10 @@ pub struct FakeVcpu {
     pub window_wanted: Wanted,
     pub nmi_window_wanted: Wanted,
     pub task_priority_exits_wanted: Wanted,
+    /// The local APIC's page, on a processor that runs one.
+    pub apic_page: Option<Box<ApicPage>>,
+    /// What the processor was last told of it.
+    pub apic_status: ApicStatus,
     pub tsc_offset: u64,
     pub tlb_flushes: u32,
     pub pdptes: [u64; 4],
@@ -46,6 +50,8 @@ impl FakeVcpu {
             window_wanted: Wanted::No,
             nmi_window_wanted: Wanted::No,
             task_priority_exits_wanted: Wanted::No,
+            apic_page: None,
+            apic_status: ApicStatus::default(),
             tsc_offset: 0,
             tlb_flushes: 0,
             pdptes: [0; 4],
@@ -185,6 +191,12 @@ impl Vcpu for FakeVcpu {
     }
     fn want_task_priority_exits(&mut self, wanted: Wanted) {
         self.task_priority_exits_wanted = wanted;
+    }
+    fn apic_page(&mut self) -> Option<&mut ApicPage> {
+        self.apic_page.as_deref_mut()
+    }
+    fn follow_apic(&mut self, status: &ApicStatus) {
+        self.apic_status = *status;
     }
     fn cpl(&self) -> u8 {
         self.state.ss.dpl()

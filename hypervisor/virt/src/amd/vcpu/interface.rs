@@ -10,8 +10,8 @@ use crate::amd::vmcb::{CleanBits, InterruptControl, Vmcb};
 use crate::amd::{consistency, event, switch};
 use vcpu::control::{cr0, efer};
 use vcpu::{
-    CpuMode, EntryFailure, Event, Exit, Gpr, Gprs, InterruptState, Segment, SegmentName, VcpuState,
-    VectorValue, Wanted,
+    ApicPage, ApicStatus, CpuMode, EntryFailure, Event, Exit, Gpr, Gprs, InterruptState, Segment,
+    SegmentName, VcpuState, VectorValue, Wanted,
 };
 
 /// The longest instruction, in bytes.
@@ -217,6 +217,14 @@ impl vcpu::Vcpu for Vcpu {
         }
         control.clean &= !CleanBits::INTERCEPTS.bits();
     }
+
+    /// AVIC is not in use: the local APIC is always `vmm`'s.
+    #[inline(always)]
+    fn apic_page(&mut self) -> Option<&mut ApicPage> {
+        None
+    }
+
+    fn follow_apic(&mut self, _status: &ApicStatus) {}
 
     #[inline]
     fn cpl(&self) -> u8 {

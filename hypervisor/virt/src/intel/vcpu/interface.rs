@@ -11,8 +11,8 @@ use crate::intel::vmcs::Field;
 use crate::intel::{event, instruction_error, kept, segment, switch};
 use vcpu::control::{cr0, efer};
 use vcpu::{
-    CpuMode, EntryFailure, Event, Exit, Gpr, Gprs, InterruptState, Segment, SegmentName, VcpuState,
-    VectorValue, Wanted,
+    ApicPage, ApicStatus, CpuMode, EntryFailure, Event, Exit, Gpr, Gprs, InterruptState, Segment,
+    SegmentName, VcpuState, VectorValue, Wanted,
 };
 
 /// The longest instruction, in bytes.
@@ -228,6 +228,13 @@ impl vcpu::Vcpu for Vcpu {
         self.task_priority_exits = wanted;
         self.set_threshold();
     }
+
+    #[inline(always)]
+    fn apic_page(&mut self) -> Option<&mut ApicPage> {
+        None
+    }
+
+    fn follow_apic(&mut self, _status: &ApicStatus) {}
 
     #[inline]
     fn cpl(&self) -> u8 {
