@@ -2,10 +2,14 @@
 //!
 //! ```no_run
 //! use std::time::Duration;
-//! use xtask::scenario::{Lab, Scenario, Speed};
+//! use xtask::scenario::{Lab, On, Scenario, Speed};
 //!
-//! const SCENARIOS: &[Scenario] =
-//!     &[Scenario { name: "hlt_wakes_by_timer", speed: Speed::Quick, run: hlt_wakes_by_timer }];
+//! const SCENARIOS: &[Scenario] = &[Scenario {
+//!     name: "hlt_wakes_by_timer",
+//!     speed: Speed::Quick,
+//!     on: On::Both,
+//!     run: hlt_wakes_by_timer,
+//! }];
 //!
 //! fn hlt_wakes_by_timer(lab: &Lab) -> anyhow::Result<()> {
 //!     let mut contents = lab.contents("[[vm]]\nname = \"a\"\nmemory = \"16M\"\nkernel = \"guest\"\n")?;
@@ -22,7 +26,7 @@
 //!
 //! [`main`] takes the arguments `[FILTER] [--long] [--list]` and prints one line per scenario,
 //! `scenario TAB passed|failed TAB seconds TAB name`, which `cargo xtask test` reads; the reason of a failure
-//! stands on lines before it. At most [`AT_ONCE`] run at once. The serial log of each run is kept in the
+//! stands on lines before it. A scenario for both vendors is two of them, named after the scenario and the vendor. At most [`AT_ONCE`] run at once. The serial log of each run is kept in the
 //! build folder below `scenarios/`. Everything that must be built is built before: [`prepare`].
 
 use std::fs::File;
@@ -36,7 +40,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use crate::build::{self, Hypervisor};
-use crate::emulator::{Emulator, Machine};
+use crate::emulator::{Emulator, Machine, Time, Vendor};
 use crate::guest::{self, Architecture, Kernel};
 use crate::image::{self, Contents, Table};
 use crate::paths;
@@ -49,6 +53,8 @@ pub struct Scenario {
     pub name: &'static str,
     /// Whether it runs every time.
     pub speed: Speed,
+    /// Whose computers it runs on.
+    pub on: On,
     /// The test; an error fails it.
     pub run: fn(&Lab) -> Result<()>,
 }
@@ -62,9 +68,66 @@ pub enum Speed {
     Long,
 }
 
+/// Whose computers a scenario runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum On {
+    /// Each vendor's, in a run of its own.
+    Both,
+    /// AMD's alone, and why.
+    Amd(&'static str),
+    /// Intel's alone, and why.
+    Intel(&'static str),
+}
+
+/// The vendors whose virtualization the hypervisor has.
+const VENDORS: [Vendor; 1] = [Vendor::Amd];
+
+/// A scenario on one vendor's computers.
+#[derive(Clone, Copy)]
+struct Test {
+    scenario: Scenario,
+    vendor: Vendor,
+}
+
+impl Test {
+    /// All tests of `scenarios`, in their order.
+    fn all(scenarios: &[Scenario]) -> Vec<Self> {
+        let of = |scenario: &Scenario| {
+            let scenario = *scenario;
+            let is_on = move |vendor: &Vendor| match scenario.on {
+                On::Both => true,
+                On::Amd(_) => *vendor == Vendor::Amd,
+                On::Intel(_) => *vendor == Vendor::Intel,
+            };
+            VENDORS.into_iter().filter(is_on).map(move |vendor| Self { scenario, vendor })
+        };
+        scenarios.iter().flat_map(of).collect()
+    }
+
+    /// Its own name. The vendor is part of it where there are two.
+    fn name(&self) -> String {
+        match (self.scenario.on, self.vendor) {
+            (On::Amd(_) | On::Intel(_), _) => self.scenario.name.to_string(),
+            (On::Both, Vendor::Amd) => format!("{}_on_amd_v", self.scenario.name),
+            (On::Both, Vendor::Intel) => format!("{}_on_vt_x", self.scenario.name),
+        }
+    }
+
+    /// What the list says of it behind its name.
+    fn remarks(&self) -> String {
+        let speed = if self.scenario.speed == Speed::Long { " (--long)" } else { "" };
+        match self.scenario.on {
+            On::Both => speed.to_string(),
+            On::Amd(why) => format!(" [AMD only: {why}]{speed}"),
+            On::Intel(why) => format!(" [Intel only: {why}]{speed}"),
+        }
+    }
+}
+
 /// What a scenario works with.
 pub struct Lab {
     name: &'static str,
+    vendor: Vendor,
     hypervisor: Hypervisor,
     /// The boot overrides of its images, if any.
     overrides: Option<String>,
@@ -75,14 +138,15 @@ pub struct Lab {
 }
 
 impl Lab {
-    fn new(name: &'static str) -> Result<Self> {
+    fn new(test: &Test) -> Result<Self> {
         let logs = paths::lane("scenarios");
         paths::make_folder(&logs)?;
-        let log = logs.join(format!("{name}.log"));
+        let log = log_path(&test.name());
         // A log of an earlier run would mislead.
         File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        let (name, vendor) = (test.scenario.name, test.vendor);
         let (hypervisor, scratch) = (Hypervisor::built(), scratch()?);
-        Ok(Self { name, hypervisor, overrides: None, scratch, log, images: AtomicU32::new(0) })
+        Ok(Self { name, vendor, hypervisor, overrides: None, scratch, log, images: AtomicU32::new(0) })
     }
 
     /// The same, but with the hypervisor that has seeded faults, of which images choose `fault`.
@@ -91,14 +155,21 @@ impl Lab {
     /// When there is no place for its files.
     pub fn with_fault(&self, fault: &str) -> Result<Self> {
         let overrides = Some(format!("fault={fault}"));
-        let (hypervisor, scratch, log) = (Hypervisor::built_faulty(), scratch()?, self.log.clone());
-        Ok(Self { name: self.name, hypervisor, overrides, scratch, log, images: AtomicU32::new(0) })
+        let (name, vendor, log) = (self.name, self.vendor, self.log.clone());
+        let (hypervisor, scratch) = (Hypervisor::built_faulty(), scratch()?);
+        Ok(Self { name, vendor, hypervisor, overrides, scratch, log, images: AtomicU32::new(0) })
     }
 
-    /// The scenario's name.
+    /// The scenario's name, without the vendor.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// Whose computers it runs on now.
+    #[must_use]
+    pub fn vendor(&self) -> Vendor {
+        self.vendor
     }
 
     /// The hypervisor under test.
@@ -184,10 +255,15 @@ impl Lab {
         Ok(out)
     }
 
-    /// The usual computer with `image` as its disk: one AMD processor, 1 GiB, translated.
+    /// The usual computer with `image` as its disk: one processor, 1 GiB, emulated. On Bochs, which is slow, it does not wait
+    /// for the host's clock.
     #[must_use]
     pub fn machine(&self, image: &Path) -> Machine {
-        Machine::new(image)
+        let time = match self.vendor {
+            Vendor::Amd => Time::Host,
+            Vendor::Intel => Time::Instructions,
+        };
+        Machine::new(image).vendor(self.vendor).time(time)
     }
 
     /// Powers a computer on and keeps its serial log.
@@ -198,6 +274,11 @@ impl Lab {
         let log = File::options().append(true).open(&self.log)?;
         Ok(machine.copy_serial_to(log).start()?)
     }
+}
+
+/// Where the serial log of a test is kept.
+fn log_path(test: &str) -> PathBuf {
+    paths::lane("scenarios").join(format!("{test}.log"))
 }
 
 /// A folder for a scenario's files.
@@ -230,15 +311,14 @@ pub fn main(scenarios: &[Scenario]) -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let has = |flag: &str| args.iter().any(|arg| arg == flag);
     let filter = args.iter().find(|arg| !arg.starts_with("--")).map_or("", String::as_str);
-    let chosen: Vec<Scenario> = scenarios
-        .iter()
-        .filter(|scenario| scenario.name.contains(filter))
-        .filter(|scenario| scenario.speed == Speed::Quick || has("--long") || has("--list"))
-        .copied()
+    let chosen: Vec<Test> = Test::all(scenarios)
+        .into_iter()
+        .filter(|test| test.name().contains(filter))
+        .filter(|test| test.scenario.speed == Speed::Quick || has("--long") || has("--list"))
         .collect();
     if has("--list") {
-        for scenario in &chosen {
-            println!("{}{}", scenario.name, if scenario.speed == Speed::Long { " (--long)" } else { "" });
+        for test in &chosen {
+            println!("{}{}", test.name(), test.remarks());
         }
         return ExitCode::SUCCESS;
     }
@@ -246,19 +326,19 @@ pub fn main(scenarios: &[Scenario]) -> ExitCode {
 }
 
 /// Runs scenarios and prints a line for each; returns how many failed.
-fn run_all(scenarios: &[Scenario]) -> usize {
+fn run_all(tests: &[Test]) -> usize {
     let next = AtomicUsize::new(0);
     let failed = AtomicUsize::new(0);
     let output = Mutex::new(std::io::stdout());
     std::thread::scope(|scope| {
-        for _ in 0..AT_ONCE.min(scenarios.len()) {
+        for _ in 0..AT_ONCE.min(tests.len()) {
             scope.spawn(|| {
-                while let Some(scenario) = scenarios.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let (result, took) = run(scenario);
+                while let Some(test) = tests.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let (result, took) = run(test);
                     if result.is_err() {
                         failed.fetch_add(1, Ordering::Relaxed);
                     }
-                    let report = report(scenario.name, &result, took);
+                    let report = report(&test.name(), &result, took);
                     let mut output = output.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                     // Nobody reads any more: the exit status still tells.
                     let _ = output.write_all(report.as_bytes()).and_then(|()| output.flush());
@@ -270,9 +350,9 @@ fn run_all(scenarios: &[Scenario]) -> usize {
 }
 
 /// Runs one; a panic in it is a failure like any other.
-fn run(scenario: &Scenario) -> (Result<()>, Duration) {
+fn run(test: &Test) -> (Result<()>, Duration) {
     let begin = Instant::now();
-    let body = || (scenario.run)(&Lab::new(scenario.name)?);
+    let body = || (test.scenario.run)(&Lab::new(test)?);
     let result = std::panic::catch_unwind(body)
         .unwrap_or_else(|panic| Err(anyhow::anyhow!("the scenario panicked: {}", panic_text(&*panic))));
     (result, begin.elapsed())
@@ -288,7 +368,7 @@ fn report(name: &str, result: &Result<()>, took: Duration) -> String {
     match result {
         Ok(()) => format!("scenario\tpassed\t{seconds:.1}\t{name}\n"),
         Err(error) => {
-            let log = paths::lane("scenarios").join(format!("{name}.log"));
+            let log = log_path(name);
             let log = log.display();
             format!(
                 "--- {name} failed: {error:#}\n    serial log: {log}\nscenario\tfailed\t{seconds:.1}\t{name}\n"
@@ -301,6 +381,26 @@ fn report(name: &str, result: &Result<()>, took: Duration) -> String {
 mod tests {
     use super::*;
 
+    fn scenario(on: On) -> Scenario {
+        Scenario { name: "xtask_test", speed: Speed::Quick, on, run: |_| panic!("boom") }
+    }
+
+    #[test]
+    fn a_scenario_for_both_vendors_is_named_after_each() {
+        let name = |on, vendor| Test { scenario: scenario(on), vendor }.name();
+        assert_eq!(name(On::Both, Vendor::Amd), "xtask_test_on_amd_v");
+        assert_eq!(name(On::Both, Vendor::Intel), "xtask_test_on_vt_x");
+        assert_eq!(name(On::Amd("why"), Vendor::Amd), "xtask_test");
+    }
+
+    #[test]
+    fn a_scenario_for_one_vendor_runs_once_and_the_list_says_why() {
+        let tests = Test::all(&[scenario(On::Amd("because"))]);
+        assert_eq!(tests.len(), 1);
+        assert!(tests[0].remarks().contains("because"));
+        assert_eq!(Test::all(&[scenario(On::Both)]).len(), VENDORS.len());
+    }
+
     #[test]
     fn a_failure_is_reported_with_its_chain_of_reasons() {
         let error = anyhow::anyhow!("inner").context("outer");
@@ -311,8 +411,8 @@ mod tests {
 
     #[test]
     fn a_panic_fails_only_its_scenario() {
-        let bad = Scenario { name: "xtask_test_panics", speed: Speed::Quick, run: |_| panic!("boom") };
-        let (result, _) = run(&bad);
+        let scenario = scenario(On::Both);
+        let (result, _) = run(&Test { scenario, vendor: Vendor::Amd });
         assert!(result.unwrap_err().to_string().contains("boom"));
     }
 }

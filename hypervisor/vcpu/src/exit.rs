@@ -93,6 +93,36 @@ pub struct EntryFailure {
     pub code: u64,
     /// The check that failed, where it could be told, with the manual's section.
     pub reason: &'static str,
+    /// What failed it.
+    pub fields: OffendingFields,
+}
+
+/// A field of the vendor's control structure, by the manual's name, with its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FieldValue {
+    /// Its name.
+    pub name: &'static str,
+    /// What it holds.
+    pub value: u64,
+}
+
+/// The few fields that failed a check.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OffendingFields([Option<FieldValue>; OffendingFields::MAX]);
+
+impl OffendingFields {
+    /// How many a check names at most.
+    pub const MAX: usize = 3;
+
+    /// Those of `fields` that there are.
+    pub const fn new(fields: [Option<FieldValue>; Self::MAX]) -> Self {
+        Self(fields)
+    }
+
+    /// One after the other.
+    pub fn iter(&self) -> impl Iterator<Item = &FieldValue> {
+        self.0.iter().flatten()
+    }
 }
 
 /// Why guest code stopped.

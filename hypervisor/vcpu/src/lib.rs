@@ -31,6 +31,7 @@ pub use apic::{ApicAccess, ApicPage, ApicStatus};
 pub use engine::{InterruptState, Vcpu, Wanted};
 pub use event::{Event, Exception};
 pub use exit::{
-    Access, ControlRegister, Direction, EntryFailure, Exit, IoExit, IoOperand, NestedFault, Privileged,
+    Access, ControlRegister, Direction, EntryFailure, Exit, FieldValue, IoExit, IoOperand, NestedFault,
+    OffendingFields, Privileged,
 };
 pub use state::{CpuMode, DescriptorTable, Gpr, Gprs, Segment, SegmentName, VcpuState, VectorValue};

@@ -6,7 +6,7 @@ use crate::{BOOT, STEP, several, tiny_guests};
 use anyhow::{Context, Result, bail, ensure};
 use std::time::Duration;
 use xtask::emulator::Ending;
-use xtask::scenario::{Lab, Scenario, Speed};
+use xtask::scenario::{Lab, On, Scenario, Speed};
 use xtask::{paths, symbolize};
 
 pub const SCENARIOS: &[Scenario] = &[
@@ -39,7 +39,7 @@ pub const SCENARIOS: &[Scenario] = &[
 ];
 
 const fn quick(name: &'static str, run: fn(&Lab) -> Result<()>) -> Scenario {
-    Scenario { name, speed: Speed::Quick, run }
+    Scenario { name, speed: Speed::Quick, on: On::Both, run }
 }
 
 const CONFIG: &str = "[host]\nwhen_idle = \"poweroff\"\n\n[[vm]]\nname = \"guest\"\nmemory = \"16M\"\n\

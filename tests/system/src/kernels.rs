@@ -4,7 +4,7 @@ use crate::BOOT;
 use anyhow::{Result, ensure};
 use std::time::Duration;
 use xtask::emulator::Ending;
-use xtask::scenario::{Lab, Scenario, Speed};
+use xtask::scenario::{Lab, On, Scenario, Speed};
 
 pub const SCENARIOS: &[Scenario] = &[
     quick("multiboot_guest_gets_its_memory_map_and_modules", |lab| {
@@ -15,12 +15,13 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "memtest_finishes_its_first_pass_without_errors",
         speed: Speed::Long,
+        on: On::Both,
         run: |lab| memtest(lab, &MEMTEST_PASSES),
     },
 ];
 
 const fn quick(name: &'static str, run: fn(&Lab) -> Result<()>) -> Scenario {
-    Scenario { name, speed: Speed::Quick, run }
+    Scenario { name, speed: Speed::Quick, on: On::Both, run }
 }
 
 /// A VM with the kernel "guest", an initial RAM disk and two modules.

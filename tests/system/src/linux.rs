@@ -4,7 +4,7 @@ use crate::{BOOT, STEP};
 use anyhow::{Result, ensure};
 use xtask::emulator::{Emulator, Ending, Machine};
 use xtask::guest::{Architecture, Kernel};
-use xtask::scenario::{Lab, Scenario, Speed};
+use xtask::scenario::{Lab, On, Scenario, Speed};
 
 pub const SCENARIOS: &[Scenario] = &[
     quick("linux_6_12_boots_from_elf_to_a_shell_and_powers_off", |lab| shell(lab, Kernel::V6_12, Form::Elf)),
@@ -21,7 +21,7 @@ pub const SCENARIOS: &[Scenario] = &[
 ];
 
 const fn quick(name: &'static str, run: fn(&Lab) -> Result<()>) -> Scenario {
-    Scenario { name, speed: Speed::Quick, run }
+    Scenario { name, speed: Speed::Quick, on: On::Both, run }
 }
 
 /// What Linux says of firmware, tables or a processor that is not in order. Two patterns: a line of more than 80

@@ -5,27 +5,19 @@ use anyhow::{Result, anyhow, ensure};
 use xtask::emulator::{Emulator, Ending};
 use xtask::guest::Kernel;
 use xtask::image::Contents;
-use xtask::scenario::{Lab, Scenario, Speed};
+use xtask::scenario::{Lab, On, Scenario, Speed};
 
 pub const SCENARIOS: &[Scenario] = &[
-    Scenario { name: "the_escape_key_leads_to_the_shell_and_back", speed: Speed::Quick, run: escape },
-    Scenario { name: "an_idle_host_stays_at_its_shell_until_powered_off", speed: Speed::Quick, run: idle },
-    Scenario {
-        name: "what_is_neither_free_nor_a_guests_is_at_most_six_mebibytes",
-        speed: Speed::Quick,
-        run: memory_overhead,
-    },
-    Scenario {
-        name: "a_vm_that_does_not_start_by_itself_is_started_by_its_name",
-        speed: Speed::Quick,
-        run: start,
-    },
-    Scenario {
-        name: "keys_typed_during_boot_are_not_lost_and_nonsense_harms_nothing",
-        speed: Speed::Quick,
-        run: nonsense,
-    },
+    quick("the_escape_key_leads_to_the_shell_and_back", escape),
+    quick("an_idle_host_stays_at_its_shell_until_powered_off", idle),
+    quick("what_is_neither_free_nor_a_guests_is_at_most_six_mebibytes", memory_overhead),
+    quick("a_vm_that_does_not_start_by_itself_is_started_by_its_name", start),
+    quick("keys_typed_during_boot_are_not_lost_and_nonsense_harms_nothing", nonsense),
 ];
+
+const fn quick(name: &'static str, run: fn(&Lab) -> Result<()>) -> Scenario {
+    Scenario { name, speed: Speed::Quick, on: On::Both, run }
+}
 
 fn escape(lab: &Lab) -> Result<()> {
     let mut emulator = linux::boot(lab, lab.vmlinux(Kernel::V6_12)?, "cmdline = \"console=ttyS0\"")?;

@@ -10,7 +10,7 @@ use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use xtask::emulator::QEMU;
-use xtask::scenario::{Lab, Scenario, Speed};
+use xtask::scenario::{Lab, On, Scenario, Speed};
 
 pub const SCENARIOS: &[Scenario] = &[
     quick("tiny_guest_exceptions_on_bare_qemu", |lab| passes(lab, "exceptions")),
@@ -33,7 +33,7 @@ pub const SCENARIOS: &[Scenario] = &[
 ];
 
 const fn quick(name: &'static str, run: fn(&Lab) -> Result<()>) -> Scenario {
-    Scenario { name, speed: Speed::Quick, run }
+    Scenario { name, speed: Speed::Quick, on: On::Amd("it is QEMU that is looked at"), run }
 }
 
 /// The checks that a serial line tells of, each with its outcome.

@@ -4,11 +4,16 @@ use crate::{BOOT, STEP, linux};
 use anyhow::{Result, ensure};
 use xtask::emulator::Ending;
 use xtask::guest::Kernel;
-use xtask::scenario::{Lab, Scenario, Speed};
+use xtask::scenario::{Lab, On, Scenario, Speed};
 
 pub const SCENARIOS: &[Scenario] = &[
-    Scenario { name: "a_crash_of_one_vm_leaves_the_others_running", speed: Speed::Quick, run: crash },
-    Scenario { name: "two_linux_vms_share_one_cpu", speed: Speed::Quick, run: two_linux },
+    Scenario {
+        name: "a_crash_of_one_vm_leaves_the_others_running",
+        speed: Speed::Quick,
+        on: On::Both,
+        run: crash,
+    },
+    Scenario { name: "two_linux_vms_share_one_cpu", speed: Speed::Quick, on: On::Both, run: two_linux },
 ];
 
 pub fn crash(lab: &Lab) -> Result<()> {

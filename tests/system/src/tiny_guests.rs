@@ -4,34 +4,35 @@ use crate::{BOOT, STEP, reference};
 use anyhow::{Result, ensure};
 use std::time::Duration;
 use xtask::emulator::Ending;
-use xtask::scenario::{Lab, Scenario, Speed};
+use xtask::scenario::{Lab, On, Scenario, Speed};
 
 pub const SCENARIOS: &[Scenario] = &[
-    quick("tiny_guest_exceptions_on_amd_v", |lab| passes(lab, "exceptions")),
-    quick("tiny_guest_hlt_and_timer_on_amd_v", |lab| passes(lab, "hlt-timer")),
-    quick("tiny_guest_port_io_on_amd_v", |lab| passes(lab, "port-io")),
-    quick("tiny_guest_msr_gp_on_amd_v", |lab| passes(lab, "msr-gp")),
-    quick("tiny_guest_outside_memory_on_amd_v", |lab| passes(lab, "outside-memory")),
-    quick("tiny_guest_control_registers_on_amd_v", |lab| passes(lab, "control-registers")),
-    quick("tiny_guest_cpuid_on_amd_v", |lab| passes(lab, "cpuid")),
-    quick("tiny_guest_debug_registers_on_amd_v", |lab| passes(lab, "debug-registers")),
-    quick("tiny_guest_ioapic_on_amd_v", |lab| passes(lab, "ioapic")),
-    quick("tiny_guest_local_apic_on_amd_v", |lab| passes(lab, "local-apic")),
-    quick("tiny_guest_nmi_and_shadow_on_amd_v", |lab| passes(lab, "nmi-and-shadow")),
-    quick("tiny_guest_pat_mtrr_on_amd_v", |lab| passes(lab, "pat-mtrr")),
-    quick("tiny_guest_pic_on_amd_v", |lab| passes(lab, "pic")),
-    quick("tiny_guest_pit_on_amd_v", |lab| passes(lab, "pit")),
-    quick("tiny_guest_rtc_on_amd_v", |lab| passes(lab, "rtc")),
-    quick("tiny_guest_instructions_on_amd_v", |lab| passes(&emulating(lab)?, "instructions")),
-    quick("tiny_guest_random_instructions_on_amd_v", |lab| {
+    quick("tiny_guest_exceptions", |lab| passes(lab, "exceptions")),
+    quick("tiny_guest_hlt_and_timer", |lab| passes(lab, "hlt-timer")),
+    quick("tiny_guest_port_io", |lab| passes(lab, "port-io")),
+    quick("tiny_guest_msr_gp", |lab| passes(lab, "msr-gp")),
+    quick("tiny_guest_outside_memory", |lab| passes(lab, "outside-memory")),
+    quick("tiny_guest_control_registers", |lab| passes(lab, "control-registers")),
+    quick("tiny_guest_cpuid", |lab| passes(lab, "cpuid")),
+    quick("tiny_guest_debug_registers", |lab| passes(lab, "debug-registers")),
+    quick("tiny_guest_ioapic", |lab| passes(lab, "ioapic")),
+    quick("tiny_guest_local_apic", |lab| passes(lab, "local-apic")),
+    quick("tiny_guest_nmi_and_shadow", |lab| passes(lab, "nmi-and-shadow")),
+    quick("tiny_guest_pat_mtrr", |lab| passes(lab, "pat-mtrr")),
+    quick("tiny_guest_pic", |lab| passes(lab, "pic")),
+    quick("tiny_guest_pit", |lab| passes(lab, "pit")),
+    quick("tiny_guest_rtc", |lab| passes(lab, "rtc")),
+    quick("tiny_guest_instructions", |lab| passes(&emulating(lab)?, "instructions")),
+    quick("tiny_guest_random_instructions", |lab| {
         passes_within(&emulating(lab)?, "random-instructions", RANDOM).map(drop)
     }),
     Scenario {
-        name: "tiny_guest_million_instructions_on_amd_v",
+        name: "tiny_guest_million_instructions",
         speed: Speed::Long,
+        on: On::Both,
         run: |lab| passes_within(&emulating(lab)?, "million-instructions", MILLION).map(drop),
     },
-    quick("tiny_guest_triple_fault_on_amd_v", triple_fault),
+    quick("tiny_guest_triple_fault", triple_fault),
 ];
 
 /// Patience with twenty thousand random instructions, and with a million.
@@ -44,7 +45,7 @@ fn emulating(lab: &Lab) -> Result<Lab> {
 }
 
 const fn quick(name: &'static str, run: fn(&Lab) -> Result<()>) -> Scenario {
-    Scenario { name, speed: Speed::Quick, run }
+    Scenario { name, speed: Speed::Quick, on: On::Both, run }
 }
 
 /// The configuration of one tiny guest.

@@ -46,6 +46,7 @@ impl Model {
     const fn name(self) -> &'static str {
         match self {
             Self::SkylakeX => "corei7_skylake_x",
+            Self::Haswell => "corei7_haswell_4770",
             Self::IvyBridge => "corei7_ivy_bridge_3770k",
             Self::Lynnfield => "corei5_lynnfield_750",
             Self::Penryn => "core2_penryn_t9600",

@@ -19,7 +19,9 @@ pub enum Vendor {
 pub enum Model {
     /// All that Cofferdam uses: APICv with posted interrupts, EPT with accessed and dirty bits.
     SkylakeX,
-    /// No APICv: neither APIC-register virtualization nor virtual-interrupt delivery.
+    /// No posted interrupts.
+    Haswell,
+    /// No APICv: neither APIC-register virtualization nor virtual-interrupt delivery. No pages of 1 GiB.
     IvyBridge,
     /// No unrestricted guest.
     Lynnfield,

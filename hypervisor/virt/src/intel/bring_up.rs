@@ -78,7 +78,8 @@ pub fn is_present() -> bool {
 pub fn bring_up(cpu: CpuId, frames: &mut impl FrameSource) -> Result<Engine, BringUpError> {
     unlock()?;
     // SAFETY: every CPU with VMX has the registers that `detect` asks for, in its order.
-    let capabilities = Capabilities::detect(|register| unsafe { Msr::new(register).read() })?;
+    let capabilities =
+        Capabilities::detect(&__cpuid(0x8000_0008), |register| unsafe { Msr::new(register).read() })?;
     let maps = PermissionMaps::build(frames)?;
     let vmxon_region = vmcs::region(capabilities.revision, frames)?;
     let fpu_method = fpu::detect();

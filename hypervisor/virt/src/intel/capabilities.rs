@@ -7,11 +7,15 @@ use super::controls::{
     NEVER, ON_ENTRY, ON_EXIT, OnEntry, OnExit, PIN, PRIMARY, PRIMARY_OPTIONAL, Pin, Primary, SECONDARY,
     SECONDARY_OPTIONAL, Secondary, WITHOUT_TPR_SHADOW,
 };
+use super::entry_checks::{ControlLimits, Limits};
 use super::refusal::Refusal;
 use bitflags::{Flags, bitflags};
+use core::arch::x86_64::CpuidResult;
 use core::fmt;
+use vcpu::control::efer;
 
 const BASIC: u32 = 0x480;
+const PRIMARY_CONTROLS: u32 = 0x482;
 const SECONDARY_CONTROLS: u32 = 0x48b;
 const EPT_VPID: u32 = 0x48c;
 
@@ -67,14 +71,22 @@ pub struct Capabilities {
     pub on_entry: u32,
     /// How translations are made and dropped.
     pub translation: Translation,
+    /// What the processor's checks at an entry go by.
+    pub limits: Limits,
 }
 
 impl Capabilities {
-    /// The capabilities that the registers tell which `read` reads.
+    /// The capabilities that the registers tell which `read` reads, and CPUID leaf 0x8000_0008 (`sizes`).
     ///
     /// # Errors
     /// What the hypervisor cannot do without.
-    pub fn detect(mut read: impl FnMut(u32) -> u64) -> Result<Self, Refusal> {
+    pub fn detect(sizes: &CpuidResult, mut read: impl FnMut(u32) -> u64) -> Result<Self, Refusal> {
+        // First what an operator may have heard of: old processors lack it, and true controls besides.
+        if read(PRIMARY_CONTROLS) >> 32 & u64::from(Primary::SECONDARY_CONTROLS.bits()) == 0 {
+            return Err(Refusal::NoNestedPaging);
+        }
+        let secondary = Adjustment::read(&SECOND, &mut read);
+        secondary.check_secondary()?;
         let basic = read(BASIC);
         if basic & HAS_TRUE_CONTROLS == 0 {
             return Err(Refusal::NoTrueControls);
@@ -85,8 +97,6 @@ impl Capabilities {
             primary_wanted |= primary.choose(WITHOUT_TPR_SHADOW, Primary::empty())?;
         }
         primary.refuse_forced(NEVER)?;
-        let secondary = Adjustment::read(&SECOND, &mut read);
-        secondary.check_secondary()?;
         let secondary_wanted = secondary.choose(SECONDARY, SECONDARY_OPTIONAL)?;
         let translation = Translation::from_bits_truncate(read(EPT_VPID));
         check_translation(translation)?;
@@ -102,12 +112,40 @@ impl Capabilities {
             on_exit: on_exit.complete(on_exit.choose(ON_EXIT, OnExit::empty())?),
             on_entry: on_entry.complete(entry_wanted - OnEntry::IA32E_MODE_GUEST),
             translation,
+            limits: limits(sizes, read),
         })
     }
 
     /// Whether the processor keeps the task priority in the virtual-APIC page.
     pub const fn has_tpr_shadow(&self) -> bool {
         self.primary & Primary::TPR_SHADOW.bits() != 0
+    }
+}
+
+/// What the checks at an entry go by.
+fn limits(sizes: &CpuidResult, mut read: impl FnMut(u32) -> u64) -> Limits {
+    const MISC: u32 = 0x485;
+    const CR0_FIXED: [u32; 2] = [0x486, 0x487];
+    const CR4_FIXED: [u32; 2] = [0x488, 0x489];
+    let mut pair = |[first, second]: [u32; 2]| (read(first), read(second));
+    let (cr0, cr4) = (pair(CR0_FIXED), pair(CR4_FIXED));
+    let mut controls = |register: &Register| ControlLimits::from_msr(read(register.index));
+    Limits {
+        pin: controls(&TRUE_PIN),
+        primary: controls(&TRUE_PRIMARY),
+        secondary: controls(&SECOND),
+        exit: controls(&TRUE_EXIT),
+        entry: controls(&TRUE_ENTRY),
+        // Never switched on.
+        tertiary: 0,
+        basic: read(BASIC),
+        misc: read(MISC),
+        ept_vpid: read(EPT_VPID),
+        cr0,
+        cr4,
+        efer: efer::SCE | efer::LME | efer::LMA | efer::NXE,
+        physical_bits: sizes.eax & 0xff,
+        linear_bits: sizes.eax >> 8 & 0xff,
     }
 }
 
@@ -201,24 +239,33 @@ pub mod tests {
     pub fn skylake(index: u32) -> u64 {
         match index {
             BASIC => 0x00da_0400_0000_0004,
+            PRIMARY_CONTROLS => 0xfff9_fffe_0401_e172,
             0x48b => 0x025d_3fff_0000_0000,
             0x48c => 0x0f01_0673_4141,
             0x48d => 0x00ff_0000_0016,
             0x48e => 0xfff9_fffe_0400_6172,
             0x48f => 0x01ff_ffff_0003_6dfb,
+            0x485 => 0x7004_c1e7,
+            0x486 => 0x8000_0021,
+            0x487 => 0xffff_ffff,
+            0x488 => 0x2000,
+            0x489 => 0x0037_27ff,
             0x490 => 0x0003_ffff_0000_11fb,
             _ => 0,
         }
     }
 
+    /// 52 and 48 bits of physical and linear addresses: the frames of tests are anywhere.
+    const SIZES: CpuidResult = CpuidResult { eax: 0x3034, ebx: 0, ecx: 0, edx: 0 };
+
     /// Its capabilities.
     pub fn capabilities() -> Capabilities {
-        Capabilities::detect(skylake).unwrap()
+        Capabilities::detect(&SIZES, skylake).unwrap()
     }
 
     /// What is said of a Skylake whose register `index` lacks `bits`.
     fn without(index: u32, bits: u64) -> Result<Capabilities, Refusal> {
-        Capabilities::detect(|asked| skylake(asked) & if asked == index { !bits } else { u64::MAX })
+        Capabilities::detect(&SIZES, |asked| skylake(asked) & if asked == index { !bits } else { u64::MAX })
     }
 
     #[test]
@@ -242,6 +289,7 @@ pub mod tests {
     fn each_thing_that_is_missing_is_named() {
         let secondary = |bit: u32| without(0x48b, 1 << (32 + bit));
         let cases = [
+            (without(PRIMARY_CONTROLS, 1 << 63), "no EPT (IA32_VMX_PROCBASED_CTLS2"),
             (without(BASIC, HAS_TRUE_CONTROLS), "true controls"),
             (secondary(1), "no EPT (IA32_VMX_PROCBASED_CTLS2"),
             (secondary(5), "no VPID"),
@@ -266,7 +314,7 @@ pub mod tests {
 
     #[test]
     fn moves_to_cr3_that_must_exit_are_refused() {
-        let forced = Capabilities::detect(|index| skylake(index) | u64::from(index == 0x48e) << 15);
+        let forced = Capabilities::detect(&SIZES, |index| skylake(index) | u64::from(index == 0x48e) << 15);
         assert!(forced.unwrap_err().to_string().contains("CR3_LOAD_EXITING"));
     }
 

@@ -57,7 +57,7 @@ impl Kept {
     }
 
     /// Makes them those of this CPU.
-    pub fn to_hardware(&self) {
+    pub fn to_hardware(self) {
         let write = |register, value| {
             // SAFETY: the hypervisor uses none of these registers. Addresses are canonical: the guest wrote them past the
             // processor's check, or `canonical` made them so.

@@ -98,7 +98,8 @@ impl fmt::Display for Fault {
             Self::MachineCheck => write!(f, "machine check: the host's hardware failed while it ran"),
             Self::TaskSwitch => write!(f, "hardware task switch, which is not supported"),
             Self::EntryFailure(failure) => {
-                write!(f, "the processor refused its state: {} (code {:#x})", failure.reason, failure.code)
+                write!(f, "the processor refused its state: {} (code {:#x})", failure.reason, failure.code)?;
+                failure.fields.iter().try_for_each(|field| write!(f, ", {} {:#x}", field.name, field.value))
             }
             Self::UnexpectedExit(code) => write!(f, "unexpected exit, code {code:#x}"),
         }
@@ -123,6 +124,7 @@ mod tests {
     extern crate std;
     use super::*;
     use std::string::ToString;
+    use vcpu::{FieldValue, OffendingFields};
 
     #[test]
     fn an_ending_is_one_line_with_name_and_reason() {
@@ -134,6 +136,18 @@ mod tests {
         assert_eq!(
             line(Ending::Fault(Fault::FetchOutsideMemory(Gpa::new(0xf000_0000).unwrap()))),
             "vm demo: ended: executed outside its memory, at guest-physical 0xf0000000"
+        );
+    }
+
+    #[test]
+    fn a_refused_state_is_told_with_the_fields_at_fault() {
+        let field = |name, value| Some(FieldValue { name, value });
+        let fields = OffendingFields::new([field("guest CR0", 0x8000_0000), field("guest CR4", 0x20), None]);
+        let fault =
+            Fault::EntryFailure(EntryFailure { code: 0x21, reason: "CR0.PE is clear (SDM 1)", fields });
+        assert_eq!(
+            fault.to_string(),
+            "the processor refused its state: CR0.PE is clear (SDM 1) (code 0x21), guest CR0 0x80000000, guest CR4 0x20"
         );
     }
 

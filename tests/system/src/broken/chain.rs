@@ -6,7 +6,10 @@ use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
 use xtask::emulator::{Ending, Time};
 use xtask::image::Contents;
-use xtask::scenario::Lab;
+use xtask::scenario::{Lab, On};
+
+/// Why the computer is QEMU's. Boot is the same program for both vendors.
+pub const MANY_DISKS: On = On::Amd("every case is a disk of its own, and Bochs has places for four");
 
 /// What is done to a disk that would boot.
 pub enum Damage {

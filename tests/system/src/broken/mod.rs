@@ -18,11 +18,15 @@ mod promise;
 use anyhow::{Context, Result, anyhow};
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
-use xtask::scenario::{Lab, Scenario, Speed};
+use xtask::emulator::Vendor;
+use xtask::scenario::{Lab, On, Scenario, Speed};
 
-const CONFIGS: &[Scenario] = &scenarios::<_, { configs::CASES.len() }>(configs::CASES, configs::run);
-const FILES: &[Scenario] = &scenarios::<_, { files::CASES.len() }>(files::CASES, files::run);
-const KERNELS: &[Scenario] = &scenarios::<_, { kernels::CASES.len() }>(kernels::CASES, kernels::run);
+const CONFIGS: &[Scenario] =
+    &scenarios::<_, { configs::CASES.len() }>(configs::CASES, chain::MANY_DISKS, configs::run);
+const FILES: &[Scenario] =
+    &scenarios::<_, { files::CASES.len() }>(files::CASES, chain::MANY_DISKS, files::run);
+const KERNELS: &[Scenario] =
+    &scenarios::<_, { kernels::CASES.len() }>(kernels::CASES, On::Both, kernels::run);
 
 /// All of them. The first case of each computer comes first, lest others wait for it while they could run.
 pub fn all() -> Vec<Scenario> {
@@ -47,9 +51,10 @@ struct Case<Damage: 'static> {
 /// A scenario for each case.
 const fn scenarios<Damage, const N: usize>(
     cases: &[Case<Damage>],
+    on: On,
     run: fn(&Lab) -> Result<()>,
 ) -> [Scenario; N] {
-    let mut all = [Scenario { name: "", speed: Speed::Quick, run }; N];
+    let mut all = [Scenario { name: "", speed: Speed::Quick, on, run }; N];
     let mut n = 0;
     while n < N {
         all[n].name = cases[n].name;
@@ -61,8 +66,24 @@ const fn scenarios<Damage, const N: usize>(
 /// What a computer said of each case, by its name.
 type Lines = BTreeMap<&'static str, String>;
 
-/// The one run of a computer that several cases share, or why it failed.
-type Round = OnceLock<Result<Lines, String>>;
+/// The one run of each vendor's computer that several cases share, or why it failed.
+struct Round {
+    amd: OnceLock<Result<Lines, String>>,
+    intel: OnceLock<Result<Lines, String>>,
+}
+
+impl Round {
+    const fn new() -> Self {
+        Self { amd: OnceLock::new(), intel: OnceLock::new() }
+    }
+
+    fn of(&self, vendor: Vendor) -> &OnceLock<Result<Lines, String>> {
+        match vendor {
+            Vendor::Amd => &self.amd,
+            Vendor::Intel => &self.intel,
+        }
+    }
+}
 
 /// Checks the case that `lab` is for. Whichever of `cases` comes first runs the computer for all.
 fn check<Damage>(
@@ -71,7 +92,7 @@ fn check<Damage>(
     round: &Round,
     run: fn(&Lab, &[Case<Damage>]) -> Result<Lines>,
 ) -> Result<()> {
-    let lines = round.get_or_init(|| {
+    let lines = round.of(lab.vendor()).get_or_init(|| {
         run(lab, cases).map_err(|error| format!("{error:#} (the serial log is that of {})", lab.name()))
     });
     let lines = lines.as_ref().map_err(|why| anyhow!("{why}"))?;

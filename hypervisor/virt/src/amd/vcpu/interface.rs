@@ -3,15 +3,16 @@
 //! Why unsafe: entering the guest runs the world switch.
 
 use super::{Vcpu, block_mut, rflags};
+use crate::amd::consistency::{self, Finding};
 use crate::amd::exit::{self, code};
 use crate::amd::intercepts::CR8_WRITES;
 use crate::amd::nmi::NmiMask;
 use crate::amd::vmcb::{CleanBits, InterruptControl, Vmcb};
-use crate::amd::{consistency, event, switch};
+use crate::amd::{event, switch};
 use vcpu::control::{cr0, efer};
 use vcpu::{
-    ApicPage, ApicStatus, CpuMode, EntryFailure, Event, Exit, Gpr, Gprs, InterruptState, Segment,
-    SegmentName, VcpuState, VectorValue, Wanted,
+    ApicPage, ApicStatus, CpuMode, EntryFailure, Event, Exit, Gpr, Gprs, InterruptState, OffendingFields,
+    Segment, SegmentName, VcpuState, VectorValue, Wanted,
 };
 
 /// The longest instruction, in bytes.
@@ -38,14 +39,16 @@ impl vcpu::Vcpu for Vcpu {
     fn rare_exit(&mut self) -> Option<Exit> {
         if self.host.is_none() {
             let reason = "the vCPU is loaded on no CPU";
-            return Some(Exit::EntryFailure(EntryFailure { code: 0, reason }));
+            let fields = OffendingFields::default();
+            return Some(Exit::EntryFailure(EntryFailure { code: 0, reason, fields }));
         }
         let control = &self.vmcb().control;
         if exit::is_refusal(control.exit_code) {
-            let reason = consistency::explain(self.inconsistency, control, &self.capabilities);
+            let Finding { reason, fields } =
+                consistency::explain(self.inconsistency, control, &self.capabilities);
             // One that was due has not been carried out.
             self.flush();
-            return Some(Exit::EntryFailure(EntryFailure { code: code::INVALID, reason }));
+            return Some(Exit::EntryFailure(EntryFailure { code: code::INVALID, reason, fields }));
         }
         match control.exit_code {
             code::VINTR => {

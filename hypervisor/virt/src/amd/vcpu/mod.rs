@@ -16,7 +16,7 @@ pub mod tests;
 
 use super::bring_up::{Engine, drop_branch_predictions};
 use super::capabilities::{Capabilities, Features};
-use super::consistency;
+use super::consistency::{self, Finding};
 use super::event;
 use super::exit::{self, code};
 use super::intercepts::{ALWAYS1, ALWAYS2, CR_WRITES, EXCEPTIONS, Intercepts1};
@@ -57,7 +57,7 @@ pub struct Vcpu {
     nmi_window: Wanted,
     capabilities: Capabilities,
     /// Why VMRUN will refuse the registers as they were last set.
-    inconsistency: Option<&'static str>,
+    inconsistency: Option<Finding>,
     tag: Tag,
     fpu: Fpu,
     /// DR0-DR3 while the vCPU is not loaded.

@@ -8,11 +8,11 @@ use crate::intel::controls::Primary;
 use crate::intel::exit::{self, ControlAccess, reason};
 use crate::intel::invalidation::Due;
 use crate::intel::vmcs::Field;
-use crate::intel::{event, instruction_error, kept, segment, switch};
+use crate::intel::{entry_checks, event, kept, segment, switch};
 use vcpu::control::{cr0, efer};
 use vcpu::{
-    ApicPage, ApicStatus, CpuMode, EntryFailure, Event, Exit, Gpr, Gprs, InterruptState, Segment,
-    SegmentName, VcpuState, VectorValue, Wanted,
+    ApicPage, ApicStatus, CpuMode, EntryFailure, Event, Exit, Gpr, Gprs, InterruptState, OffendingFields,
+    Segment, SegmentName, VcpuState, VectorValue, Wanted,
 };
 
 /// The longest instruction, in bytes.
@@ -328,16 +328,29 @@ impl Vcpu {
     /// Why the guest did not run, if it did not.
     fn entry_failure(&self) -> Option<EntryFailure> {
         match self.outcome {
-            Outcome::NotLoaded => Some(EntryFailure { code: 0, reason: "the vCPU is loaded on no CPU" }),
-            Outcome::Refused => {
-                let code = self.vmcs.read(Field::InstructionError);
-                Some(EntryFailure { code, reason: instruction_error::text(code) })
+            Outcome::NotLoaded => {
+                let reason = "the vCPU is loaded on no CPU";
+                Some(EntryFailure { code: 0, reason, fields: OffendingFields::default() })
             }
+            Outcome::Refused => Some(self.explain(self.instruction_error())),
             Outcome::Exited if self.reason & reason::ENTRY_FAILURE != 0 => {
-                Some(EntryFailure { code: self.reason.into(), reason: exit::entry_failure(self.reason) })
+                let qualification = self.vmcs.read(Field::Qualification);
+                Some(self.explain(entry_checks::Outcome::Exit { reason: self.reason, qualification }))
             }
             Outcome::Exited => None,
         }
+    }
+
+    fn instruction_error(&self) -> entry_checks::Outcome {
+        match self.vmcs.read(Field::InstructionError) as u32 {
+            0 => entry_checks::Outcome::NoVmcs,
+            number => entry_checks::Outcome::Error(number),
+        }
+    }
+
+    #[cold]
+    fn explain(&self, outcome: entry_checks::Outcome) -> EntryFailure {
+        entry_checks::explain(outcome, &self.vmcs, &self.capabilities.limits)
     }
 
     /// A write is `vmm`'s to judge; a read of CR8, which exits only without a TPR shadow, is done here.

@@ -296,15 +296,38 @@ fn the_address_behind_a_port_access_has_32_bits_outside_64_bit_mode() {
 }
 
 #[test]
-fn a_refused_entry_is_told_by_its_error() {
+fn a_state_that_the_processor_refuses_is_told_with_the_fields_at_fault() {
     let mut vcpu = vcpu();
-    vcpu.outcome = Outcome::Refused;
-    vcpu.vmcs.write(Field::InstructionError, 8);
-    let Some(Exit::EntryFailure(failure)) = vcpu.rare_exit() else { unreachable!() };
-    assert!(failure.code == 8 && failure.reason.contains("host-state"));
+    vcpu.vmcs.write(Field::LdtrRights, 0x93);
     let exit = exit_with(&mut vcpu, 33 | reason::ENTRY_FAILURE, &[]);
     let Some(Exit::EntryFailure(failure)) = exit else { unreachable!() };
-    assert!(failure.reason.contains("guest's state"));
+    assert_eq!(failure.code, u64::from(33 | reason::ENTRY_FAILURE));
+    assert!(failure.fields.iter().any(|field| field.name.contains("LDTR")), "{failure:?}");
+}
+
+#[test]
+fn a_vcpu_after_reset_and_one_in_long_mode_pass_every_check() {
+    let mut long = VcpuState::reset();
+    (long.cr0, long.cr4, long.efer) = (0x8000_0033, cr4::PAE, efer::LME | efer::LMA);
+    (long.cs.attributes, long.cs.limit, long.rflags) = (0xa9b, u32::MAX, rflags::FIXED);
+    for state in [VcpuState::reset(), long] {
+        let mut vcpu = vcpu();
+        vcpu.load(&state);
+        let exit = exit_with(&mut vcpu, 33 | reason::ENTRY_FAILURE, &[]);
+        let Some(Exit::EntryFailure(failure)) = exit else { unreachable!() };
+        assert!(failure.reason.contains("none of the documented checks"), "{failure:?}");
+    }
+}
+
+#[test]
+fn controls_that_the_processor_refuses_are_told() {
+    let mut vcpu = vcpu();
+    vcpu.outcome = Outcome::Refused;
+    vcpu.vmcs.write(Field::InstructionError, 7);
+    vcpu.vmcs.write(Field::Vpid, 0);
+    let Some(Exit::EntryFailure(failure)) = vcpu.rare_exit() else { unreachable!() };
+    assert_eq!(failure.code, 7);
+    assert!(failure.fields.iter().any(|field| field.name == "VPID"), "{failure:?}");
 }
 
 #[test]

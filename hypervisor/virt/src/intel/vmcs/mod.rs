@@ -19,6 +19,7 @@ mod instructions;
 pub use field::Field;
 pub use instructions::{InstructionFailed, invept, invvpid, vmxon};
 
+use super::entry_checks::{self, FieldReader};
 use crate::frames::{FrameSource, Frames, OutOfFrames};
 use field::Kind;
 
@@ -126,6 +127,17 @@ impl Vmcs {
     /// Gives its frame back. It is not loaded.
     pub fn release(self, frames: &mut impl FrameSource) {
         frames.give_back(self.region);
+    }
+}
+
+impl FieldReader for Vmcs {
+    fn read(&self, field: entry_checks::Field) -> u64 {
+        let encoding = field.encoding();
+        if self.is_loaded() {
+            return instructions::vmread(encoding);
+        }
+        let known = Field::ALL.into_iter().find(|known| known.encoding() == encoding);
+        known.map_or(0, |known| Vmcs::read(self, known))
     }
 }
 
