@@ -55,6 +55,16 @@ impl From<intel::refusal::Refusal> for BringUpError {
     }
 }
 
+/// Whether the processor may run guests' local APICs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ApicVirtualization {
+    /// Where it can.
+    #[default]
+    WherePresent,
+    /// It may not: every access to a local APIC is emulated.
+    Off,
+}
+
 /// One CPU, ready to run guests. It belongs to that CPU.
 #[derive(Debug)]
 pub enum Engine {
@@ -64,19 +74,23 @@ pub enum Engine {
     Intel(intel::bring_up::Engine),
 }
 
-/// Makes the CPU that executes this, `cpu`, ready to run guests.
+/// Makes the CPU that executes this, `cpu`, ready to run guests, whose local APICs it runs as `apics` says.
 ///
 /// Its own GDT, TSS, GS base and system-call registers must be final: what they are now is what every exit restores.
 /// CR4.OSFXSR and CR4.OSXSAVE are set, CR0.EM and CR0.TS cleared.
 ///
 /// # Errors
 /// What is missing, and how to provide it.
-pub fn bring_up(cpu: CpuId, frames: &mut impl FrameSource) -> Result<Engine, BringUpError> {
+pub fn bring_up(
+    cpu: CpuId,
+    apics: ApicVirtualization,
+    frames: &mut impl FrameSource,
+) -> Result<Engine, BringUpError> {
     if amd::bring_up::is_present() {
         return amd::bring_up::bring_up(cpu, frames).map(Engine::Amd);
     }
     if intel::bring_up::is_present() {
-        return intel::bring_up::bring_up(cpu, frames).map(Engine::Intel);
+        return intel::bring_up::bring_up(cpu, apics, frames).map(Engine::Intel);
     }
     Err(BringUpError::NoExtension)
 }

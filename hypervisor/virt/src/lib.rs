@@ -39,6 +39,6 @@ mod testing;
 mod vcpu_type;
 mod xsave;
 
-pub use engine::{BringUpError, Engine, bring_up};
+pub use engine::{ApicVirtualization, BringUpError, Engine, bring_up};
 pub use frames::{FrameSource, Frames, OutOfFrames};
 pub use vcpu_type::Vcpu;

@@ -6,7 +6,7 @@ use super::capabilities::Capabilities;
 use super::permission_maps::PermissionMaps;
 use super::refusal::Refusal;
 use super::vmcs;
-use crate::engine::BringUpError;
+use crate::engine::{ApicVirtualization, BringUpError};
 use crate::fpu;
 use crate::frames::{FrameSource, Frames};
 use crate::tags::TagAllocator;
@@ -71,15 +71,19 @@ pub fn is_present() -> bool {
     __cpuid(1).ecx & CPUID_VMX != 0
 }
 
-/// Switches VT-x on, on this CPU, which [`is_present`].
+/// Switches VT-x on, on this CPU, which [`is_present`]; it runs guests' local APICs as `apics` says.
 ///
 /// # Errors
 /// What is missing, and how to provide it.
-pub fn bring_up(cpu: CpuId, frames: &mut impl FrameSource) -> Result<Engine, BringUpError> {
+pub fn bring_up(
+    cpu: CpuId,
+    apics: ApicVirtualization,
+    frames: &mut impl FrameSource,
+) -> Result<Engine, BringUpError> {
     unlock()?;
     // SAFETY: every CPU with VMX has the registers that `detect` asks for, in its order.
     let capabilities =
-        Capabilities::detect(&__cpuid(0x8000_0008), |register| unsafe { Msr::new(register).read() })?;
+        Capabilities::detect(&__cpuid(0x8000_0008), apics, |register| unsafe { Msr::new(register).read() })?;
     let maps = PermissionMaps::build(frames)?;
     let vmxon_region = vmcs::region(capabilities.revision, frames)?;
     let fpu_method = fpu::detect();

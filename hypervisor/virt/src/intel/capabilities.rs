@@ -4,11 +4,12 @@
 //! set only where they are set there.
 
 use super::controls::{
-    NEVER, ON_ENTRY, ON_EXIT, OnEntry, OnExit, PIN, PRIMARY, PRIMARY_OPTIONAL, Pin, Primary, SECONDARY,
-    SECONDARY_OPTIONAL, Secondary, WITHOUT_TPR_SHADOW,
+    APIC, APIC_ALWAYS, NEVER, ON_ENTRY, ON_EXIT, OnEntry, OnExit, PIN, PRIMARY, PRIMARY_OPTIONAL, Pin,
+    Primary, SECONDARY, SECONDARY_OPTIONAL, Secondary, WITHOUT_TPR_SHADOW,
 };
 use super::entry_checks::{ControlLimits, Limits};
 use super::refusal::Refusal;
+use crate::engine::ApicVirtualization;
 use bitflags::{Flags, bitflags};
 use core::arch::x86_64::CpuidResult;
 use core::fmt;
@@ -76,11 +77,16 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// The capabilities that the registers tell which `read` reads, and CPUID leaf 0x8000_0008 (`sizes`).
+    /// The capabilities that the registers tell which `read` reads, and CPUID leaf 0x8000_0008 (`sizes`); the processor runs
+    /// local APICs as `apics` says.
     ///
     /// # Errors
     /// What the hypervisor cannot do without.
-    pub fn detect(sizes: &CpuidResult, mut read: impl FnMut(u32) -> u64) -> Result<Self, Refusal> {
+    pub fn detect(
+        sizes: &CpuidResult,
+        apics: ApicVirtualization,
+        mut read: impl FnMut(u32) -> u64,
+    ) -> Result<Self, Refusal> {
         // First what an operator may have heard of: old processors lack it, and true controls besides.
         if read(PRIMARY_CONTROLS) >> 32 & u64::from(Primary::SECONDARY_CONTROLS.bits()) == 0 {
             return Err(Refusal::NoNestedPaging);
@@ -97,7 +103,11 @@ impl Capabilities {
             primary_wanted |= primary.choose(WITHOUT_TPR_SHADOW, Primary::empty())?;
         }
         primary.refuse_forced(NEVER)?;
-        let secondary_wanted = secondary.choose(SECONDARY, SECONDARY_OPTIONAL)?;
+        let mut secondary_wanted = secondary.choose(SECONDARY, SECONDARY_OPTIONAL)?;
+        let can_run_apics = primary_wanted.contains(Primary::TPR_SHADOW) && secondary.has(APIC);
+        if apics == ApicVirtualization::WherePresent && can_run_apics {
+            secondary_wanted |= APIC_ALWAYS;
+        }
         let translation = Translation::from_bits_truncate(read(EPT_VPID));
         check_translation(translation)?;
         let pin = Adjustment::read(&TRUE_PIN, &mut read);
@@ -114,6 +124,12 @@ impl Capabilities {
             translation,
             limits: limits(sizes, read),
         })
+    }
+
+    /// Whether the processor runs guests' local APICs.
+    #[inline(always)]
+    pub const fn runs_apics(&self) -> bool {
+        self.secondary & APIC_ALWAYS.bits() != 0
     }
 
     /// Whether the processor keeps the task priority in the virtual-APIC page.
@@ -160,6 +176,11 @@ impl Adjustment {
     fn read(register: &Register, read: &mut impl FnMut(u32) -> u64) -> Self {
         let value = read(register.index);
         Self { must: value as u32, may: (value >> 32) as u32, register: register.name }
+    }
+
+    /// Whether the processor has all of `wanted`.
+    fn has(&self, wanted: Secondary) -> bool {
+        wanted.bits() & !self.may == 0
     }
 
     /// All of `required`, and what the processor has of `optional`.
@@ -217,6 +238,7 @@ impl fmt::Display for Capabilities {
         let has = |control: Secondary| self.secondary & control.bits() != 0;
         let features = [
             (self.has_tpr_shadow(), "tpr-shadow"),
+            (self.runs_apics(), "apic-virtualization"),
             (has(Secondary::PAUSE_LOOP_EXITING), "pause-loop-exiting"),
             (has(Secondary::INVPCID), "invpcid"),
             (self.translation.contains(Translation::PAGES_1G), "1g-pages"),
@@ -260,18 +282,19 @@ pub mod tests {
 
     /// Its capabilities.
     pub fn capabilities() -> Capabilities {
-        Capabilities::detect(&SIZES, skylake).unwrap()
+        Capabilities::detect(&SIZES, ApicVirtualization::WherePresent, skylake).unwrap()
     }
 
     /// What is said of a Skylake whose register `index` lacks `bits`.
     fn without(index: u32, bits: u64) -> Result<Capabilities, Refusal> {
-        Capabilities::detect(&SIZES, |asked| skylake(asked) & if asked == index { !bits } else { u64::MAX })
+        Capabilities::detect(&SIZES, ApicVirtualization::WherePresent, |asked| {
+            skylake(asked) & if asked == index { !bits } else { u64::MAX }
+        })
     }
 
     #[test]
     fn the_log_names_what_the_cpu_has() {
-        let expected =
-            "VT-x, ept vpid unrestricted-guest tpr-shadow pause-loop-exiting invpcid 1g-pages accessed-dirty";
+        let expected = "VT-x, ept vpid unrestricted-guest tpr-shadow apic-virtualization pause-loop-exiting invpcid 1g-pages accessed-dirty";
         assert_eq!(capabilities().to_string(), expected);
     }
 
@@ -314,7 +337,9 @@ pub mod tests {
 
     #[test]
     fn moves_to_cr3_that_must_exit_are_refused() {
-        let forced = Capabilities::detect(&SIZES, |index| skylake(index) | u64::from(index == 0x48e) << 15);
+        let forced = Capabilities::detect(&SIZES, ApicVirtualization::WherePresent, |index| {
+            skylake(index) | u64::from(index == 0x48e) << 15
+        });
         assert!(forced.unwrap_err().to_string().contains("CR3_LOAD_EXITING"));
     }
 
@@ -323,6 +348,19 @@ pub mod tests {
         let capabilities = without(0x48e, 1 << (32 + 21)).unwrap();
         assert!(!capabilities.has_tpr_shadow());
         assert_eq!(capabilities.primary & WITHOUT_TPR_SHADOW.bits(), WITHOUT_TPR_SHADOW.bits());
+    }
+
+    #[test]
+    fn apics_are_run_where_the_cpu_has_all_that_it_takes_and_nobody_switched_that_off() {
+        for part in [0, 4, 8, 9] {
+            let capabilities = without(0x48b, 1 << (32 + part)).unwrap();
+            assert!(!capabilities.runs_apics() && capabilities.secondary & APIC.bits() == 0, "bit {part}");
+        }
+        assert!(!without(0x48e, 1 << (32 + 21)).unwrap().runs_apics());
+        let off = Capabilities::detect(&SIZES, ApicVirtualization::Off, skylake).unwrap();
+        assert!(!off.runs_apics() && off.has_tpr_shadow());
+        // How the guest reaches it is the vCPU's to say.
+        assert_eq!(capabilities().secondary & APIC.bits(), APIC_ALWAYS.bits());
     }
 
     #[test]

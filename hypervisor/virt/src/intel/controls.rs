@@ -47,10 +47,14 @@ bitflags! {
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     #[allow(missing_docs)] // the names are the manual's
     pub struct Secondary: u32 {
+        const APIC_ACCESSES = 1 << 0;
         const EPT = 1 << 1;
+        const X2APIC_MODE = 1 << 4;
         const VPID = 1 << 5;
         const WBINVD_EXITING = 1 << 6;
         const UNRESTRICTED_GUEST = 1 << 7;
+        const APIC_REGISTERS = 1 << 8;
+        const VIRTUAL_INTERRUPTS = 1 << 9;
         const PAUSE_LOOP_EXITING = 1 << 10;
         const INVPCID = 1 << 12;
     }
@@ -116,6 +120,13 @@ pub const SECONDARY: Secondary = Secondary::EPT
 /// What is used of the secondary controls where the processor has it. INVPCID is there wherever CPUID shows it; without
 /// the control of its name it would raise `#UD`.
 pub const SECONDARY_OPTIONAL: Secondary = Secondary::PAUSE_LOOP_EXITING.union(Secondary::INVPCID);
+
+/// What makes the processor run a local APIC, all of it or nothing: no processor is known that has just a part. It needs
+/// the TPR shadow besides.
+pub const APIC: Secondary = APIC_ALWAYS.union(Secondary::APIC_ACCESSES).union(Secondary::X2APIC_MODE);
+
+/// What is on of [`APIC`] in each of the APIC's modes.
+pub const APIC_ALWAYS: Secondary = Secondary::APIC_REGISTERS.union(Secondary::VIRTUAL_INTERRUPTS);
 
 /// What every processor must have of the exit controls.
 pub const ON_EXIT: OnExit = OnExit::all();

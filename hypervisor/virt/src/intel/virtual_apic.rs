@@ -1,10 +1,11 @@
-//! The virtual-APIC page, of which the task priority is in use: MOV to and from CR8 reach it without an exit
-//! (SDM 30.1 and 30.3).
+//! The virtual-APIC page: its task priority, which MOV to and from CR8 reach without an exit, and where the processor runs
+//! the local APIC, all its registers (SDM 30.1 to 30.5).
 //!
 //! Why unsafe: the processor writes to the page while the guest runs.
 
 use crate::frames::{FrameSource, Frames, OutOfFrames};
 use base::Hpa;
+use vcpu::ApicPage;
 
 /// The virtual task-priority register, of which bits 7:4 are CR8 (SDM table 30-1).
 const VTPR_OFFSET: usize = 0x80;
@@ -43,6 +44,14 @@ impl VirtualApicPage {
         let vtpr = u32::from(priority & 0xf) << PRIORITY_SHIFT;
         // SAFETY: as above, borrowed mutably.
         unsafe { self.0.pointer().cast::<u32>().byte_add(VTPR_OFFSET).write_volatile(vtpr) }
+    }
+
+    /// All registers.
+    #[inline]
+    pub fn registers(&mut self) -> &mut ApicPage {
+        // SAFETY: the frame is one page, as large and aligned as the type, of which all contents are valid; it is this
+        // value's, borrowed mutably, and the processor writes to it only while the guest runs.
+        unsafe { self.0.pointer().cast().as_mut() }
     }
 
     /// Gives its frame back.

@@ -9,6 +9,7 @@ use crate::intel::exit::{self, ControlAccess, reason};
 use crate::intel::invalidation::Due;
 use crate::intel::vmcs::Field;
 use crate::intel::{entry_checks, event, kept, segment, switch};
+use base::Vector;
 use vcpu::control::{cr0, efer};
 use vcpu::{
     ApicPage, ApicStatus, CpuMode, EntryFailure, Event, Exit, Gpr, Gprs, InterruptState, OffendingFields,
@@ -69,6 +70,16 @@ impl vcpu::Vcpu for Vcpu {
             reason::TPR_BELOW_THRESHOLD => {
                 self.set_threshold();
                 None
+            }
+            reason::VIRTUALIZED_EOI => {
+                Some(Exit::EndOfInterrupt(Vector(self.vmcs.read(Field::Qualification) as u8)))
+            }
+            reason::APIC_WRITE => {
+                let offset = self.vmcs.read(Field::Qualification) & 0xfff;
+                Some(Exit::ApicWrite(offset as u32 / 16))
+            }
+            reason::APIC_ACCESS => {
+                Some(Exit::NestedFault(exit::apic_access(self.vmcs.read(Field::Qualification))))
             }
             reason::CR_ACCESS => self.control_register_accessed(),
             other => Some(exit::decode_rare(other)),
@@ -229,12 +240,17 @@ impl vcpu::Vcpu for Vcpu {
         self.set_threshold();
     }
 
-    #[inline(always)]
+    #[inline]
     fn apic_page(&mut self) -> Option<&mut ApicPage> {
-        None
+        self.capabilities.runs_apics().then(|| self.page.registers())
     }
 
-    fn follow_apic(&mut self, _status: &ApicStatus) {}
+    #[inline]
+    fn follow_apic(&mut self, status: &ApicStatus) {
+        if self.capabilities.runs_apics() {
+            self.write_apic_status(status);
+        }
+    }
 
     #[inline]
     fn cpl(&self) -> u8 {

@@ -9,6 +9,7 @@
 //!
 //! Why unsafe: VMCS and translations are loaded and dropped by privileged instructions.
 
+mod apic;
 mod control_registers;
 mod events;
 mod interface;
@@ -32,7 +33,7 @@ use crate::frames::{FrameSource, OutOfFrames};
 use crate::tags::{Assigned, Tag};
 use crate::xsave::Method;
 use base::Hpa;
-use vcpu::{Exit, Gpr, Gprs, VcpuState, Wanted};
+use vcpu::{ApicStatus, Exit, Gpr, Gprs, VcpuState, Wanted};
 
 /// How many cycles apart PAUSEs still are in one spin loop, and how many cycles it may last (SDM 25.6.13).
 const PAUSE_LOOP_GAP_CYCLES: u64 = 128;
@@ -90,6 +91,9 @@ pub struct Vcpu {
     on_entry: u32,
     task_priority_exits: Wanted,
     page: VirtualApicPage,
+    /// What the VMCS says of the local APIC.
+    apic: ApicStatus,
+    maps: PermissionMaps,
     capabilities: Capabilities,
     ept_pointer: u64,
     tag: Tag,
@@ -149,20 +153,22 @@ impl Vcpu {
             on_entry: capabilities.on_entry,
             task_priority_exits: Wanted::No,
             page,
+            apic: ApicStatus::default(),
+            maps,
             capabilities,
             ept_pointer: ept_pointer(nested_root, capabilities.translation),
             tag: Tag::default(),
             fpu,
             kept: Kept::default(),
         };
-        vcpu.prepare(maps);
+        vcpu.prepare();
         vcpu.load_state(&VcpuState::reset());
         Ok(vcpu)
     }
 
     /// Fills in what stays the same for the vCPU's life.
-    fn prepare(&mut self, maps: PermissionMaps) {
-        let capabilities = self.capabilities;
+    fn prepare(&mut self) {
+        let Self { capabilities, maps, .. } = *self;
         let fields = [
             (Field::PinControls, capabilities.pin.into()),
             (Field::PrimaryControls, capabilities.primary.into()),
