@@ -98,7 +98,8 @@ extern "sysv64" fn on_own_tables(passage: usize) -> ! {
 
     // The decoder makes its tables on the heap at first use: not on an exit.
     vcpu::decode::prepare();
-    let engine = virt::bring_up(CpuId(0), apics, &mut { memory }).unwrap_or_else(|error| refuse(&error));
+    let engine = virt::bring_up(CpuId(0), alarm.apic.id(), apics, &mut { memory })
+        .unwrap_or_else(|error| refuse(&error));
     info!("virtualization: {engine}");
     acpi.report_iommus();
     let power = Power(acpi.power());

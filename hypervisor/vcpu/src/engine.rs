@@ -1,6 +1,7 @@
 //! The trait that each vendor's vCPU implements: enter the guest, and everything an exit's handler needs of it.
 
 use crate::{ApicPage, ApicStatus, CpuMode, Event, Exit, Gprs, Segment, SegmentName, VcpuState, VectorValue};
+use sync::pending::PendingInterrupts;
 
 /// What stands in the way of delivering an interrupt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +112,9 @@ pub trait Vcpu {
     /// The registers of the local APIC, where the processor runs that while the guest runs; `None` where it keeps the task
     /// priority alone. Whoever writes to them tells [`Vcpu::follow_apic`] before the next entry.
     fn apic_page(&mut self) -> Option<&mut ApicPage>;
+    /// Where interrupts are posted that the processor shall put into [`Vcpu::apic_page`] while it runs the local APIC; `None`
+    /// where it cannot. What it has not taken yet is the owner's to take, together with the page.
+    fn pending_interrupts(&self) -> Option<&PendingInterrupts>;
     /// Lets the processor run the local APIC in [`Vcpu::apic_page`] from the next entry on; without such a page nothing.
     fn follow_apic(&mut self, status: &ApicStatus);
     /// The current privilege level, 0-3.

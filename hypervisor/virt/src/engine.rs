@@ -4,7 +4,7 @@ use crate::amd;
 use crate::frames::{FrameSource, OutOfFrames};
 use crate::intel;
 use crate::vcpu_type::Vcpu;
-use base::{CpuId, Hpa};
+use base::{ApicId, CpuId, Hpa};
 use core::fmt;
 use memory::NestedFormat;
 
@@ -74,7 +74,7 @@ pub enum Engine {
     Intel(intel::bring_up::Engine),
 }
 
-/// Makes the CPU that executes this, `cpu`, ready to run guests, whose local APICs it runs as `apics` says.
+/// Makes the CPU that executes this, `cpu` with the local APIC `apic_id`, ready to run guests, whose local APICs it runs as `apics` says.
 ///
 /// Its own GDT, TSS, GS base and system-call registers must be final: what they are now is what every exit restores.
 /// CR4.OSFXSR and CR4.OSXSAVE are set, CR0.EM and CR0.TS cleared.
@@ -83,6 +83,7 @@ pub enum Engine {
 /// What is missing, and how to provide it.
 pub fn bring_up(
     cpu: CpuId,
+    apic_id: ApicId,
     apics: ApicVirtualization,
     frames: &mut impl FrameSource,
 ) -> Result<Engine, BringUpError> {
@@ -90,7 +91,7 @@ pub fn bring_up(
         return amd::bring_up::bring_up(cpu, frames).map(Engine::Amd);
     }
     if intel::bring_up::is_present() {
-        return intel::bring_up::bring_up(cpu, apics, frames).map(Engine::Intel);
+        return intel::bring_up::bring_up(cpu, apic_id, apics, frames).map(Engine::Intel);
     }
     Err(BringUpError::NoExtension)
 }

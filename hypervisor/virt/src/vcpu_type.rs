@@ -4,6 +4,7 @@ use crate::amd;
 use crate::engine::Engine;
 use crate::frames::FrameSource;
 use crate::intel;
+use sync::pending::PendingInterrupts;
 use vcpu::{
     ApicPage, ApicStatus, CpuMode, Event, Exit, Gprs, InterruptState, Segment, SegmentName, VcpuState,
     VectorValue, Wanted,
@@ -89,6 +90,7 @@ impl vcpu::Vcpu for Vcpu {
         fn task_priority(&self) -> u8;
         fn cpl(&self) -> u8;
         fn mode(&self) -> CpuMode;
+        fn pending_interrupts(&self) -> Option<&PendingInterrupts>;
         fn instruction_length(&self) -> Option<u8>;
         fn instruction_bytes(&self) -> &[u8];
         fn interrupt_state(&self) -> InterruptState;

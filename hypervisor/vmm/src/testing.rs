@@ -5,10 +5,11 @@ extern crate std;
 use crate::layout::RamLayout;
 use crate::loader::{File, Image};
 use crate::vm::{DebugExitPort, Host, Settings, Vm};
-use base::{Instant, MIB, Nanoseconds, Port, TscScale, VmName};
+use base::{ApicId, Instant, MIB, Nanoseconds, Port, TscScale, Vector, VmName};
 use config::OnReset;
 use seams::fake::FlatMemory;
 use std::{boxed::Box, collections::VecDeque, vec, vec::Vec};
+use sync::pending::PendingInterrupts;
 use vcpu::{
     ApicPage, ApicStatus, CpuMode, Direction, Event, Exception, Exit, Gpr, Gprs, InterruptState, IoExit,
     IoOperand, Segment, SegmentName, Vcpu, VcpuState, VectorValue, Wanted,
@@ -30,6 +31,8 @@ pub struct FakeVcpu {
     pub task_priority_exits_wanted: Wanted,
     /// The local APIC's page, on a processor that runs one.
     pub apic_page: Option<Box<ApicPage>>,
+    /// Where interrupts are posted, on a processor that takes them.
+    pub pending: Option<Box<PendingInterrupts>>,
     /// What the processor was last told of it.
     pub apic_status: ApicStatus,
     pub tsc_offset: u64,
@@ -51,6 +54,7 @@ impl FakeVcpu {
             nmi_window_wanted: Wanted::No,
             task_priority_exits_wanted: Wanted::No,
             apic_page: None,
+            pending: None,
             apic_status: ApicStatus::default(),
             tsc_offset: 0,
             tlb_flushes: 0,
@@ -195,6 +199,9 @@ impl Vcpu for FakeVcpu {
     fn apic_page(&mut self) -> Option<&mut ApicPage> {
         self.apic_page.as_deref_mut()
     }
+    fn pending_interrupts(&self) -> Option<&PendingInterrupts> {
+        self.pending.as_deref()
+    }
     fn follow_apic(&mut self, status: &ApicStatus) {
         self.apic_status = *status;
     }
@@ -267,6 +274,8 @@ pub struct FakeHost {
     pub timer: Option<Instant>,
     /// How often an entry was to be interrupted.
     pub interrupted_entries: u32,
+    /// Who was told of a posted interrupt.
+    pub notified: Vec<(Vector, ApicId)>,
 }
 
 impl Host for FakeHost {
@@ -281,6 +290,9 @@ impl Host for FakeHost {
     }
     fn interrupt_entry(&mut self) {
         self.interrupted_entries += 1;
+    }
+    fn notify(&mut self, vector: Vector, destination: ApicId) {
+        self.notified.push((vector, destination));
     }
 }
 

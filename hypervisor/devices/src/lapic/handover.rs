@@ -15,7 +15,8 @@
 use super::register::{self, writable_bits};
 use super::vectors::{FIRST_LEGAL_VECTOR, VectorSet};
 use super::{DFR_FLAT, LocalApic, Mode, VERSION};
-use base::Vector;
+use crate::message::Trigger;
+use base::{Instant, Vector};
 
 /// What a processor changes of a local APIC that it runs. Sets of vectors are 256 bits, vector 0 first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,6 +42,23 @@ impl LocalApic {
         }
         self.irr = legal(changed.irr);
         self.isr = legal(changed.isr);
+    }
+
+    /// Lets the timer expire, if it is due, where the processor goes on with the rest: returns the vector to post. `None` when
+    /// it is not due, or when its interrupt cannot be posted: for what comes of it more than IRR has to change.
+    pub fn expire_to_post(&mut self, now: Instant) -> Option<Vector> {
+        let entry = self.lvt_entry(register::LVT_TIMER);
+        let vector = Vector(entry as u8);
+        let can_be_posted = entry & register::LVT_MASKED == 0
+            && self.software_enabled()
+            && vector.0 >= FIRST_LEGAL_VECTOR
+            && !self.tmr.contains(vector);
+        (can_be_posted && self.timer.expire(now)).then_some(vector)
+    }
+
+    /// Takes a vector that was posted: by an edge.
+    pub fn take_posted(&mut self, vector: Vector) {
+        self.accept_vector(vector, Trigger::Edge);
     }
 
     /// Shows each register that a guest may read without an exit: by its number, that is its offset in the page divided

@@ -11,7 +11,7 @@ use crate::fpu;
 use crate::frames::{FrameSource, Frames};
 use crate::tags::TagAllocator;
 use crate::xsave::Method;
-use base::CpuId;
+use base::{ApicId, CpuId};
 use core::arch::x86_64::{__cpuid, __cpuid_count};
 use vcpu::control::cr4;
 use x86_64::registers::control::{Cr0, Cr4};
@@ -38,6 +38,8 @@ const VPID_END: u32 = 1 << 16;
 /// One CPU, ready to run guests.
 #[derive(Debug)]
 pub struct Engine {
+    /// The CPU's own, for who notifies it.
+    pub(super) apic_id: ApicId,
     pub(super) capabilities: Capabilities,
     pub(super) maps: PermissionMaps,
     pub(super) tags: TagAllocator,
@@ -77,6 +79,7 @@ pub fn is_present() -> bool {
 /// What is missing, and how to provide it.
 pub fn bring_up(
     cpu: CpuId,
+    apic_id: ApicId,
     apics: ApicVirtualization,
     frames: &mut impl FrameSource,
 ) -> Result<Engine, BringUpError> {
@@ -94,7 +97,7 @@ pub fn bring_up(
     unsafe { vmcs::vmxon(vmxon_region.hpa()) }.map_err(|_| Refusal::VmxonFailed)?;
     let tags = TagAllocator::new(cpu, VPID_END);
     let branch_barrier = branch_barrier();
-    Ok(Engine { capabilities, maps, tags, fpu_method, branch_barrier, _vmxon_region: vmxon_region })
+    Ok(Engine { apic_id, capabilities, maps, tags, fpu_method, branch_barrier, _vmxon_region: vmxon_region })
 }
 
 fn branch_barrier() -> BranchBarrier {

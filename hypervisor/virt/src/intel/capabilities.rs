@@ -113,13 +113,21 @@ impl Capabilities {
         let pin = Adjustment::read(&TRUE_PIN, &mut read);
         let on_exit = Adjustment::read(&TRUE_EXIT, &mut read);
         let on_entry = Adjustment::read(&TRUE_ENTRY, &mut read);
+        let mut pin_wanted = pin.choose(PIN, Pin::empty())?;
+        let mut exit_wanted = on_exit.choose(ON_EXIT, OnExit::empty())?;
+        let runs_apics = secondary_wanted.contains(APIC_ALWAYS);
+        if runs_apics && pin.has(Pin::POSTED_INTERRUPTS) && on_exit.has(OnExit::ACKNOWLEDGE_INTERRUPT) {
+            // The second is what the processor needs to tell the notification from other interrupts (SDM 27.2.1.1).
+            pin_wanted |= Pin::POSTED_INTERRUPTS;
+            exit_wanted |= OnExit::ACKNOWLEDGE_INTERRUPT;
+        }
         let entry_wanted = on_entry.choose(ON_ENTRY, OnEntry::empty())?;
         Ok(Self {
             revision: (basic & REVISION) as u32,
-            pin: pin.complete(pin.choose(PIN, Pin::empty())?),
+            pin: pin.complete(pin_wanted),
             primary: primary.complete(primary_wanted - super::controls::WINDOWS),
             secondary: secondary.complete(secondary_wanted),
-            on_exit: on_exit.complete(on_exit.choose(ON_EXIT, OnExit::empty())?),
+            on_exit: on_exit.complete(exit_wanted),
             on_entry: on_entry.complete(entry_wanted - OnEntry::IA32E_MODE_GUEST),
             translation,
             limits: limits(sizes, read),
@@ -130,6 +138,12 @@ impl Capabilities {
     #[inline(always)]
     pub const fn runs_apics(&self) -> bool {
         self.secondary & APIC_ALWAYS.bits() != 0
+    }
+
+    /// Whether the processor takes interrupts that are posted to a vCPU. Then an exit for a host interrupt acknowledges that.
+    #[inline(always)]
+    pub const fn posts_interrupts(&self) -> bool {
+        self.pin & Pin::POSTED_INTERRUPTS.bits() != 0
     }
 
     /// Whether the processor keeps the task priority in the virtual-APIC page.
@@ -179,7 +193,7 @@ impl Adjustment {
     }
 
     /// Whether the processor has all of `wanted`.
-    fn has(&self, wanted: Secondary) -> bool {
+    fn has(&self, wanted: impl Flags<Bits = u32>) -> bool {
         wanted.bits() & !self.may == 0
     }
 
@@ -239,6 +253,7 @@ impl fmt::Display for Capabilities {
         let features = [
             (self.has_tpr_shadow(), "tpr-shadow"),
             (self.runs_apics(), "apic-virtualization"),
+            (self.posts_interrupts(), "posted-interrupts"),
             (has(Secondary::PAUSE_LOOP_EXITING), "pause-loop-exiting"),
             (has(Secondary::INVPCID), "invpcid"),
             (self.translation.contains(Translation::PAGES_1G), "1g-pages"),
@@ -294,14 +309,14 @@ pub mod tests {
 
     #[test]
     fn the_log_names_what_the_cpu_has() {
-        let expected = "VT-x, ept vpid unrestricted-guest tpr-shadow apic-virtualization pause-loop-exiting invpcid 1g-pages accessed-dirty";
+        let expected = "VT-x, ept vpid unrestricted-guest tpr-shadow apic-virtualization posted-interrupts pause-loop-exiting invpcid 1g-pages accessed-dirty";
         assert_eq!(capabilities().to_string(), expected);
     }
 
     #[test]
     fn what_the_processor_insists_on_is_set_and_what_nobody_wants_is_not() {
         let capabilities = capabilities();
-        assert_eq!(capabilities.pin, 0x3f);
+        assert_eq!(capabilities.pin, 0xbf);
         assert_eq!(capabilities.primary & 0x0400_6172, 0x0400_6172);
         assert_eq!(capabilities.primary & (NEVER | super::super::controls::WINDOWS).bits(), 0);
         assert_eq!(capabilities.on_entry & OnEntry::IA32E_MODE_GUEST.bits(), 0);
@@ -359,8 +374,19 @@ pub mod tests {
         assert!(!without(0x48e, 1 << (32 + 21)).unwrap().runs_apics());
         let off = Capabilities::detect(&SIZES, ApicVirtualization::Off, skylake).unwrap();
         assert!(!off.runs_apics() && off.has_tpr_shadow());
+        assert!(!off.posts_interrupts() && off.on_exit & OnExit::ACKNOWLEDGE_INTERRUPT.bits() == 0);
         // How the guest reaches it is the vCPU's to say.
         assert_eq!(capabilities().secondary & APIC.bits(), APIC_ALWAYS.bits());
+    }
+
+    #[test]
+    fn interrupts_are_posted_where_exits_acknowledge_them() {
+        assert!(capabilities().posts_interrupts());
+        for (register, bit) in [(0x48d, 7), (0x48f, 15)] {
+            let capabilities = without(register, 1 << (32 + bit)).unwrap();
+            assert!(capabilities.runs_apics() && !capabilities.posts_interrupts());
+            assert_eq!(capabilities.on_exit & OnExit::ACKNOWLEDGE_INTERRUPT.bits(), 0);
+        }
     }
 
     #[test]

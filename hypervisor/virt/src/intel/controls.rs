@@ -16,6 +16,7 @@ bitflags! {
         const EXTERNAL_INTERRUPT_EXITING = 1 << 0;
         const NMI_EXITING = 1 << 3;
         const VIRTUAL_NMIS = 1 << 5;
+        const POSTED_INTERRUPTS = 1 << 7;
     }
 }
 
@@ -67,6 +68,7 @@ bitflags! {
     pub struct OnExit: u32 {
         const SAVE_DEBUG_CONTROLS = 1 << 2;
         const HOST_ADDRESS_SPACE_64 = 1 << 9;
+        const ACKNOWLEDGE_INTERRUPT = 1 << 15;
         const LOAD_PAT = 1 << 19;
         const LOAD_EFER = 1 << 21;
     }
@@ -85,7 +87,7 @@ bitflags! {
 }
 
 /// What every processor must have of the pin-based controls.
-pub const PIN: Pin = Pin::all();
+pub const PIN: Pin = Pin::EXTERNAL_INTERRUPT_EXITING.union(Pin::NMI_EXITING).union(Pin::VIRTUAL_NMIS);
 
 /// What every processor must have of the primary controls. Both windows are open only while one is wanted.
 pub const PRIMARY: Primary = Primary::INTERRUPT_WINDOW_EXITING
@@ -129,7 +131,10 @@ pub const APIC: Secondary = APIC_ALWAYS.union(Secondary::APIC_ACCESSES).union(Se
 pub const APIC_ALWAYS: Secondary = Secondary::APIC_REGISTERS.union(Secondary::VIRTUAL_INTERRUPTS);
 
 /// What every processor must have of the exit controls.
-pub const ON_EXIT: OnExit = OnExit::all();
+pub const ON_EXIT: OnExit = OnExit::SAVE_DEBUG_CONTROLS
+    .union(OnExit::HOST_ADDRESS_SPACE_64)
+    .union(OnExit::LOAD_PAT)
+    .union(OnExit::LOAD_EFER);
 
 /// What every processor must have of the entry controls. The mode follows the guest's EFER.LMA.
 pub const ON_ENTRY: OnEntry = OnEntry::all();

@@ -4,24 +4,49 @@
 //! Why unsafe: the processor writes to the page while the guest runs.
 
 use crate::frames::{FrameSource, Frames, OutOfFrames};
-use base::Hpa;
+use base::{Hpa, PAGE_BYTES};
+use core::ptr::NonNull;
+use sync::pending::PendingInterrupts;
 use vcpu::ApicPage;
 
 /// The virtual task-priority register, of which bits 7:4 are CR8 (SDM table 30-1).
 const VTPR_OFFSET: usize = 0x80;
 const PRIORITY_SHIFT: u32 = 4;
 
+/// The page, and behind it the descriptor of interrupts that are posted to it.
+const FRAMES: usize = 2;
+
 /// The page.
 #[derive(Debug)]
 pub struct VirtualApicPage(Frames);
 
 impl VirtualApicPage {
-    /// A page of zeros.
+    /// A page of zeros, with nothing posted.
     ///
     /// # Errors
     /// [`OutOfFrames`] when there is no frame for it.
     pub fn new(frames: &mut impl FrameSource) -> Result<Self, OutOfFrames> {
-        frames.take(1).map(Self)
+        let page = Self(frames.take(FRAMES)?);
+        // SAFETY: the descriptor lies in the second frame, aligned, and nobody knows of it yet.
+        unsafe { page.descriptor().write(PendingInterrupts::new()) };
+        Ok(page)
+    }
+
+    const fn descriptor(&self) -> NonNull<PendingInterrupts> {
+        // SAFETY: there are two frames.
+        unsafe { self.0.pointer().byte_add(PAGE_BYTES as usize) }.cast()
+    }
+
+    /// The descriptor of interrupts that are posted.
+    #[inline]
+    pub const fn pending(&self) -> &PendingInterrupts {
+        // SAFETY: `new` made it; what others write to it, the processor too, they write atomically.
+        unsafe { self.descriptor().as_ref() }
+    }
+
+    /// Where the descriptor is, for the VMCS.
+    pub const fn pending_hpa(&self) -> Hpa {
+        Hpa::from_low_bits(self.hpa().as_u64().wrapping_add(PAGE_BYTES))
     }
 
     /// Where it is, for the VMCS.

@@ -9,10 +9,11 @@
 //! After most exits nobody looks, and the processor goes on with what it has. Where the processor cannot run an APIC,
 //! the model always does.
 
-use crate::vm::Vm;
+use crate::vm::{Host, Vm};
 use base::Gpa;
 use devices::lapic::{Changed, LocalApic, Mode};
 use seams::GuestMemory;
+use sync::pending::Notification;
 use vcpu::{ApicAccess, ApicPage, ApicStatus, Vcpu};
 
 /// Registers by their numbers (Intel SDM, volume 3, table 11-6).
@@ -41,6 +42,24 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         self.vcpu.apic_page().is_some()
     }
 
+    /// Whether the processor can go on with its APIC as it stands, although the VM was not served for a while: nothing has
+    /// come but the APIC's own timer, which is posted.
+    pub(super) fn processor_goes_on(&mut self, host: &mut impl Host) -> bool {
+        let Some(pending) = self.vcpu.pending_interrupts() else { return false };
+        let now = host.now();
+        if self.apic_keeper == ApicKeeper::Model || pending.is_posted() || self.board.others_are_due(now) {
+            return false;
+        }
+        let local = &mut self.board.fabric.local;
+        local.now = now;
+        if let Some(vector) = local.lapic.expire_to_post(now)
+            && let Notification::Needed { vector, destination } = pending.post(vector)
+        {
+            host.notify(vector, destination);
+        }
+        local.lapic.next_deadline().is_none_or(|deadline| deadline > now)
+    }
+
     /// Makes the model's state count.
     #[inline]
     pub(super) fn take_over_apic(&mut self) {
@@ -58,6 +77,13 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             irr: page.vectors(IRR_FIRST),
             isr: page.vectors(ISR_FIRST),
         });
+        let Some(pending) = self.vcpu.pending_interrupts().filter(|pending| pending.is_posted()) else {
+            return;
+        };
+        let mut posted = pending.take();
+        while let Some(vector) = posted.pop_highest() {
+            self.board.fabric.local.lapic.take_posted(vector);
+        }
     }
 
     /// Lets the processor go on with what the model says, if it can.

@@ -33,12 +33,14 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             Lifecycle::Ended(ending) => return Served::Ended(ending),
             Lifecycle::Running | Lifecycle::Halted => {}
         }
-        self.take_over_apic();
-        self.board.advance(host.now());
+        if !self.processor_goes_on(host) {
+            self.take_over_apic();
+            self.board.advance(host.now());
+            self.attention = Attention::Waiting;
+        }
         // The CPU's timer may have served another VM meanwhile.
         self.deadline = self.board.next_deadline();
         host.set_guest_timer(self.deadline);
-        self.attention = Attention::Waiting;
         loop {
             if self.attention != Attention::None
                 && let Some(served) = self.attend(host)

@@ -247,6 +247,31 @@ proptest! {
 }
 
 #[test]
+fn a_timer_that_is_due_is_posted_unless_more_than_a_request_comes_of_it() {
+    let armed = |entry: u32| {
+        let mut apic = apic(By::Registers);
+        for (register, value) in [(0x3e, 0xb), (0x32, entry), (0x38, 100)] {
+            _ = write(&mut apic, By::Registers, register, value);
+        }
+        apic
+    };
+    let mut apic = armed(0x40);
+    assert_eq!(apic.expire_to_post(Instant(99)), None);
+    assert_eq!(apic.expire_to_post(Instant(100)), Some(Vector(0x40)));
+    assert_eq!((apic.next_deadline(), apic.requested()), (None, None), "it has expired, and is posted only");
+    apic.take_posted(Vector(0x40));
+    assert_eq!(apic.requested(), Some(Vector(0x40)));
+    // Masked, an illegal vector, or one that came by a level before: the model's.
+    assert_eq!(armed(0x1_0040).expire_to_post(Instant(100)), None);
+    assert_eq!(armed(0x0f).expire_to_post(Instant(100)), None);
+    let mut level = armed(0x41);
+    let delivery = Delivery::Fixed(Vector(0x41));
+    _ = level.accept(&Message { recipients: Recipients::All, delivery, trigger: Trigger::Level });
+    assert_eq!(level.expire_to_post(Instant(100)), None);
+    assert_eq!(level.next_deadline(), Some(Instant(100)));
+}
+
+#[test]
 fn the_high_half_of_the_command_is_the_guests_in_the_page_and_the_models_in_registers() {
     let changed = Changed { command: [0x4000, 0x0500_0001], ..Changed::default() };
     let mut page = apic(By::Page);

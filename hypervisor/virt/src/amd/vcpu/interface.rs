@@ -9,6 +9,7 @@ use crate::amd::intercepts::CR8_WRITES;
 use crate::amd::nmi::NmiMask;
 use crate::amd::vmcb::{CleanBits, InterruptControl, Vmcb};
 use crate::amd::{event, switch};
+use sync::pending::PendingInterrupts;
 use vcpu::control::{cr0, efer};
 use vcpu::{
     ApicPage, ApicStatus, CpuMode, EntryFailure, Event, Exit, Gpr, Gprs, InterruptState, OffendingFields,
@@ -224,6 +225,11 @@ impl vcpu::Vcpu for Vcpu {
     /// AVIC is not in use: the local APIC is always `vmm`'s.
     #[inline(always)]
     fn apic_page(&mut self) -> Option<&mut ApicPage> {
+        None
+    }
+
+    #[inline(always)]
+    fn pending_interrupts(&self) -> Option<&PendingInterrupts> {
         None
     }
 

@@ -10,6 +10,7 @@ use crate::intel::invalidation::Due;
 use crate::intel::vmcs::Field;
 use crate::intel::{entry_checks, event, kept, segment, switch};
 use base::Vector;
+use sync::pending::PendingInterrupts;
 use vcpu::control::{cr0, efer};
 use vcpu::{
     ApicPage, ApicStatus, CpuMode, EntryFailure, Event, Exit, Gpr, Gprs, InterruptState, OffendingFields,
@@ -243,6 +244,11 @@ impl vcpu::Vcpu for Vcpu {
     #[inline]
     fn apic_page(&mut self) -> Option<&mut ApicPage> {
         self.capabilities.runs_apics().then(|| self.page.registers())
+    }
+
+    #[inline]
+    fn pending_interrupts(&self) -> Option<&PendingInterrupts> {
+        self.capabilities.posts_interrupts().then(|| self.page.pending())
     }
 
     #[inline]

@@ -32,7 +32,8 @@ use crate::fpu::Fpu;
 use crate::frames::{FrameSource, OutOfFrames};
 use crate::tags::{Assigned, Tag};
 use crate::xsave::Method;
-use base::Hpa;
+use base::{Hpa, Vector};
+use machine::{trap, vectors};
 use vcpu::{ApicStatus, Exit, Gpr, Gprs, VcpuState, Wanted};
 
 /// How many cycles apart PAUSEs still are in one spin loop, and how many cycles it may last (SDM 25.6.13).
@@ -180,6 +181,8 @@ impl Vcpu {
             (Field::IoBitmapA, maps.ports_a.as_u64()),
             (Field::IoBitmapB, maps.ports_b.as_u64()),
             (Field::VirtualApicAddress, self.page.hpa().as_u64()),
+            (Field::PostedDescriptor, self.page.pending_hpa().as_u64()),
+            (Field::PostedVector, vectors::POSTED.0.into()),
             (Field::EptPointer, self.ept_pointer),
             (Field::LinkPointer, NO_LINK),
             (Field::Cr0Mask, control_registers::CR0_MASK),
@@ -209,6 +212,7 @@ impl Vcpu {
         host_state::write(&mut self.vmcs);
         self.fpu.restore();
         self.kept.to_hardware();
+        self.page.pending().notify_by(vectors::POSTED, engine.apic_id);
     }
 
     fn assign_tag(&mut self, assigned: Assigned) {
@@ -233,6 +237,7 @@ impl Vcpu {
         if !self.vmcs.is_loaded() {
             return;
         }
+        self.page.pending().suppress();
         self.vmcs.unload();
         self.fpu.save();
         self.kept = Kept::from_hardware();
@@ -261,7 +266,7 @@ impl Vcpu {
             reason::RDMSR => Exit::ReadMsr,
             reason::EPT_VIOLATION => self.nested_fault(),
             reason::IO => self.io(),
-            reason::EXTERNAL_INTERRUPT => Exit::HostInterrupt,
+            reason::EXTERNAL_INTERRUPT => self.host_interrupt(),
             reason::HLT => Exit::Hlt,
             reason::CPUID => Exit::Cpuid,
             reason::VMCALL => Exit::Hypercall,
@@ -285,6 +290,15 @@ impl Vcpu {
             self.settle_delivery(qualification & violation::NMI_UNBLOCKED != 0);
         }
         Exit::NestedFault(exit::nested_fault(qualification, self.vmcs.read(Field::GuestPhysicalAddress)))
+    }
+
+    /// An interrupt that the exit has acknowledged is handled here: its handler, as all of them, only leaves a sign.
+    #[inline(always)]
+    fn host_interrupt(&self) -> Exit {
+        if self.capabilities.posts_interrupts() {
+            trap::acknowledged(Vector(self.vmcs.read(Field::ExitInterruptionInfo) as u8));
+        }
+        Exit::HostInterrupt
     }
 
     #[inline(always)]

@@ -47,6 +47,7 @@ macro_rules! fields {
 
 fields! {
     Vpid = 0x0000,
+    PostedVector = 0x0002,
     EsSelector = 0x0800,
     CsSelector = 0x0802,
     SsSelector = 0x0804,
@@ -69,6 +70,7 @@ fields! {
     TscOffset = 0x2010,
     VirtualApicAddress = 0x2012,
     ApicAccessAddress = 0x2014,
+    PostedDescriptor = 0x2016,
     EptPointer = 0x201a,
     EoiExitBitmap0 = 0x201c,
     EoiExitBitmap1 = 0x201e,
