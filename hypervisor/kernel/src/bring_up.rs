@@ -18,6 +18,7 @@ use crate::guests::{Ground, Guests};
 use crate::ledger::FixedMemory;
 use crate::line::Line;
 use crate::operator::Desk;
+use crate::overrides;
 use crate::power::Power;
 use crate::run::{self, Alarm, Host};
 use crate::strays::Strays;
@@ -88,6 +89,7 @@ extern "sysv64" fn on_own_tables(passage: usize) -> ! {
     introduce(&handoff, &cpu, protection);
     #[cfg(feature = "seeded-faults")]
     crate::faults::choose(&handoff.overrides).unwrap_or_else(|error| refuse(&error));
+    let apics = overrides::apic_virtualization(&handoff.overrides).unwrap_or_else(|error| refuse(&error));
     acpi.report();
     line.settle();
 
@@ -96,7 +98,8 @@ extern "sysv64" fn on_own_tables(passage: usize) -> ! {
 
     // The decoder makes its tables on the heap at first use: not on an exit.
     vcpu::decode::prepare();
-    let engine = virt::bring_up(CpuId(0), &mut { memory }).unwrap_or_else(|error| refuse(&error));
+    let engine = virt::bring_up(CpuId(0), alarm.apic.id(), apics, &mut { memory })
+        .unwrap_or_else(|error| refuse(&error));
     info!("virtualization: {engine}");
     acpi.report_iommus();
     let power = Power(acpi.power());

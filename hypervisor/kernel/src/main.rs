@@ -31,6 +31,7 @@ mod heap;
 mod ledger;
 mod line;
 mod operator;
+mod overrides;
 mod power;
 mod run;
 mod strays;

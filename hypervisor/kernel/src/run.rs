@@ -16,7 +16,7 @@ use crate::operator::Desk;
 use crate::power::Power;
 use crate::strays::Strays;
 use alloc::{format, string::String};
-use base::{Instant, Nanoseconds, VmId};
+use base::{ApicId, Instant, Nanoseconds, Vector, VmId};
 use config::WhenIdle;
 use console::Terminal;
 use log::{error, info};
@@ -75,6 +75,11 @@ impl vmm::Host for Serving<'_> {
     fn set_guest_timer(&mut self, deadline: Option<Instant>) {
         let first = deadline.map_or(self.slice_end, |deadline| deadline.min(self.slice_end));
         self.alarm.set(first);
+    }
+
+    /// One that cannot be sent is found posted when the VM is served next.
+    fn notify(&mut self, vector: Vector, destination: ApicId) {
+        _ = self.alarm.apic.send(destination, vector);
     }
 
     /// Interrupts are masked until the guest is entered. One that cannot be sent leaves the guest its turn.

@@ -165,6 +165,15 @@ extern "C" fn dispatch(frame: &mut TrapFrame) {
     }
 }
 
+/// Handles an interrupt that this CPU has acknowledged without going through the IDT, as an exit from a guest can.
+/// Interrupts are masked.
+#[inline]
+pub fn acknowledged(vector: Vector) {
+    if let Some(cpu) = PerCpu::current() {
+        interrupt(cpu, vector);
+    }
+}
+
 /// Enqueues what `vector` means; the CPU's loop does the work.
 fn interrupt(cpu: &PerCpu, vector: Vector) {
     match vector {

@@ -1,6 +1,7 @@
 //! The trait that each vendor's vCPU implements: enter the guest, and everything an exit's handler needs of it.
 
-use crate::{CpuMode, Event, Exit, Gprs, Segment, SegmentName, VcpuState, VectorValue};
+use crate::{ApicPage, ApicStatus, CpuMode, Event, Exit, Gprs, Segment, SegmentName, VcpuState, VectorValue};
+use sync::pending::PendingInterrupts;
 
 /// What stands in the way of delivering an interrupt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +109,14 @@ pub trait Vcpu {
     /// Asks for [`Exit::WriteControlRegister`] when the guest writes CR8, which it else does without an exit, or takes
     /// the wish back.
     fn want_task_priority_exits(&mut self, wanted: Wanted);
+    /// The registers of the local APIC, where the processor runs that while the guest runs; `None` where it keeps the task
+    /// priority alone. Whoever writes to them tells [`Vcpu::follow_apic`] before the next entry.
+    fn apic_page(&mut self) -> Option<&mut ApicPage>;
+    /// Where interrupts are posted that the processor shall put into [`Vcpu::apic_page`] while it runs the local APIC; `None`
+    /// where it cannot. What it has not taken yet is the owner's to take, together with the page.
+    fn pending_interrupts(&self) -> Option<&PendingInterrupts>;
+    /// Lets the processor run the local APIC in [`Vcpu::apic_page`] from the next entry on; without such a page nothing.
+    fn follow_apic(&mut self, status: &ApicStatus);
     /// The current privilege level, 0-3.
     fn cpl(&self) -> u8;
     /// How instructions are interpreted now.

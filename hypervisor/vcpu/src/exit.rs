@@ -1,7 +1,7 @@
 //! Why a vCPU stopped running guest code: the same words for both vendors.
 
 use crate::Exception;
-use base::{Gpa, Port};
+use base::{Gpa, Port, Vector};
 
 /// Which way data moves, seen from the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,6 +158,11 @@ pub enum Exit {
     Exception(Exception),
     /// An instruction that never runs in a guest.
     Privileged(Privileged),
+    /// The guest has ended an interrupt whose end was to be told; the processor has taken it out of service.
+    EndOfInterrupt(Vector),
+    /// The guest has written to register `.0` of the local APIC's page, which the processor does not carry out; the value is
+    /// there, and the instruction has completed.
+    ApicWrite(u32),
     /// A task switch through a gate or descriptor.
     TaskSwitch,
     /// The guest shut down: a triple fault.
@@ -170,7 +175,7 @@ pub enum Exit {
 
 impl Exit {
     /// The number of kinds, for counters indexed by [`Exit::kind`].
-    pub const KINDS: usize = 19;
+    pub const KINDS: usize = 21;
 
     /// The kind of [`Exit::Cpuid`].
     pub const KIND_CPUID: usize = Self::Cpuid.kind();
@@ -206,6 +211,8 @@ impl Exit {
             Self::TripleFault => 16,
             Self::EntryFailure(_) => 17,
             Self::Unexpected(_) => 18,
+            Self::EndOfInterrupt(_) => 19,
+            Self::ApicWrite(_) => 20,
         }
     }
 
@@ -231,6 +238,8 @@ impl Exit {
             "triple fault",
             "entry failure",
             "unexpected",
+            "end of interrupt",
+            "APIC write",
         ];
         NAMES.get(kind).copied().unwrap_or("unknown")
     }

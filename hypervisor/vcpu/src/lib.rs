@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+pub mod apic;
 pub mod control;
 pub mod cpuid;
 pub mod decode;
@@ -26,6 +27,7 @@ pub mod permission;
 pub mod state;
 pub mod walk;
 
+pub use apic::{ApicAccess, ApicPage, ApicStatus};
 pub use engine::{InterruptState, Vcpu, Wanted};
 pub use event::{Event, Exception};
 pub use exit::{

@@ -107,6 +107,31 @@ pub const MSRS: &[MsrRule] = &[
     emulate(msr::DE_CFG, msr::BU_CFG2, "AMD: LFENCE serializes, and errata bits that kernels set"),
 ];
 
+const fn read_only_pass(first: u32, last: u32, reason: &'static str) -> MsrRule {
+    MsrRule { read: Permission::Pass, ..emulate(first, last, reason) }
+}
+
+const fn write_only_pass(first: u32, last: u32, reason: &'static str) -> MsrRule {
+    MsrRule { write: Permission::Pass, ..emulate(first, last, reason) }
+}
+
+/// What goes before [`MSRS`] while the processor runs the local APIC in x2APIC mode ([`crate::apic`]): "pass" means the
+/// APIC's page and the processor's own rules for it, never a register of the machine. A register that is not named exits:
+/// the processor would let the guest read it, though there is none (Intel SDM, volume 3, section 30.5).
+pub const X2APIC_MSRS: &[MsrRule] = &[
+    read_only_pass(0x802, 0x803, "id and version"),
+    pass(0x808, 0x808, "the task priority, which the processor checks and follows"),
+    read_only_pass(0x80a, 0x80a, "the processor priority"),
+    write_only_pass(0x80b, 0x80b, "the end of an interrupt, which the processor checks and carries out"),
+    read_only_pass(0x80d, 0x80d, "the logical id"),
+    read_only_pass(0x80f, 0x80f, "the spurious-interrupt vector"),
+    read_only_pass(0x810, 0x828, "ISR, TMR, IRR and errors"),
+    read_only_pass(0x830, 0x830, "the interrupt command"),
+    read_only_pass(0x832, 0x838, "the local vector table and the initial count"),
+    read_only_pass(0x83e, 0x83e, "the divide configuration"),
+    write_only_pass(0x83f, 0x83f, "an interrupt to itself, which the processor checks and carries out"),
+];
+
 /// The policy for I/O ports.
 pub const PORTS: &[PortRule] = &[PortRule {
     first: 0,
@@ -192,6 +217,7 @@ const fn ascends(rules: &[MsrRule]) -> bool {
 }
 
 const _: () = assert!(ascends(MSRS));
+const _: () = assert!(ascends(X2APIC_MSRS));
 
 #[cfg(test)]
 mod tests {
@@ -232,8 +258,22 @@ mod tests {
     }
 
     #[test]
+    fn of_the_apic_nothing_passes_that_is_no_register_of_it() {
+        for rule in X2APIC_MSRS {
+            assert!(rule.first >= msr::X2APIC_FIRST && rule.last <= msr::X2APIC_LAST, "{rule:?}");
+        }
+        // The current count moves by itself, and the rest of the space is empty.
+        let named = |index| X2APIC_MSRS.iter().any(|rule| rule.covers(index));
+        assert!(
+            [0x800, 0x804, 0x809, 0x80e, 0x829, 0x831, 0x839, 0x83d, 0x840]
+                .into_iter()
+                .all(|index| !named(index))
+        );
+    }
+
+    #[test]
     fn every_rule_says_why() {
-        assert!(MSRS.iter().all(|rule| !rule.reason.is_empty()));
+        assert!(MSRS.iter().chain(X2APIC_MSRS).all(|rule| !rule.reason.is_empty()));
     }
 
     proptest! {

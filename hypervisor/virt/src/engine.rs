@@ -5,7 +5,7 @@ use crate::frames::{FrameSource, OutOfFrames};
 use crate::intel;
 use crate::mitigations::Mitigations;
 use crate::vendor::Vcpu;
-use base::{CpuId, Hpa};
+use base::{ApicId, CpuId, Hpa};
 use core::fmt;
 use memory::NestedFormat;
 
@@ -56,6 +56,16 @@ impl From<intel::refusal::Refusal> for BringUpError {
     }
 }
 
+/// Whether the processor may run guests' local APICs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ApicVirtualization {
+    /// Where it can.
+    #[default]
+    WherePresent,
+    /// It may not: every access to a local APIC is emulated.
+    Off,
+}
+
 /// One CPU, ready to run guests. It belongs to that CPU.
 #[derive(Debug)]
 pub enum Engine {
@@ -65,19 +75,24 @@ pub enum Engine {
     Intel(intel::bring_up::Engine),
 }
 
-/// Makes the CPU that executes this, `cpu`, ready to run guests.
+/// Makes the CPU that executes this, `cpu` with the local APIC `apic_id`, ready to run guests, whose local APICs it runs as `apics` says.
 ///
 /// Its own GDT, TSS, GS base and system-call registers must be final: what they are now is what every exit restores.
 /// CR4.OSFXSR and CR4.OSXSAVE are set, CR0.EM and CR0.TS cleared.
 ///
 /// # Errors
 /// What is missing, and how to provide it.
-pub fn bring_up(cpu: CpuId, frames: &mut impl FrameSource) -> Result<Engine, BringUpError> {
+pub fn bring_up(
+    cpu: CpuId,
+    apic_id: ApicId,
+    apics: ApicVirtualization,
+    frames: &mut impl FrameSource,
+) -> Result<Engine, BringUpError> {
     if amd::bring_up::is_present() {
         return amd::bring_up::bring_up(cpu, frames).map(Engine::Amd);
     }
     if intel::bring_up::is_present() {
-        return intel::bring_up::bring_up(cpu, frames).map(Engine::Intel);
+        return intel::bring_up::bring_up(cpu, apic_id, apics, frames).map(Engine::Intel);
     }
     Err(BringUpError::NoExtension)
 }

@@ -41,7 +41,7 @@ mod testing;
 mod vendor;
 mod xsave;
 
-pub use engine::{BringUpError, Engine, bring_up};
+pub use engine::{ApicVirtualization, BringUpError, Engine, bring_up};
 pub use frames::{FrameSource, Frames, OutOfFrames};
 pub use mitigations::Mitigations;
 pub use vendor::{CpuResident, Either, Itself, OfVcpu, Vcpu};

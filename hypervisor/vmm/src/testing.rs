@@ -5,13 +5,14 @@ extern crate std;
 use crate::layout::RamLayout;
 use crate::loader::{File, Image};
 use crate::vm::{DebugExitPort, Host, Settings, Vm};
-use base::{Instant, MIB, Nanoseconds, Port, TscScale, VmName};
+use base::{ApicId, Instant, MIB, Nanoseconds, Port, TscScale, Vector, VmName};
 use config::OnReset;
 use seams::fake::FlatMemory;
-use std::{collections::VecDeque, vec, vec::Vec};
+use std::{boxed::Box, collections::VecDeque, vec, vec::Vec};
+use sync::pending::PendingInterrupts;
 use vcpu::{
-    CpuMode, Direction, Event, Exception, Exit, Gpr, Gprs, InterruptState, IoExit, IoOperand, Segment,
-    SegmentName, Vcpu, VcpuState, VectorValue, Wanted,
+    ApicPage, ApicStatus, CpuMode, Direction, Event, Exception, Exit, Gpr, Gprs, InterruptState, IoExit,
+    IoOperand, Segment, SegmentName, Vcpu, VcpuState, VectorValue, Wanted,
     control::efer,
     cpuid::{Registers, TscStability},
 };
@@ -28,6 +29,12 @@ pub struct FakeVcpu {
     pub window_wanted: Wanted,
     pub nmi_window_wanted: Wanted,
     pub task_priority_exits_wanted: Wanted,
+    /// The local APIC's page, on a processor that runs one.
+    pub apic_page: Option<Box<ApicPage>>,
+    /// Where interrupts are posted, on a processor that takes them.
+    pub pending: Option<Box<PendingInterrupts>>,
+    /// What the processor was last told of it.
+    pub apic_status: ApicStatus,
     pub tsc_offset: u64,
     pub tlb_flushes: u32,
     pub pdptes: [u64; 4],
@@ -46,6 +53,9 @@ impl FakeVcpu {
             window_wanted: Wanted::No,
             nmi_window_wanted: Wanted::No,
             task_priority_exits_wanted: Wanted::No,
+            apic_page: None,
+            pending: None,
+            apic_status: ApicStatus::default(),
             tsc_offset: 0,
             tlb_flushes: 0,
             pdptes: [0; 4],
@@ -186,6 +196,15 @@ impl Vcpu for FakeVcpu {
     fn want_task_priority_exits(&mut self, wanted: Wanted) {
         self.task_priority_exits_wanted = wanted;
     }
+    fn apic_page(&mut self) -> Option<&mut ApicPage> {
+        self.apic_page.as_deref_mut()
+    }
+    fn pending_interrupts(&self) -> Option<&PendingInterrupts> {
+        self.pending.as_deref()
+    }
+    fn follow_apic(&mut self, status: &ApicStatus) {
+        self.apic_status = *status;
+    }
     fn cpl(&self) -> u8 {
         self.state.ss.dpl()
     }
@@ -258,6 +277,8 @@ pub struct FakeHost {
     pub timer: Option<Instant>,
     /// How often an entry was to be interrupted.
     pub interrupted_entries: u32,
+    /// Who was told of a posted interrupt.
+    pub notified: Vec<(Vector, ApicId)>,
 }
 
 impl Host for FakeHost {
@@ -272,6 +293,9 @@ impl Host for FakeHost {
     }
     fn interrupt_entry(&mut self) {
         self.interrupted_entries += 1;
+    }
+    fn notify(&mut self, vector: Vector, destination: ApicId) {
+        self.notified.push((vector, destination));
     }
 }
 

@@ -13,12 +13,14 @@
 //! parameter, and what others must do is returned.
 
 mod access;
+mod handover;
 mod message;
 mod register;
 mod saved;
 mod timer;
 mod vectors;
 
+pub use handover::Changed;
 pub use message::{Delivery, Message, Recipients};
 pub use saved::LocalApicImage;
 pub use timer::{BUS_HZ, MIN_PERIOD};
@@ -408,7 +410,8 @@ impl LocalApic {
         }
     }
 
-    const fn software_enabled(&self) -> bool {
+    /// Whether it takes vectors: switched on by IA32_APIC_BASE and by SVR (11.4.7.2).
+    pub const fn software_enabled(&self) -> bool {
         self.spurious & SVR_ENABLED != 0 && !matches!(self.mode, Mode::Disabled)
     }
 

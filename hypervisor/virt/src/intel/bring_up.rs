@@ -6,14 +6,14 @@ use super::capabilities::Capabilities;
 use super::permission_maps::PermissionMaps;
 use super::refusal::Refusal;
 use super::vmcs;
-use crate::engine::BringUpError;
+use crate::engine::{ApicVirtualization, BringUpError};
 use crate::flushes::tags_end;
 use crate::fpu;
 use crate::frames::{FrameSource, Frames};
 use crate::mitigations::Mitigations;
 use crate::tags::TagAllocator;
 use crate::xsave::Method;
-use base::CpuId;
+use base::{ApicId, CpuId};
 use core::arch::x86_64::__cpuid;
 use vcpu::control::cr4;
 use x86_64::registers::control::{Cr0, Cr4};
@@ -38,6 +38,8 @@ const VPID_END: u32 = 1 << 16;
 /// One CPU, ready to run guests.
 #[derive(Debug)]
 pub struct Engine {
+    /// The CPU's own, for who notifies it.
+    pub(super) apic_id: ApicId,
     pub(super) capabilities: Capabilities,
     pub(super) maps: PermissionMaps,
     pub(super) tags: TagAllocator,
@@ -69,15 +71,20 @@ pub fn is_present() -> bool {
     __cpuid(1).ecx & CPUID_VMX != 0
 }
 
-/// Switches VT-x on, on this CPU, which [`is_present`].
+/// Switches VT-x on, on this CPU, which [`is_present`]; it runs guests' local APICs as `apics` says.
 ///
 /// # Errors
 /// What is missing, and how to provide it.
-pub fn bring_up(cpu: CpuId, frames: &mut impl FrameSource) -> Result<Engine, BringUpError> {
+pub fn bring_up(
+    cpu: CpuId,
+    apic_id: ApicId,
+    apics: ApicVirtualization,
+    frames: &mut impl FrameSource,
+) -> Result<Engine, BringUpError> {
     unlock()?;
     // SAFETY: every CPU with VMX has the registers that `detect` asks for, in its order.
     let capabilities =
-        Capabilities::detect(&__cpuid(0x8000_0008), |register| unsafe { Msr::new(register).read() })?;
+        Capabilities::detect(&__cpuid(0x8000_0008), apics, |register| unsafe { Msr::new(register).read() })?;
     let maps = PermissionMaps::build(frames)?;
     let vmxon_region = vmcs::region(capabilities.revision, frames)?;
     let fpu_method = fpu::detect();
@@ -89,7 +96,7 @@ pub fn bring_up(cpu: CpuId, frames: &mut impl FrameSource) -> Result<Engine, Bri
     let mitigations = Mitigations::detect();
     mitigations.set_up();
     let tags = TagAllocator::new(cpu, tags_end(VPID_END));
-    Ok(Engine { capabilities, maps, tags, fpu_method, mitigations, _vmxon_region: vmxon_region })
+    Ok(Engine { apic_id, capabilities, maps, tags, fpu_method, mitigations, _vmxon_region: vmxon_region })
 }
 
 /// Allows VMXON where the firmware left that open, and closes it against changes (SDM 24.7).

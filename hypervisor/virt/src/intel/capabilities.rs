@@ -4,11 +4,12 @@
 //! set only where they are set there.
 
 use super::controls::{
-    NEVER, ON_ENTRY, ON_EXIT, OnEntry, OnExit, PIN, PRIMARY, PRIMARY_OPTIONAL, Pin, Primary, SECONDARY,
-    SECONDARY_OPTIONAL, Secondary, WITHOUT_TPR_SHADOW,
+    APIC, APIC_ALWAYS, NEVER, ON_ENTRY, ON_EXIT, OnEntry, OnExit, PIN, PRIMARY, PRIMARY_OPTIONAL, Pin,
+    Primary, SECONDARY, SECONDARY_OPTIONAL, Secondary, WITHOUT_TPR_SHADOW,
 };
 use super::entry_checks::{ControlLimits, Limits};
 use super::refusal::Refusal;
+use crate::engine::ApicVirtualization;
 use bitflags::{Flags, bitflags};
 use core::arch::x86_64::CpuidResult;
 use core::fmt;
@@ -76,11 +77,16 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// The capabilities that the registers tell which `read` reads, and CPUID leaf 0x8000_0008 (`sizes`).
+    /// The capabilities that the registers tell which `read` reads, and CPUID leaf 0x8000_0008 (`sizes`); the processor runs
+    /// local APICs as `apics` says.
     ///
     /// # Errors
     /// What the hypervisor cannot do without.
-    pub fn detect(sizes: &CpuidResult, mut read: impl FnMut(u32) -> u64) -> Result<Self, Refusal> {
+    pub fn detect(
+        sizes: &CpuidResult,
+        apics: ApicVirtualization,
+        mut read: impl FnMut(u32) -> u64,
+    ) -> Result<Self, Refusal> {
         // First what an operator may have heard of: old processors lack it, and true controls besides.
         if read(PRIMARY_CONTROLS) >> 32 & u64::from(Primary::SECONDARY_CONTROLS.bits()) == 0 {
             return Err(Refusal::NoNestedPaging);
@@ -97,23 +103,47 @@ impl Capabilities {
             primary_wanted |= primary.choose(WITHOUT_TPR_SHADOW, Primary::empty())?;
         }
         primary.refuse_forced(NEVER)?;
-        let secondary_wanted = secondary.choose(SECONDARY, SECONDARY_OPTIONAL)?;
+        let mut secondary_wanted = secondary.choose(SECONDARY, SECONDARY_OPTIONAL)?;
+        let can_run_apics = primary_wanted.contains(Primary::TPR_SHADOW) && secondary.has(APIC);
+        if apics == ApicVirtualization::WherePresent && can_run_apics {
+            secondary_wanted |= APIC_ALWAYS;
+        }
         let translation = Translation::from_bits_truncate(read(EPT_VPID));
         check_translation(translation)?;
         let pin = Adjustment::read(&TRUE_PIN, &mut read);
         let on_exit = Adjustment::read(&TRUE_EXIT, &mut read);
         let on_entry = Adjustment::read(&TRUE_ENTRY, &mut read);
+        let mut pin_wanted = pin.choose(PIN, Pin::empty())?;
+        let mut exit_wanted = on_exit.choose(ON_EXIT, OnExit::empty())?;
+        let runs_apics = secondary_wanted.contains(APIC_ALWAYS);
+        if runs_apics && pin.has(Pin::POSTED_INTERRUPTS) && on_exit.has(OnExit::ACKNOWLEDGE_INTERRUPT) {
+            // The second is what the processor needs to tell the notification from other interrupts (SDM 27.2.1.1).
+            pin_wanted |= Pin::POSTED_INTERRUPTS;
+            exit_wanted |= OnExit::ACKNOWLEDGE_INTERRUPT;
+        }
         let entry_wanted = on_entry.choose(ON_ENTRY, OnEntry::empty())?;
         Ok(Self {
             revision: (basic & REVISION) as u32,
-            pin: pin.complete(pin.choose(PIN, Pin::empty())?),
+            pin: pin.complete(pin_wanted),
             primary: primary.complete(primary_wanted - super::controls::WINDOWS),
             secondary: secondary.complete(secondary_wanted),
-            on_exit: on_exit.complete(on_exit.choose(ON_EXIT, OnExit::empty())?),
+            on_exit: on_exit.complete(exit_wanted),
             on_entry: on_entry.complete(entry_wanted - OnEntry::IA32E_MODE_GUEST),
             translation,
             limits: limits(sizes, read),
         })
+    }
+
+    /// Whether the processor runs guests' local APICs.
+    #[inline(always)]
+    pub const fn runs_apics(&self) -> bool {
+        self.secondary & APIC_ALWAYS.bits() != 0
+    }
+
+    /// Whether the processor takes interrupts that are posted to a vCPU. Then an exit for a host interrupt acknowledges that.
+    #[inline(always)]
+    pub const fn posts_interrupts(&self) -> bool {
+        self.pin & Pin::POSTED_INTERRUPTS.bits() != 0
     }
 
     /// Whether the processor keeps the task priority in the virtual-APIC page.
@@ -160,6 +190,11 @@ impl Adjustment {
     fn read(register: &Register, read: &mut impl FnMut(u32) -> u64) -> Self {
         let value = read(register.index);
         Self { must: value as u32, may: (value >> 32) as u32, register: register.name }
+    }
+
+    /// Whether the processor has all of `wanted`.
+    fn has(&self, wanted: impl Flags<Bits = u32>) -> bool {
+        wanted.bits() & !self.may == 0
     }
 
     /// All of `required`, and what the processor has of `optional`.
@@ -217,6 +252,8 @@ impl fmt::Display for Capabilities {
         let has = |control: Secondary| self.secondary & control.bits() != 0;
         let features = [
             (self.has_tpr_shadow(), "tpr-shadow"),
+            (self.runs_apics(), "apic-virtualization"),
+            (self.posts_interrupts(), "posted-interrupts"),
             (has(Secondary::PAUSE_LOOP_EXITING), "pause-loop-exiting"),
             (has(Secondary::INVPCID), "invpcid"),
             (self.translation.contains(Translation::PAGES_1G), "1g-pages"),
@@ -260,25 +297,26 @@ pub mod tests {
 
     /// Its capabilities.
     pub fn capabilities() -> Capabilities {
-        Capabilities::detect(&SIZES, skylake).unwrap()
+        Capabilities::detect(&SIZES, ApicVirtualization::WherePresent, skylake).unwrap()
     }
 
     /// What is said of a Skylake whose register `index` lacks `bits`.
     fn without(index: u32, bits: u64) -> Result<Capabilities, Refusal> {
-        Capabilities::detect(&SIZES, |asked| skylake(asked) & if asked == index { !bits } else { u64::MAX })
+        Capabilities::detect(&SIZES, ApicVirtualization::WherePresent, |asked| {
+            skylake(asked) & if asked == index { !bits } else { u64::MAX }
+        })
     }
 
     #[test]
     fn the_log_names_what_the_cpu_has() {
-        let expected =
-            "VT-x, ept vpid unrestricted-guest tpr-shadow pause-loop-exiting invpcid 1g-pages accessed-dirty";
+        let expected = "VT-x, ept vpid unrestricted-guest tpr-shadow apic-virtualization posted-interrupts pause-loop-exiting invpcid 1g-pages accessed-dirty";
         assert_eq!(capabilities().to_string(), expected);
     }
 
     #[test]
     fn what_the_processor_insists_on_is_set_and_what_nobody_wants_is_not() {
         let capabilities = capabilities();
-        assert_eq!(capabilities.pin, 0x3f);
+        assert_eq!(capabilities.pin, 0xbf);
         assert_eq!(capabilities.primary & 0x0400_6172, 0x0400_6172);
         assert_eq!(capabilities.primary & (NEVER | super::super::controls::WINDOWS).bits(), 0);
         assert_eq!(capabilities.on_entry & OnEntry::IA32E_MODE_GUEST.bits(), 0);
@@ -314,7 +352,9 @@ pub mod tests {
 
     #[test]
     fn moves_to_cr3_that_must_exit_are_refused() {
-        let forced = Capabilities::detect(&SIZES, |index| skylake(index) | u64::from(index == 0x48e) << 15);
+        let forced = Capabilities::detect(&SIZES, ApicVirtualization::WherePresent, |index| {
+            skylake(index) | u64::from(index == 0x48e) << 15
+        });
         assert!(forced.unwrap_err().to_string().contains("CR3_LOAD_EXITING"));
     }
 
@@ -323,6 +363,30 @@ pub mod tests {
         let capabilities = without(0x48e, 1 << (32 + 21)).unwrap();
         assert!(!capabilities.has_tpr_shadow());
         assert_eq!(capabilities.primary & WITHOUT_TPR_SHADOW.bits(), WITHOUT_TPR_SHADOW.bits());
+    }
+
+    #[test]
+    fn apics_are_run_where_the_cpu_has_all_that_it_takes_and_nobody_switched_that_off() {
+        for part in [0, 4, 8, 9] {
+            let capabilities = without(0x48b, 1 << (32 + part)).unwrap();
+            assert!(!capabilities.runs_apics() && capabilities.secondary & APIC.bits() == 0, "bit {part}");
+        }
+        assert!(!without(0x48e, 1 << (32 + 21)).unwrap().runs_apics());
+        let off = Capabilities::detect(&SIZES, ApicVirtualization::Off, skylake).unwrap();
+        assert!(!off.runs_apics() && off.has_tpr_shadow());
+        assert!(!off.posts_interrupts() && off.on_exit & OnExit::ACKNOWLEDGE_INTERRUPT.bits() == 0);
+        // How the guest reaches it is the vCPU's to say.
+        assert_eq!(capabilities().secondary & APIC.bits(), APIC_ALWAYS.bits());
+    }
+
+    #[test]
+    fn interrupts_are_posted_where_exits_acknowledge_them() {
+        assert!(capabilities().posts_interrupts());
+        for (register, bit) in [(0x48d, 7), (0x48f, 15)] {
+            let capabilities = without(register, 1 << (32 + bit)).unwrap();
+            assert!(capabilities.runs_apics() && !capabilities.posts_interrupts());
+            assert_eq!(capabilities.on_exit & OnExit::ACKNOWLEDGE_INTERRUPT.bits(), 0);
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ bitflags! {
         const EXTERNAL_INTERRUPT_EXITING = 1 << 0;
         const NMI_EXITING = 1 << 3;
         const VIRTUAL_NMIS = 1 << 5;
+        const POSTED_INTERRUPTS = 1 << 7;
     }
 }
 
@@ -47,10 +48,14 @@ bitflags! {
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     #[allow(missing_docs)] // the names are the manual's
     pub struct Secondary: u32 {
+        const APIC_ACCESSES = 1 << 0;
         const EPT = 1 << 1;
+        const X2APIC_MODE = 1 << 4;
         const VPID = 1 << 5;
         const WBINVD_EXITING = 1 << 6;
         const UNRESTRICTED_GUEST = 1 << 7;
+        const APIC_REGISTERS = 1 << 8;
+        const VIRTUAL_INTERRUPTS = 1 << 9;
         const PAUSE_LOOP_EXITING = 1 << 10;
         const INVPCID = 1 << 12;
     }
@@ -63,6 +68,7 @@ bitflags! {
     pub struct OnExit: u32 {
         const SAVE_DEBUG_CONTROLS = 1 << 2;
         const HOST_ADDRESS_SPACE_64 = 1 << 9;
+        const ACKNOWLEDGE_INTERRUPT = 1 << 15;
         const LOAD_PAT = 1 << 19;
         const LOAD_EFER = 1 << 21;
     }
@@ -81,7 +87,7 @@ bitflags! {
 }
 
 /// What every processor must have of the pin-based controls.
-pub const PIN: Pin = Pin::all();
+pub const PIN: Pin = Pin::EXTERNAL_INTERRUPT_EXITING.union(Pin::NMI_EXITING).union(Pin::VIRTUAL_NMIS);
 
 /// What every processor must have of the primary controls. Both windows are open only while one is wanted.
 pub const PRIMARY: Primary = Primary::INTERRUPT_WINDOW_EXITING
@@ -117,8 +123,18 @@ pub const SECONDARY: Secondary = Secondary::EPT
 /// the control of its name it would raise `#UD`.
 pub const SECONDARY_OPTIONAL: Secondary = Secondary::PAUSE_LOOP_EXITING.union(Secondary::INVPCID);
 
+/// What makes the processor run a local APIC, all of it or nothing: no processor is known that has just a part. It needs
+/// the TPR shadow besides.
+pub const APIC: Secondary = APIC_ALWAYS.union(Secondary::APIC_ACCESSES).union(Secondary::X2APIC_MODE);
+
+/// What is on of [`APIC`] in each of the APIC's modes.
+pub const APIC_ALWAYS: Secondary = Secondary::APIC_REGISTERS.union(Secondary::VIRTUAL_INTERRUPTS);
+
 /// What every processor must have of the exit controls.
-pub const ON_EXIT: OnExit = OnExit::all();
+pub const ON_EXIT: OnExit = OnExit::SAVE_DEBUG_CONTROLS
+    .union(OnExit::HOST_ADDRESS_SPACE_64)
+    .union(OnExit::LOAD_PAT)
+    .union(OnExit::LOAD_EFER);
 
 /// What every processor must have of the entry controls. The mode follows the guest's EFER.LMA.
 pub const ON_ENTRY: OnEntry = OnEntry::all();

@@ -7,6 +7,9 @@ use vcpu::{
     Access, ControlRegister, Direction, Exception, Exit, Gpr, IoExit, IoOperand, NestedFault, Privileged,
 };
 
+/// Where the local APIC's page is that the processor runs, for the guest.
+const APIC_PAGE: u64 = 0xfee0_0000;
+
 /// The basic reasons in use, as the manual names them.
 pub mod reason {
     #![allow(missing_docs)] // the names are the manual's
@@ -34,11 +37,14 @@ pub mod reason {
     pub const MONITOR: u32 = 39;
     pub const PAUSE: u32 = 40;
     pub const TPR_BELOW_THRESHOLD: u32 = 43;
+    pub const APIC_ACCESS: u32 = 44;
+    pub const VIRTUALIZED_EOI: u32 = 45;
     pub const EPT_VIOLATION: u32 = 48;
     pub const INVEPT: u32 = 50;
     pub const INVVPID: u32 = 53;
     pub const WBINVD: u32 = 54;
     pub const XSETBV: u32 = 55;
+    pub const APIC_WRITE: u32 = 56;
     pub const VMFUNC: u32 = 59;
     pub const ENCLS: u32 = 60;
 
@@ -121,6 +127,26 @@ pub const fn nested_fault(qualification: u64, gpa: u64) -> NestedFault {
     }
 }
 
+/// An access to the local APIC's page that the processor does not carry out (SDM table 28-6).
+pub const fn apic_access(qualification: u64) -> NestedFault {
+    const OFFSET: u64 = 0xfff;
+    const LINEAR_WRITE: u64 = 1;
+    const LINEAR_FETCH: u64 = 2;
+    const DELIVERY_BY_PHYSICAL_ADDRESS: u64 = 10;
+    const FETCH_BY_PHYSICAL_ADDRESS: u64 = 15;
+    let kind = qualification >> 12 & 0xf;
+    NestedFault {
+        gpa: Gpa::from_low_bits(APIC_PAGE | qualification & OFFSET),
+        access: match kind {
+            LINEAR_WRITE => Access::Write,
+            LINEAR_FETCH => Access::Execute,
+            _ => Access::Read,
+        },
+        in_guest_walk: matches!(kind, DELIVERY_BY_PHYSICAL_ADDRESS | FETCH_BY_PHYSICAL_ADDRESS),
+        present: true,
+    }
+}
+
 /// The qualification of a port access (SDM table 28-5).
 #[inline(always)]
 pub const fn io(qualification: u64, next_rip: u64) -> IoExit {
@@ -194,6 +220,18 @@ mod tests {
         let exit = io(0x01f0_0039, 0);
         assert_eq!(exit.operand, IoOperand::String);
         assert_eq!((exit.size_bytes, exit.direction), (2, Direction::In));
+    }
+
+    #[test]
+    fn an_access_to_the_apics_page_is_one_to_memory_that_is_none() {
+        let write = apic_access(0x1030);
+        assert_eq!(
+            (write.gpa.as_u64(), write.access, write.in_guest_walk),
+            (0xfee0_0030, Access::Write, false)
+        );
+        assert_eq!(apic_access(0x0390).access, Access::Read);
+        assert_eq!(apic_access(0x2000).access, Access::Execute);
+        assert!(apic_access(0xf000).in_guest_walk);
     }
 
     #[test]

@@ -14,9 +14,10 @@
 
 use crate::frames::{FrameSource, OutOfFrames};
 use base::{Hpa, PAGE_BYTES};
-use vcpu::permission::{MSRS, MsrRule, PORTS, Permission, PortRule};
+use vcpu::permission::{MSRS, MsrRule, PORTS, Permission, PortRule, X2APIC_MSRS};
 
-const MSR_MAP_FRAMES: usize = 1;
+/// Two MSR bitmaps.
+const MSR_MAP_FRAMES: usize = 2;
 const IO_MAP_FRAMES: usize = 2;
 
 /// The registers of one region of the MSR map.
@@ -31,6 +32,8 @@ const WRITES_BYTES: usize = 0x800;
 pub struct PermissionMaps {
     /// The MSR bitmap, for the VMCS.
     pub msrs: Hpa,
+    /// As that, for a guest whose local APIC the processor runs in x2APIC mode.
+    pub msrs_and_apic: Hpa,
     /// I/O bitmap A, for the VMCS.
     pub ports_a: Hpa,
     /// I/O bitmap B.
@@ -51,11 +54,15 @@ impl PermissionMaps {
                 return Err(error);
             }
         };
-        fill_msr_map(msrs.bytes_mut(), MSRS);
+        let (plain, apic) = msrs.bytes_mut().split_at_mut(PAGE_BYTES as usize);
+        close(plain);
+        open_msrs(plain, MSRS);
+        apic.copy_from_slice(plain);
+        open_msrs(apic, X2APIC_MSRS);
         fill_io_map(ports.bytes_mut(), PORTS);
-        let ports_a = ports.hpa();
-        let ports_b = Hpa::from_low_bits(ports_a.as_u64().wrapping_add(PAGE_BYTES));
-        Ok(Self { msrs: msrs.hpa(), ports_a, ports_b })
+        let second = |hpa: Hpa| Hpa::from_low_bits(hpa.as_u64().wrapping_add(PAGE_BYTES));
+        let (msrs, ports_a) = (msrs.hpa(), ports.hpa());
+        Ok(Self { msrs, msrs_and_apic: second(msrs), ports_a, ports_b: second(ports_a) })
     }
 }
 
@@ -67,8 +74,11 @@ fn msr_position(register: u32) -> Option<(usize, u32)> {
     })
 }
 
-fn fill_msr_map(map: &mut [u8], rules: &[MsrRule]) {
+fn close(map: &mut [u8]) {
     map.fill(0xff);
+}
+
+fn open_msrs(map: &mut [u8], rules: &[MsrRule]) {
     for rule in rules {
         for register in rule.first..=rule.last {
             let Some((byte, bit)) = msr_position(register) else { continue };
@@ -83,7 +93,7 @@ fn fill_msr_map(map: &mut [u8], rules: &[MsrRule]) {
 }
 
 fn fill_io_map(map: &mut [u8], rules: &[PortRule]) {
-    map.fill(0xff);
+    close(map);
     for rule in rules.iter().filter(|rule| rule.access == Permission::Pass) {
         for port in rule.first..=rule.last {
             open(map, usize::from(port) / 8, u32::from(port % 8));
@@ -108,6 +118,27 @@ mod tests {
         (map[byte] >> bit & 1 == 1, map[byte + WRITES_BYTES] >> bit & 1 == 1)
     }
 
+    fn msr_map(tables: &[&[MsrRule]]) -> [u8; 0x1000] {
+        let mut map = [0; 0x1000];
+        close(&mut map);
+        tables.iter().for_each(|rules| open_msrs(&mut map, rules));
+        map
+    }
+
+    #[test]
+    fn of_a_local_apic_that_the_processor_runs_just_the_rules_pass() {
+        let (plain, apic) = (msr_map(&[MSRS]), msr_map(&[MSRS, X2APIC_MSRS]));
+        let at = |map: &[u8], register| exits(map, msr_position(register).unwrap());
+        assert_eq!(at(&plain, 0x80b), (true, true));
+        // EOI and self-IPI by writing, the version by reading; the current count and the command exit.
+        assert_eq!(
+            [0x80b, 0x83f, 0x803].map(|r| at(&apic, r)),
+            [(true, false), (true, false), (false, true)]
+        );
+        assert_eq!([0x839, 0x830].map(|r| at(&apic, r)), [(true, true), (false, true)]);
+        assert_eq!(at(&apic, msr::EFER), (true, true));
+    }
+
     #[test]
     fn positions_are_the_manuals() {
         assert_eq!(msr_position(0), Some((0, 0)));
@@ -120,8 +151,7 @@ mod tests {
 
     #[test]
     fn efer_exits_and_the_system_call_target_does_not() {
-        let mut map = [0; 0x1000];
-        fill_msr_map(&mut map, MSRS);
+        let map = msr_map(&[MSRS]);
         assert_eq!(exits(&map, msr_position(msr::EFER).unwrap()), (true, true));
         assert_eq!(exits(&map, msr_position(msr::LSTAR).unwrap()), (false, false));
     }
@@ -140,8 +170,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_register_exits_unless_its_rule_passes_it(region in 0_usize..2, index in 0_u32..0x2000) {
-            let mut map = [0; 0x1000];
-            fill_msr_map(&mut map, MSRS);
+            let map = msr_map(&[MSRS]);
             let register = REGIONS[region].0 + index;
             let rule = msr_rule(register);
             let expected = (rule.read != Permission::Pass, rule.write != Permission::Pass);

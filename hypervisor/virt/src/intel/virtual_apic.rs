@@ -1,26 +1,52 @@
-//! The virtual-APIC page, of which the task priority is in use: MOV to and from CR8 reach it without an exit
-//! (SDM 30.1 and 30.3).
+//! The virtual-APIC page: its task priority, which MOV to and from CR8 reach without an exit, and where the processor runs
+//! the local APIC, all its registers (SDM 30.1 to 30.5).
 //!
 //! Why unsafe: the processor writes to the page while the guest runs.
 
 use crate::frames::{FrameSource, Frames, OutOfFrames};
-use base::Hpa;
+use base::{Hpa, PAGE_BYTES};
+use core::ptr::NonNull;
+use sync::pending::PendingInterrupts;
+use vcpu::ApicPage;
 
 /// The virtual task-priority register, of which bits 7:4 are CR8 (SDM table 30-1).
 const VTPR_OFFSET: usize = 0x80;
 const PRIORITY_SHIFT: u32 = 4;
+
+/// The page, and behind it the descriptor of interrupts that are posted to it.
+const FRAMES: usize = 2;
 
 /// The page.
 #[derive(Debug)]
 pub struct VirtualApicPage(Frames);
 
 impl VirtualApicPage {
-    /// A page of zeros.
+    /// A page of zeros, with nothing posted.
     ///
     /// # Errors
     /// [`OutOfFrames`] when there is no frame for it.
     pub fn new(frames: &mut impl FrameSource) -> Result<Self, OutOfFrames> {
-        frames.take(1).map(Self)
+        let page = Self(frames.take(FRAMES)?);
+        // SAFETY: the descriptor lies in the second frame, aligned, and nobody knows of it yet.
+        unsafe { page.descriptor().write(PendingInterrupts::new()) };
+        Ok(page)
+    }
+
+    const fn descriptor(&self) -> NonNull<PendingInterrupts> {
+        // SAFETY: there are two frames.
+        unsafe { self.0.pointer().byte_add(PAGE_BYTES as usize) }.cast()
+    }
+
+    /// The descriptor of interrupts that are posted.
+    #[inline]
+    pub const fn pending(&self) -> &PendingInterrupts {
+        // SAFETY: `new` made it; what others write to it, the processor too, they write atomically.
+        unsafe { self.descriptor().as_ref() }
+    }
+
+    /// Where the descriptor is, for the VMCS.
+    pub const fn pending_hpa(&self) -> Hpa {
+        Hpa::from_low_bits(self.hpa().as_u64().wrapping_add(PAGE_BYTES))
     }
 
     /// Where it is, for the VMCS.
@@ -43,6 +69,14 @@ impl VirtualApicPage {
         let vtpr = u32::from(priority & 0xf) << PRIORITY_SHIFT;
         // SAFETY: as above, borrowed mutably.
         unsafe { self.0.pointer().cast::<u32>().byte_add(VTPR_OFFSET).write_volatile(vtpr) }
+    }
+
+    /// All registers.
+    #[inline]
+    pub fn registers(&mut self) -> &mut ApicPage {
+        // SAFETY: the frame is one page, as large and aligned as the type, of which all contents are valid; it is this
+        // value's, borrowed mutably, and the processor writes to it only while the guest runs.
+        unsafe { self.0.pointer().cast().as_mut() }
     }
 
     /// Gives its frame back.

@@ -4,6 +4,7 @@
 //! an exception for the guest, another try, or the end of the VM. What an instruction needs to be completed, its length above all, is
 //! found out before its first effect.
 
+mod apic;
 mod breakpoints;
 mod control;
 mod cpuid;
@@ -84,13 +85,13 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
                 self.record(&exit);
                 self.hlt()
             }
-            _ => self.handle_rare(exit),
+            _ => self.handle_rare(exit, host),
         }
     }
 
     /// What the hardware or the host brought about, and instructions that are seldom used.
     #[inline(never)]
-    pub(crate) fn handle_rare(&mut self, exit: Exit) -> Result<(), Stop> {
+    pub(crate) fn handle_rare(&mut self, exit: Exit, host: &impl Host) -> Result<(), Stop> {
         self.record(&exit);
         match exit {
             Exit::HostInterrupt | Exit::HostNmi => Err(Stop::Yield),
@@ -103,6 +104,14 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             Exit::Exception(exception) => Err(Stop::Raise(exception)),
             Exit::InterruptWindow => {
                 self.window = Wanted::No;
+                Ok(())
+            }
+            Exit::EndOfInterrupt(vector) => {
+                self.end_of_interrupt(vector);
+                Ok(())
+            }
+            Exit::ApicWrite(register) => {
+                self.apic_written(register, host);
                 Ok(())
             }
             Exit::TripleFault => Err(Stop::End(Ending::TripleFault)),

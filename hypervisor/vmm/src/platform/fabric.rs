@@ -68,16 +68,23 @@ impl Fabric {
     #[inline]
     pub fn acknowledge(&mut self) -> Option<Vector> {
         if self.ext_int_pending() {
-            self.local.ext_int_sent = false;
-            let vector = self.pic.acknowledge();
-            self.pic_may_have_changed();
-            return Some(vector);
+            return Some(self.acknowledge_ext_int());
         }
         self.local.lapic.acknowledge()
     }
 
+    /// The vector of the 8259 pair's interrupt that the vCPU takes now.
     #[inline]
-    fn ext_int_pending(&self) -> bool {
+    pub fn acknowledge_ext_int(&mut self) -> Vector {
+        self.local.ext_int_sent = false;
+        let vector = self.pic.acknowledge();
+        self.pic_may_have_changed();
+        vector
+    }
+
+    /// Whether an interrupt of the 8259 pair waits for the vCPU.
+    #[inline]
+    pub fn ext_int_pending(&self) -> bool {
         self.pic_asked && (self.local.ext_int_sent || self.local.lapic.passes_ext_int())
     }
 

@@ -82,6 +82,18 @@ impl Board {
         ours.into_iter().flatten().min()
     }
 
+    /// Whether anything but the local APIC's timer waits for [`Board::advance`] at `now`.
+    pub fn others_are_due(&self, now: Instant) -> bool {
+        let others = [
+            self.pit.next_deadline(),
+            self.uart.next_deadline(),
+            self.rtc.next_deadline(),
+            self.pm.next_deadline(),
+        ];
+        let has_input = self.held_input.is_some() || self.fabric.local.console.has_input();
+        has_input || others.into_iter().flatten().any(|deadline| deadline <= now)
+    }
+
     /// Takes every step that is due at `now`, and input that has come.
     pub fn advance(&mut self, now: Instant) {
         self.fabric.local.now = now;

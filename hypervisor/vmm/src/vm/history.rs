@@ -62,6 +62,8 @@ pub fn detail(exit: &Exit, rax: u64, rcx: u64) -> u64 {
         }
         Exit::NestedFault(fault) => fault.gpa.as_u64(),
         Exit::Exception(exception) => exception.vector.0.into(),
+        Exit::EndOfInterrupt(vector) => vector.0.into(),
+        Exit::ApicWrite(register) => (*register).into(),
         Exit::EntryFailure(failure) => failure.code,
         Exit::Unexpected(code) => *code,
         _ => 0,

@@ -1,6 +1,6 @@
 //! What a VM needs of the host while it is served.
 
-use base::Instant;
+use base::{ApicId, Instant, Vector};
 
 /// The CPU that serves a VM.
 pub trait Host {
@@ -9,6 +9,9 @@ pub trait Host {
 
     /// The CPU's time-stamp counter now; it runs at the frequency of [`crate::Settings::tsc`].
     fn tsc(&self) -> u64;
+
+    /// Sends `vector` to the CPU `destination`: an interrupt was posted to the vCPU that it runs.
+    fn notify(&mut self, vector: Vector, destination: ApicId);
 
     /// Asks for a host interrupt at `deadline`, so that the VM is served again then; replaces the deadline asked for
     /// before, and `None` takes it back.

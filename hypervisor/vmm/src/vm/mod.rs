@@ -1,5 +1,6 @@
 //! One VM: what it consists of, how it starts, how it is served, how it ends.
 
+mod apic;
 mod ending;
 mod history;
 mod host;
@@ -22,6 +23,7 @@ use crate::loader::{self, Image, LoadError, Loaded, Problem};
 use crate::platform::{self, Board};
 use crate::stats::Stats;
 use alloc::string::String;
+use apic::ApicKeeper;
 use backends::VmConsole;
 use base::{Gpa, Instant, Nanoseconds, TscScale, VmName};
 use config::OnReset;
@@ -82,6 +84,8 @@ pub struct Vm<V: Vcpu, M: GuestMemory> {
     profile: Option<Profile>,
     /// The deadline that the host's timer was last asked for.
     deadline: Option<Instant>,
+    /// Who runs the local APIC.
+    apic_keeper: ApicKeeper,
     /// What has to be looked at before the next entry.
     attention: Attention,
     /// Whether the vCPU still has to tell when the guest can take an interrupt. Its doing so fulfils the wish.
@@ -108,6 +112,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             history: History::default(),
             profile: (settings.exit_profile == ExitProfile::Kept).then(Profile::new).flatten(),
             deadline: None,
+            apic_keeper: ApicKeeper::Model,
             attention: Attention::None,
             window: Wanted::No,
             task_priority_exits: Wanted::No,
@@ -137,6 +142,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         self.vcpu.want_nmi_window(Wanted::No);
         self.vcpu.want_task_priority_exits(Wanted::No);
         (self.window, self.task_priority_exits) = (Wanted::No, Wanted::No);
+        self.apic_keeper = ApicKeeper::Model;
         self.lifecycle = Lifecycle::Running;
         Ok(loaded)
     }

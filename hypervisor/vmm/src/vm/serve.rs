@@ -33,11 +33,14 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             Lifecycle::Ended(ending) => return Served::Ended(ending),
             Lifecycle::Running | Lifecycle::Halted => {}
         }
-        self.board.advance(host.now());
+        if !self.processor_goes_on(host) {
+            self.take_over_apic();
+            self.board.advance(host.now());
+            self.attention = Attention::Waiting;
+        }
         // The CPU's timer may have served another VM meanwhile.
         self.deadline = self.board.next_deadline();
         host.set_guest_timer(self.deadline);
-        self.attention = Attention::Waiting;
         loop {
             if self.attention != Attention::None
                 && let Some(served) = self.attend(host)
@@ -46,7 +49,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             }
             let handled = match self.vcpu.enter() {
                 Some(exit) => self.handle(exit, host),
-                None => self.handle_untold(),
+                None => self.handle_untold(host),
             };
             if let Err(stop) = handled
                 && let Some(served) = self.stop(stop)
@@ -57,8 +60,8 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     }
 
     #[inline(never)]
-    fn handle_untold(&mut self) -> Result<(), Stop> {
-        self.vcpu.rare_exit().map_or(Ok(()), |exit| self.handle_rare(exit))
+    fn handle_untold(&mut self, host: &impl Host) -> Result<(), Stop> {
+        self.vcpu.rare_exit().map_or(Ok(()), |exit| self.handle_rare(exit, host))
     }
 
     /// Does what is due between an exit and the next entry: obeys the guest's requests, lets it halt, queues what is
@@ -88,6 +91,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             || self.board.fabric.local.nmi_pending
             || self.profile.is_some();
         self.attention = if waits { Attention::Waiting } else { Attention::None };
+        self.hand_over_apic();
         None
     }
 
@@ -146,6 +150,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     /// Takes over what the guest did to its local APIC without an exit.
     #[inline]
     fn catch_up(&mut self) {
+        self.take_over_apic();
         self.read_task_priority();
         self.follow_quiet_end();
     }
@@ -209,6 +214,9 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         if self.board.fabric.local.nmi_pending {
             self.queue_nmi(host);
         }
+        if self.processor_runs_apic() {
+            return self.queue_ext_int();
+        }
         if !self.board.fabric.interrupt_pending() {
             self.watch_task_priority();
             return self.set_window(Wanted::No);
@@ -221,6 +229,17 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         }
         self.offer_quiet_end();
         let more = self.board.fabric.interrupt_pending();
+        self.set_window(if more { Wanted::Yes } else { Wanted::No });
+    }
+
+    /// The 8259 pair's interrupts are injected even where the processor delivers the local APIC's. Its own wait behind a
+    /// window, so that the pair goes first there too.
+    fn queue_ext_int(&mut self) {
+        if self.board.fabric.ext_int_pending() && self.vcpu.interrupt_state().accepts_interrupt() {
+            let vector = self.board.fabric.acknowledge_ext_int();
+            self.vcpu.inject(Event::Interrupt(vector));
+        }
+        let more = self.board.fabric.ext_int_pending();
         self.set_window(if more { Wanted::Yes } else { Wanted::No });
     }
 

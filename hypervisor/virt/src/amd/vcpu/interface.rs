@@ -10,10 +10,11 @@ use crate::amd::nmi::NmiMask;
 use crate::amd::vmcb::{CleanBits, InterruptControl, Vmcb};
 use crate::amd::{event, switch};
 use crate::flushes::Flush;
+use sync::pending::PendingInterrupts;
 use vcpu::control::{cr0, efer};
 use vcpu::{
-    CpuMode, EntryFailure, Event, Exit, Gpr, Gprs, InterruptState, OffendingFields, Segment, SegmentName,
-    VcpuState, VectorValue, Wanted,
+    ApicPage, ApicStatus, CpuMode, EntryFailure, Event, Exit, Gpr, Gprs, InterruptState, OffendingFields,
+    Segment, SegmentName, VcpuState, VectorValue, Wanted,
 };
 
 /// The longest instruction, in bytes.
@@ -225,6 +226,19 @@ impl vcpu::Vcpu for Vcpu {
         }
         control.clean &= !CleanBits::INTERCEPTS.bits();
     }
+
+    /// AVIC is not in use: the local APIC is always `vmm`'s.
+    #[inline(always)]
+    fn apic_page(&mut self) -> Option<&mut ApicPage> {
+        None
+    }
+
+    #[inline(always)]
+    fn pending_interrupts(&self) -> Option<&PendingInterrupts> {
+        None
+    }
+
+    fn follow_apic(&mut self, _status: &ApicStatus) {}
 
     #[inline]
     fn cpl(&self) -> u8 {

@@ -10,10 +10,12 @@ use crate::intel::exit::{self, ControlAccess, reason};
 use crate::intel::invalidation::Due;
 use crate::intel::vmcs::Field;
 use crate::intel::{entry_checks, event, kept, segment, switch};
+use base::Vector;
+use sync::pending::PendingInterrupts;
 use vcpu::control::{cr0, efer};
 use vcpu::{
-    CpuMode, EntryFailure, Event, Exit, Gpr, Gprs, InterruptState, OffendingFields, Segment, SegmentName,
-    VcpuState, VectorValue, Wanted,
+    ApicPage, ApicStatus, CpuMode, EntryFailure, Event, Exit, Gpr, Gprs, InterruptState, OffendingFields,
+    Segment, SegmentName, VcpuState, VectorValue, Wanted,
 };
 
 /// The longest instruction, in bytes.
@@ -75,6 +77,16 @@ impl vcpu::Vcpu for Vcpu {
             reason::TPR_BELOW_THRESHOLD => {
                 self.set_threshold();
                 None
+            }
+            reason::VIRTUALIZED_EOI => {
+                Some(Exit::EndOfInterrupt(Vector(self.vmcs.read(Field::Qualification) as u8)))
+            }
+            reason::APIC_WRITE => {
+                let offset = self.vmcs.read(Field::Qualification) & 0xfff;
+                Some(Exit::ApicWrite(offset as u32 / 16))
+            }
+            reason::APIC_ACCESS => {
+                Some(Exit::NestedFault(exit::apic_access(self.vmcs.read(Field::Qualification))))
             }
             reason::CR_ACCESS => self.control_register_accessed(),
             other => Some(exit::decode_rare(other)),
@@ -233,6 +245,23 @@ impl vcpu::Vcpu for Vcpu {
     fn want_task_priority_exits(&mut self, wanted: Wanted) {
         self.task_priority_exits = wanted;
         self.set_threshold();
+    }
+
+    #[inline]
+    fn apic_page(&mut self) -> Option<&mut ApicPage> {
+        self.capabilities.runs_apics().then(|| self.page.registers())
+    }
+
+    #[inline]
+    fn pending_interrupts(&self) -> Option<&PendingInterrupts> {
+        self.capabilities.posts_interrupts().then(|| self.page.pending())
+    }
+
+    #[inline]
+    fn follow_apic(&mut self, status: &ApicStatus) {
+        if self.capabilities.runs_apics() {
+            self.write_apic_status(status);
+        }
     }
 
     #[inline]

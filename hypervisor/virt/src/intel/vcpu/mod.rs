@@ -9,6 +9,7 @@
 //!
 //! Why unsafe: VMCS and translations are loaded and dropped by privileged instructions.
 
+mod apic;
 mod control_registers;
 mod events;
 mod interface;
@@ -33,8 +34,9 @@ use crate::frames::{FrameSource, OutOfFrames};
 use crate::mitigations::Guards;
 use crate::tags::{Assigned, Tag};
 use crate::xsave::Method;
-use base::Hpa;
-use vcpu::{Exit, Gpr, Gprs, VcpuState, Wanted};
+use base::{Hpa, Vector};
+use machine::{trap, vectors};
+use vcpu::{ApicStatus, Exit, Gpr, Gprs, VcpuState, Wanted};
 
 /// How many cycles apart PAUSEs still are in one spin loop, and how many cycles it may last (SDM 25.6.13).
 const PAUSE_LOOP_GAP_CYCLES: u64 = 128;
@@ -94,6 +96,9 @@ pub struct Vcpu {
     on_entry: u32,
     task_priority_exits: Wanted,
     page: VirtualApicPage,
+    /// What the VMCS says of the local APIC.
+    apic: ApicStatus,
+    maps: PermissionMaps,
     capabilities: Capabilities,
     ept_pointer: u64,
     tag: Tag,
@@ -154,20 +159,22 @@ impl Vcpu {
             on_entry: capabilities.on_entry,
             task_priority_exits: Wanted::No,
             page,
+            apic: ApicStatus::default(),
+            maps,
             capabilities,
             ept_pointer: ept_pointer(nested_root, capabilities.translation),
             tag: Tag::default(),
             fpu,
             kept: Kept::default(),
         };
-        vcpu.prepare(maps);
+        vcpu.prepare();
         vcpu.load_state(&VcpuState::reset());
         Ok(vcpu)
     }
 
     /// Fills in what stays the same for the vCPU's life.
-    fn prepare(&mut self, maps: PermissionMaps) {
-        let capabilities = self.capabilities;
+    fn prepare(&mut self) {
+        let Self { capabilities, maps, .. } = *self;
         let fields = [
             (Field::PinControls, capabilities.pin.into()),
             (Field::PrimaryControls, capabilities.primary.into()),
@@ -179,6 +186,8 @@ impl Vcpu {
             (Field::IoBitmapA, maps.ports_a.as_u64()),
             (Field::IoBitmapB, maps.ports_b.as_u64()),
             (Field::VirtualApicAddress, self.page.hpa().as_u64()),
+            (Field::PostedDescriptor, self.page.pending_hpa().as_u64()),
+            (Field::PostedVector, vectors::POSTED.0.into()),
             (Field::EptPointer, self.ept_pointer),
             (Field::LinkPointer, NO_LINK),
             (Field::Cr0Mask, control_registers::CR0_MASK),
@@ -209,6 +218,7 @@ impl Vcpu {
         host_state::write(&mut self.vmcs, self.guards);
         self.fpu.restore();
         self.kept.to_hardware();
+        self.page.pending().notify_by(vectors::POSTED, engine.apic_id);
     }
 
     fn assign_tag(&mut self, assigned: Assigned) {
@@ -251,6 +261,7 @@ impl Vcpu {
         if !self.vmcs.is_loaded() {
             return;
         }
+        self.page.pending().suppress();
         self.vmcs.unload();
         self.fpu.save();
         self.kept = Kept::from_hardware();
@@ -279,7 +290,7 @@ impl Vcpu {
             reason::RDMSR => Exit::ReadMsr,
             reason::EPT_VIOLATION => self.nested_fault(),
             reason::IO => self.io(),
-            reason::EXTERNAL_INTERRUPT => Exit::HostInterrupt,
+            reason::EXTERNAL_INTERRUPT => self.host_interrupt(),
             reason::HLT => Exit::Hlt,
             reason::CPUID => Exit::Cpuid,
             reason::VMCALL => Exit::Hypercall,
@@ -303,6 +314,15 @@ impl Vcpu {
             self.settle_delivery(qualification & violation::NMI_UNBLOCKED != 0);
         }
         Exit::NestedFault(exit::nested_fault(qualification, self.vmcs.read(Field::GuestPhysicalAddress)))
+    }
+
+    /// An interrupt that the exit has acknowledged is handled here: its handler, as all of them, only leaves a sign.
+    #[inline(always)]
+    fn host_interrupt(&self) -> Exit {
+        if self.capabilities.posts_interrupts() {
+            trap::acknowledged(Vector(self.vmcs.read(Field::ExitInterruptionInfo) as u8));
+        }
+        Exit::HostInterrupt
     }
 
     #[inline(always)]

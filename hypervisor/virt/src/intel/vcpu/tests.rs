@@ -13,7 +13,12 @@ fn vcpu() -> Vcpu {
 
 fn vcpu_with(capabilities: Capabilities) -> Vcpu {
     let at = Hpa::from_low_bits;
-    let maps = PermissionMaps { msrs: at(0x1000), ports_a: at(0x2000), ports_b: at(0x3000) };
+    let maps = PermissionMaps {
+        msrs: at(0x1000),
+        msrs_and_apic: at(0x4000),
+        ports_a: at(0x2000),
+        ports_b: at(0x3000),
+    };
     Vcpu::build(capabilities, maps, Method::Fxsave, at(0x6000), &mut HostFrames).unwrap()
 }
 

@@ -1,0 +1,124 @@
+//! Who runs the local APIC: the model on the board, or the processor while the guest runs.
+//!
+//! ```text
+//!              hand over: before an entry, when the model was looked at
+//!   the model ──────────────────────────────────────────────────────> the processor
+//!             <──────────────────────────────────────────────────────
+//!              take over: when an exit makes somebody look at the model
+//! ```
+//! After most exits nobody looks, and the processor goes on with what it has. Where the processor cannot run an APIC,
+//! the model always does.
+
+use crate::vm::{Host, Vm};
+use base::Gpa;
+use devices::lapic::{Changed, LocalApic, Mode};
+use seams::GuestMemory;
+use sync::pending::Notification;
+use vcpu::{ApicAccess, ApicPage, ApicStatus, Vcpu};
+
+/// Registers by their numbers (Intel SDM, volume 3, table 11-6).
+const TASK_PRIORITY: u32 = 0x08;
+const ISR_FIRST: u32 = 0x10;
+const IRR_FIRST: u32 = 0x20;
+const COMMAND: u32 = 0x30;
+const COMMAND_HIGH: u32 = 0x31;
+
+/// Where the processor can run an APIC in xAPIC mode.
+const PAGE: Gpa = Gpa::from_low_bits(0xfee0_0000);
+
+/// Who runs the local APIC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ApicKeeper {
+    /// The model: what it says counts.
+    Model,
+    /// The processor: the model has to take over before it is looked at.
+    Processor,
+}
+
+impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
+    /// Whether the processor delivers the local APIC's interrupts.
+    #[inline]
+    pub(super) fn processor_runs_apic(&mut self) -> bool {
+        self.vcpu.apic_page().is_some()
+    }
+
+    /// Whether the processor can go on with its APIC as it stands, although the VM was not served for a while: nothing has
+    /// come but the APIC's own timer, which is posted.
+    pub(super) fn processor_goes_on(&mut self, host: &mut impl Host) -> bool {
+        let Some(pending) = self.vcpu.pending_interrupts() else { return false };
+        let now = host.now();
+        if self.apic_keeper == ApicKeeper::Model || pending.is_posted() || self.board.others_are_due(now) {
+            return false;
+        }
+        let local = &mut self.board.fabric.local;
+        local.now = now;
+        if let Some(vector) = local.lapic.expire_to_post(now)
+            && let Notification::Needed { vector, destination } = pending.post(vector)
+        {
+            host.notify(vector, destination);
+        }
+        local.lapic.next_deadline().is_none_or(|deadline| deadline > now)
+    }
+
+    /// Makes the model's state count.
+    #[inline]
+    pub(super) fn take_over_apic(&mut self) {
+        if self.apic_keeper == ApicKeeper::Processor {
+            self.take_over_from_processor();
+        }
+    }
+
+    fn take_over_from_processor(&mut self) {
+        self.apic_keeper = ApicKeeper::Model;
+        let Some(page) = self.vcpu.apic_page() else { return };
+        self.board.fabric.local.lapic.take_over(&Changed {
+            task_priority: page.register(TASK_PRIORITY),
+            command: [page.register(COMMAND), page.register(COMMAND_HIGH)],
+            irr: page.vectors(IRR_FIRST),
+            isr: page.vectors(ISR_FIRST),
+        });
+        let Some(pending) = self.vcpu.pending_interrupts().filter(|pending| pending.is_posted()) else {
+            return;
+        };
+        let mut posted = pending.take();
+        while let Some(vector) = posted.pop_highest() {
+            self.board.fabric.local.lapic.take_posted(vector);
+        }
+    }
+
+    /// Lets the processor go on with what the model says, if it can.
+    #[inline]
+    pub(super) fn hand_over_apic(&mut self) {
+        let Some(page) = self.vcpu.apic_page() else { return };
+        let lapic = &self.board.fabric.local.lapic;
+        show(lapic, page);
+        let status = ApicStatus {
+            access: access(lapic),
+            requested: lapic.requested(),
+            in_service: lapic.in_service(),
+            exiting_ends: lapic.ends_to_tell(),
+        };
+        self.vcpu.follow_apic(&status);
+        self.apic_keeper = ApicKeeper::Processor;
+    }
+}
+
+fn show(lapic: &LocalApic, page: &mut ApicPage) {
+    lapic.show_registers(|number, value| page.set_register(number, value));
+    let upper = if lapic.mode() == Mode::X2Apic { lapic.command_high() } else { 0 };
+    page.set_upper_half(COMMAND, upper);
+}
+
+/// How the guest reaches its APIC. One that is switched off by software drops what is sent to it, which the processor
+/// would not.
+fn access(lapic: &LocalApic) -> ApicAccess {
+    match lapic.mode() {
+        _ if !lapic.software_enabled() => ApicAccess::Emulated,
+        Mode::X2Apic => ApicAccess::Msrs,
+        Mode::XApic if lapic.page() == Some(PAGE) => ApicAccess::Page,
+        Mode::XApic | Mode::Disabled => ApicAccess::Emulated,
+    }
+}
+
+#[cfg(test)]
+mod tests;
