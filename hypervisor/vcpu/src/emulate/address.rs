@@ -96,7 +96,7 @@ impl Pieces {
     }
 }
 
-impl<C: EmulationContext> Executor<'_, C> {
+impl<C: EmulationContext + ?Sized> Executor<'_, C> {
     /// The address in the instruction's memory operand, `bias` bytes further up.
     #[inline(always)]
     pub(super) fn pointer(&self, bias: u64) -> Result<Pointer, EmulationFault> {
