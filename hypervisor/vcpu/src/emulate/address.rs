@@ -96,7 +96,7 @@ impl Pieces {
     }
 }
 
-impl<C: EmulationContext> Executor<'_, C> {
+impl<C: EmulationContext + ?Sized> Executor<'_, C> {
     /// The address in the instruction's memory operand, `bias` bytes further up.
     #[inline(always)]
     pub(super) fn pointer(&self, bias: u64) -> Result<Pointer, EmulationFault> {
@@ -249,11 +249,13 @@ impl<C: EmulationContext> Executor<'_, C> {
         access: Access,
         alignment: Alignment,
     ) -> Result<u64, Exception> {
-        let segment = self.cx.segment(pointer.segment);
         if self.mode == CpuMode::Long64 {
             // Only FS and GS have a base, and no segment a limit (SDM volume 1, section 3.4.2.1).
-            let has_base = matches!(pointer.segment, SegmentName::Fs | SegmentName::Gs);
-            let linear = if has_base { segment.base } else { 0 }.wrapping_add(pointer.offset);
+            let base = match pointer.segment {
+                SegmentName::Fs | SegmentName::Gs => self.cx.segment(pointer.segment).base,
+                _ => 0,
+            };
+            let linear = base.wrapping_add(pointer.offset);
             let last = linear.wrapping_add(u64::from(bytes).saturating_sub(1));
             let canonical = self.is_canonical(linear) && self.is_canonical(last);
             if !canonical && alignment == Alignment::Required {
@@ -261,6 +263,7 @@ impl<C: EmulationContext> Executor<'_, C> {
             }
             return if canonical { Ok(linear) } else { Err(pointer.refusal) };
         }
+        let segment = self.cx.segment(pointer.segment);
         let is_protected = matches!(self.mode, CpuMode::Protected16 | CpuMode::Protected32);
         if is_protected && !allows(&segment, access) {
             return Err(pointer.refusal);

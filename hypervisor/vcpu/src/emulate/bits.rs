@@ -22,7 +22,7 @@ pub(super) fn complement(value: u64, bit: u64) -> u64 {
     value ^ bit
 }
 
-impl<C: EmulationContext> Executor<'_, C> {
+impl<C: EmulationContext + ?Sized> Executor<'_, C> {
     pub(super) fn bit_test(&mut self) -> Result<(), EmulationFault> {
         let size = self.operand_size(0)?;
         let (bit, value) = if self.is_memory(0) {
@@ -35,15 +35,16 @@ impl<C: EmulationContext> Executor<'_, C> {
         Ok(())
     }
 
+    #[inline(never)]
     pub(super) fn bit_modify(&mut self, change: Change) -> Result<(), EmulationFault> {
         let size = self.operand_size(0)?;
         if self.is_memory(0) {
             let (bit, span) = self.bit_in_memory(size, Access::Write)?;
-            self.modify_span(&span, size, |value| carry(value, bit, change(value, bit)))?;
+            self.modify_span(&span, size, &|value| carry(value, bit, change(value, bit)))?;
             return Ok(());
         }
         let bit = self.bit(size)?;
-        self.modify(0, size, |value| carry(value, bit, change(value, bit)))?;
+        self.modify(0, size, &|value| carry(value, bit, change(value, bit)))?;
         Ok(())
     }
 

@@ -14,14 +14,14 @@ pub(super) enum Half {
     Qword,
 }
 
-impl<C: EmulationContext> Executor<'_, C> {
+impl<C: EmulationContext + ?Sized> Executor<'_, C> {
     /// Either operand can be the one in memory.
     pub(super) fn xchg(&mut self) -> Result<(), EmulationFault> {
         let (first, second) = if self.is_memory(1) { (1, 0) } else { (0, 1) };
         let register = self.gpr_operand(second)?;
         let size = self.operand_size(first)?;
         let new = register.read(self.cx.gprs());
-        let old = self.modify(first, size, |_| Computed::plain(new))?;
+        let old = self.modify(first, size, &|_| Computed::plain(new))?;
         register.write(self.cx.gprs_mut(), old);
         Ok(())
     }
@@ -30,7 +30,7 @@ impl<C: EmulationContext> Executor<'_, C> {
         let size = self.operand_size(0)?;
         let register = self.gpr_operand(1)?;
         let addend = register.read(self.cx.gprs());
-        let old = self.modify(0, size, |value| flags::add(value, addend, 0, size))?;
+        let old = self.modify(0, size, &|value| flags::add(value, addend, 0, size))?;
         register.write(self.cx.gprs_mut(), old);
         // When both are the same register, the sum is what stays.
         if !self.is_memory(0) {
@@ -52,7 +52,7 @@ impl<C: EmulationContext> Executor<'_, C> {
             accumulator.write(self.cx.gprs_mut(), current);
             return Ok(());
         }
-        let old = self.modify(0, size, |value| {
+        let old = self.modify(0, size, &|value| {
             let compared = flags::subtract(expected, value, 0, size);
             Computed { value: if compared.flags & ZERO != 0 { new } else { value }, ..compared }
         })?;
@@ -79,7 +79,7 @@ impl<C: EmulationContext> Executor<'_, C> {
                 let choose = |value: u64| {
                     Computed::plain(if u128::from(value) == expected { new as u64 } else { value })
                 };
-                self.modify_span(&span, Size::Qword, choose)?.into()
+                self.modify_span(&span, Size::Qword, &choose)?.into()
             }
             // `GuestMemory` has no atomics of 16 bytes: this one is two.
             Half::Qword => self.exchange_wide(&span, expected, new)?,

@@ -116,14 +116,14 @@ enum Progress {
 }
 
 /// One instruction being executed. Each family adds its methods in its own file.
-struct Executor<'a, C> {
+struct Executor<'a, C: ?Sized> {
     cx: &'a mut C,
     instruction: Instruction,
     mode: CpuMode,
     exited: Option<Exited>,
 }
 
-impl<C: EmulationContext> Executor<'_, C> {
+impl<C: EmulationContext + ?Sized> Executor<'_, C> {
     /// Decodes the instruction that `bytes` begin with, at `rip`, or finds that it has been.
     #[inline(always)]
     fn decode(&mut self, bytes: &[u8], rip: u64) -> Result<(), EmulationFault> {
@@ -145,12 +145,29 @@ impl<C: EmulationContext> Executor<'_, C> {
         Ok(())
     }
 
+    /// Executes the instruction. How drivers reach devices is compiled for the context; all else is once for every one.
     #[inline(always)]
-    fn execute(&mut self) -> Result<Progress, EmulationFault> {
+    fn execute(&mut self) -> Result<Progress, EmulationFault>
+    where
+        C: Sized,
+    {
         use Mnemonic as M;
         let done = match self.instruction.mnemonic() {
             M::Mov | M::Movnti | M::Movzx => self.mov(moves::Extension::Zero),
             M::Movsx | M::Movsxd => self.mov(moves::Extension::Sign),
+            _ => {
+                let Self { instruction, mode, exited, .. } = *self;
+                let cx: &mut dyn EmulationContext = self.cx;
+                return Executor { cx, instruction, mode, exited }.execute_rare();
+            }
+        };
+        done.map(|()| Progress::Complete)
+    }
+
+    #[inline(never)]
+    fn execute_rare(&mut self) -> Result<Progress, EmulationFault> {
+        use Mnemonic as M;
+        let done = match self.instruction.mnemonic() {
             M::Movbe => self.movbe(),
             M::Add => self.binary(flags::add),
             M::Adc => self.binary(flags::add_with_carry),

@@ -9,7 +9,7 @@ pub(super) enum Extension {
     Sign,
 }
 
-impl<C: EmulationContext> Executor<'_, C> {
+impl<C: EmulationContext + ?Sized> Executor<'_, C> {
     /// A load into a segment register, a control or a debug register is none of ours.
     pub(super) fn mov(&mut self, extension: Extension) -> Result<(), EmulationFault> {
         if self.is_memory(0) {

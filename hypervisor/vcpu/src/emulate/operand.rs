@@ -89,7 +89,7 @@ pub(super) fn wide_register(register: Register) -> Option<(Gpr, u8)> {
     Some((operand.gpr, operand.size.bytes()))
 }
 
-impl<C: EmulationContext> Executor<'_, C> {
+impl<C: EmulationContext + ?Sized> Executor<'_, C> {
     /// What operand `operand`, 0-2, is. Those that an instruction does not have are no register at all.
     #[inline]
     pub(super) fn kind(&self, operand: u32) -> OpKind {
@@ -191,7 +191,7 @@ impl<C: EmulationContext> Executor<'_, C> {
         &mut self,
         operand: u32,
         size: Size,
-        compute: impl Fn(u64) -> Computed,
+        compute: &dyn Fn(u64) -> Computed,
     ) -> Result<u64, EmulationFault> {
         if self.is_memory(operand) {
             let span = self.memory(size, Access::Write)?;
@@ -211,7 +211,7 @@ impl<C: EmulationContext> Executor<'_, C> {
         &mut self,
         span: &Span,
         size: Size,
-        compute: impl Fn(u64) -> Computed,
+        compute: &dyn Fn(u64) -> Computed,
     ) -> Result<u64, EmulationFault> {
         // XCHG locks by itself (SDM volume 3, section 9.1.2.1).
         let locked = self.instruction.has_lock_prefix() || self.instruction.mnemonic() == Mnemonic::Xchg;

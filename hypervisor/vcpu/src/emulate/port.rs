@@ -15,7 +15,7 @@ const IOPL_SHIFT: u32 = 12;
 /// Type bit 3 of a system segment tells a 32- or 64-bit TSS from a 16-bit one, which has no bitmap.
 const TYPE_WIDE_TSS: u16 = 1 << 3;
 
-impl<C: EmulationContext> Executor<'_, C> {
+impl<C: EmulationContext + ?Sized> Executor<'_, C> {
     pub(super) fn port_in(&mut self) -> Result<(), EmulationFault> {
         let to = self.gpr_operand(0)?;
         let port = self.port(1)?;

@@ -9,23 +9,25 @@ pub(super) type Shift = fn(u64, u32, u64, Size) -> Computed;
 /// An operation on destination, source and the masked count (never zero).
 pub(super) type DoubleShift = fn(u64, u64, u32, Size) -> Computed;
 
-impl<C: EmulationContext> Executor<'_, C> {
+impl<C: EmulationContext + ?Sized> Executor<'_, C> {
+    #[inline(never)]
     pub(super) fn shift(&mut self, operation: Shift) -> Result<(), EmulationFault> {
         let size = self.operand_size(0)?;
         let count = masked(self.value_of(1)?, size);
         let rflags = self.cx.rflags();
-        self.modify(0, size, |value| match count {
+        self.modify(0, size, &|value| match count {
             0 => Computed::plain(value),
             _ => operation(value, count, rflags, size),
         })?;
         Ok(())
     }
 
+    #[inline(never)]
     pub(super) fn double_shift(&mut self, operation: DoubleShift) -> Result<(), EmulationFault> {
         let size = self.operand_size(0)?;
         let source = self.value_of(1)?;
         let count = masked(self.value_of(2)?, size);
-        self.modify(0, size, |value| match count {
+        self.modify(0, size, &|value| match count {
             0 => Computed::plain(value),
             _ => operation(value, source, count, size),
         })?;

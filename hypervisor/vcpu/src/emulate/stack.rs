@@ -8,7 +8,7 @@ use super::{EmulationContext, EmulationFault, Executor, address};
 use crate::{Access, CpuMode, Gpr, Segment, SegmentName};
 use iced_x86::{Code, OpKind};
 
-impl<C: EmulationContext> Executor<'_, C> {
+impl<C: EmulationContext + ?Sized> Executor<'_, C> {
     pub(super) fn push(&mut self) -> Result<(), EmulationFault> {
         let size = self.pushed_size()?;
         let new = self.stack_pointer().wrapping_sub(size.bytes().into()) & self.stack_mask();

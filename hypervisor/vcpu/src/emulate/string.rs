@@ -77,7 +77,7 @@ struct Strings {
     address_bytes: u8,
 }
 
-impl<C: EmulationContext> Executor<'_, C> {
+impl<C: EmulationContext + ?Sized> Executor<'_, C> {
     pub(super) fn string(&mut self, operation: Operation) -> Result<Progress, EmulationFault> {
         let strings = Strings {
             operation,

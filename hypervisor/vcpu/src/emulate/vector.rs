@@ -137,7 +137,7 @@ impl Form {
 /// The contents of a register.
 type Vector = [u8; 32];
 
-impl<C: EmulationContext> Executor<'_, C> {
+impl<C: EmulationContext + ?Sized> Executor<'_, C> {
     pub(super) fn vector_move(&mut self) -> Result<(), EmulationFault> {
         let form = Form::of(self.instruction.code()).ok_or(EmulationFault::Unsupported)?;
         self.check_enabled(form.encoding)?;

@@ -51,6 +51,10 @@ impl Vcpu {
     #[inline]
     pub(super) fn queued(&self) -> Option<Event> {
         let information = self.vmcs.read(Field::EntryInterruptionInfo);
+        // Nearly always there is none.
+        if !event::is_valid(information) {
+            return None;
+        }
         event::decode(Encoded { information, error_code: self.vmcs.read(Field::EntryErrorCode) })
     }
 
