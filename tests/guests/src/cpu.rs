@@ -6,6 +6,7 @@ use crate::checks::Probe;
 use crate::probe;
 use core::arch::asm;
 pub use core::arch::x86_64::__cpuid_count as cpuid;
+use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 macro_rules! port_in {
     ($(#[$doc:meta])* $name:ident, $ty:ty, $register:tt) => {
@@ -96,10 +97,19 @@ pub fn halt_masked() {
     unsafe { asm!("cli", "hlt", options(nostack)) };
 }
 
-/// Whether Intel made the processor: its hypercalls are another instruction.
+/// Whether the processor is one of Intel's. CPUID is asked once: it exits, and exits are counted.
 pub fn is_intel() -> bool {
-    let leaf = cpuid(0, 0);
-    (leaf.ebx, leaf.edx, leaf.ecx) == (0x756e_6547, 0x4965_6e69, 0x6c65_746e) // "GenuineIntel"
+    const UNKNOWN: u8 = 0;
+    const OTHER: u8 = 1;
+    const INTEL: u8 = 2;
+    static MAKER: AtomicU8 = AtomicU8::new(UNKNOWN);
+    if MAKER.load(Relaxed) == UNKNOWN {
+        let leaf = cpuid(0, 0);
+        let name = (leaf.ebx, leaf.edx, leaf.ecx);
+        let is_intel = name == (0x756e_6547, 0x4965_6e69, 0x6c65_746e); // "GenuineIntel"
+        MAKER.store(if is_intel { INTEL } else { OTHER }, Relaxed);
+    }
+    MAKER.load(Relaxed) == INTEL
 }
 
 /// Asks the hypervisor `number`; its answer.
