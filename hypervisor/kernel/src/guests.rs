@@ -1,8 +1,10 @@
 //! The VMs of this host: made from the configuration, loaded, and told of when they end.
 
+mod any_vm;
 mod image;
 
 use alloc::{boxed::Box, format, string::String, vec::Vec};
+use any_vm::AnyVm;
 use base::{Instant, Nanoseconds, VmId, VmName};
 use config::{Config, OnReset};
 use core::fmt;
@@ -13,7 +15,7 @@ use memory::{GuestAccess, GuestMap, GuestMapConfig, SharedMemory, View};
 use seams::Clock;
 use vcpu::cpuid::TscStability;
 use vmm::vm::{DebugExitPort, ExitProfile};
-use vmm::{Host, Lifecycle, RamLayout, Settings, Vm};
+use vmm::{Host, Lifecycle, RamLayout, Settings};
 
 /// What a VM may take of the hypervisor's memory for its page tables: 4 MiB, and a 64th of its RAM, which is more than
 /// tables of small pages for all of it.
@@ -42,7 +44,7 @@ pub enum Body {
 
 /// A VM that runs or can run.
 pub struct Present {
-    pub vm: Vm<virt::Vcpu, GuestAccess>,
+    pub vm: AnyVm,
     /// When its making began.
     pub made: Instant,
     files: Files,
@@ -157,7 +159,7 @@ impl Guests {
         if self.current != Some(vm) {
             self.leave();
             let present = self.get_mut(vm)?.present()?;
-            present.vm.vcpu_mut().load_on_cpu(engine);
+            present.vm.load_on_cpu(engine);
             self.current = Some(vm);
         }
         self.get_mut(vm)?.present()
@@ -179,7 +181,7 @@ impl Guests {
     fn leave(&mut self) {
         let before = self.current.take().and_then(|before| self.get_mut(before));
         if let Some(present) = before.and_then(Guest::present) {
-            present.vm.vcpu_mut().unload();
+            present.vm.unload();
         }
     }
 }
@@ -256,7 +258,7 @@ impl Present {
             tsc_stability: ground.tsc_stability,
             wall_clock_at_zero: ground.wall_clock_at_zero,
         };
-        Ok(Self { vm: Vm::new(settings, vcpu, access, machine::cpu::cpuid), made, files })
+        Ok(Self { vm: AnyVm::new(settings, vcpu, access), made, files })
     }
 
     /// Loads the kernel and lets the VM run from its start.
@@ -288,9 +290,6 @@ impl Present {
     }
 
     fn release(self, memory: &'static SharedMemory) {
-        let (vcpu, access) = self.vm.into_parts();
-        vcpu.release(&mut { memory });
-        // The vCPU is gone, so nothing runs in the map any more.
-        drop(access);
+        self.vm.release(memory);
     }
 }

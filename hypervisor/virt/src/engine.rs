@@ -3,7 +3,7 @@
 use crate::amd;
 use crate::frames::{FrameSource, OutOfFrames};
 use crate::intel;
-use crate::vcpu_type::Vcpu;
+use crate::vendor::Vcpu;
 use base::{ApicId, CpuId, Hpa};
 use core::fmt;
 use memory::NestedFormat;

@@ -1,4 +1,4 @@
-//! Hardware virtualization: the one vCPU type that runs guest code, and what a CPU needs before it can.
+//! Hardware virtualization: the vCPUs that run guest code, and what a CPU needs before it can.
 //!
 //! Two mirrored folders hold the vendors, `amd` for AMD-V and `intel` for VT-x, with the same file names for the same
 //! subjects. Above them, [`Engine`] and [`Vcpu`] are chosen once, at bring-up, and no floor
@@ -36,9 +36,9 @@ mod save_area;
 mod tags;
 #[cfg(test)]
 mod testing;
-mod vcpu_type;
+mod vendor;
 mod xsave;
 
 pub use engine::{ApicVirtualization, BringUpError, Engine, bring_up};
 pub use frames::{FrameSource, Frames, OutOfFrames};
-pub use vcpu_type::Vcpu;
+pub use vendor::{CpuResident, Either, Itself, OfVcpu, Vcpu};

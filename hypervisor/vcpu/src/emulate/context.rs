@@ -1,5 +1,6 @@
 //! What an emulated instruction can reach: the seam between the emulator and a VM.
 
+use super::Decodings;
 use crate::walk::WalkFault;
 use crate::{Access, Gprs, Segment, SegmentName, VectorValue};
 use base::{Gpa, Port};
@@ -88,6 +89,11 @@ pub trait EmulationContext {
     fn read_port(&mut self, port: Port, size_bytes: u8) -> u32;
     /// Writes 1, 2 or 4 bytes to a port. The right to do so has been checked.
     fn write_port(&mut self, port: Port, size_bytes: u8, value: u32);
+
+    /// Where decodings are kept for the next time, if they are.
+    fn decodings(&mut self) -> Option<&mut Decodings> {
+        None
+    }
 
     /// Bits 255:0 of vector register `number`, 0-15; what the processor lacks is zero.
     fn vector(&mut self, number: u8) -> [u8; 32];

@@ -21,6 +21,7 @@ mod address;
 mod alu;
 mod bits;
 mod context;
+mod decodings;
 mod exchange;
 mod fault;
 mod flags;
@@ -38,11 +39,13 @@ mod tests;
 mod vector;
 
 pub use context::{EmulationContext, Exited, Privilege};
+pub use decodings::Decodings;
 pub use fault::EmulationFault;
 pub use string::PORTION;
 
 use crate::walk::INSTRUCTION_MAX_BYTES;
 use crate::{CpuMode, Exception};
+use decodings::Key;
 use flags::TRAP;
 use iced_x86::{Decoder, DecoderError, DecoderOptions, Instruction, Mnemonic};
 
@@ -71,7 +74,7 @@ pub fn step<C: EmulationContext>(
 ) -> Result<Outcome, EmulationFault> {
     let rip = cx.rip();
     let mut executor = Executor { cx, instruction: Instruction::default(), mode, exited };
-    decode(bytes, mode, rip, &mut executor.instruction)?;
+    executor.decode(bytes, rip)?;
     let progress = executor.execute()?;
     let Executor { cx, instruction, .. } = executor;
     if progress == Progress::Complete {
@@ -87,17 +90,8 @@ pub fn step<C: EmulationContext>(
 }
 
 /// Decodes into `instruction`: a large value, not to be moved about.
-fn decode(
-    bytes: &[u8],
-    mode: CpuMode,
-    rip: u64,
-    instruction: &mut Instruction,
-) -> Result<(), EmulationFault> {
-    let bitness = match mode {
-        CpuMode::Long64 => 64,
-        CpuMode::Protected32 => 32,
-        CpuMode::Real | CpuMode::Virtual8086 | CpuMode::Protected16 => 16,
-    };
+#[inline(never)]
+fn decode(bytes: &[u8], bitness: u32, rip: u64, instruction: &mut Instruction) -> Result<(), EmulationFault> {
     let bytes = bytes.get(..INSTRUCTION_MAX_BYTES).unwrap_or(bytes);
     // Used where it is made: a large value, too.
     let Ok(decoder) = &mut Decoder::try_with_ip(bitness, bytes, rip, DecoderOptions::NONE) else {
@@ -130,6 +124,27 @@ struct Executor<'a, C> {
 }
 
 impl<C: EmulationContext> Executor<'_, C> {
+    /// Decodes the instruction that `bytes` begin with, at `rip`, or finds that it has been.
+    #[inline(always)]
+    fn decode(&mut self, bytes: &[u8], rip: u64) -> Result<(), EmulationFault> {
+        let bitness = match self.mode {
+            CpuMode::Long64 => 64,
+            CpuMode::Protected32 => 32,
+            CpuMode::Real | CpuMode::Virtual8086 | CpuMode::Protected16 => 16,
+        };
+        let key = Key::of(bytes, rip, bitness);
+        let kept = self.cx.decodings().zip(key);
+        if let Some(known) = kept.and_then(|(kept, key)| kept.get(&key)) {
+            self.instruction = *known;
+            return Ok(());
+        }
+        decode(bytes, bitness, rip, &mut self.instruction)?;
+        if let (Some(kept), Some(key)) = (self.cx.decodings(), key) {
+            kept.put(key, &self.instruction);
+        }
+        Ok(())
+    }
+
     #[inline(always)]
     fn execute(&mut self) -> Result<Progress, EmulationFault> {
         use Mnemonic as M;

@@ -5,7 +5,7 @@ use crate::vm::{Host, Vm};
 use base::{Gpa, Port};
 use devices::Width;
 use seams::{GuestMemory, MemoryError};
-use vcpu::emulate::{EmulationContext, Privilege};
+use vcpu::emulate::{Decodings, EmulationContext, Privilege};
 use vcpu::walk::{self, Paging, WalkFault};
 use vcpu::{Access, Gprs, Segment, SegmentName, Vcpu, VectorValue};
 
@@ -139,6 +139,10 @@ impl<V: Vcpu, M: GuestMemory, H: Host> EmulationContext for Reach<'_, V, M, H> {
         if let Some(width) = Width::from_bytes(size_bytes) {
             self.vm.port_out(port, width, value, self.host);
         }
+    }
+
+    fn decodings(&mut self) -> Option<&mut Decodings> {
+        Some(&mut self.vm.decodings)
     }
 
     fn vector(&mut self, number: u8) -> [u8; 32] {

@@ -33,6 +33,7 @@ use history::History;
 use seams::GuestMemory;
 use serve::Attention;
 use vcpu::cpuid::{Cpuid, GuestCpu, Registers, TscStability};
+use vcpu::emulate::Decodings;
 use vcpu::{Vcpu, Wanted};
 
 /// Whether a VM has the debug exit port.
@@ -77,6 +78,8 @@ pub struct Vm<V: Vcpu, M: GuestMemory> {
     pub(crate) cpuid: Cpuid,
     pub(crate) msrs: Msrs,
     pub(crate) stats: Stats,
+    /// What its instructions at devices were decoded to.
+    pub(crate) decodings: Decodings,
     history: History,
     profile: Option<Profile>,
     /// The deadline that the host's timer was last asked for.
@@ -105,6 +108,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             cpuid: Cpuid::new(host_cpuid, &cpu),
             msrs: Msrs::new(VmClock::starting(Instant::default(), tsc)),
             stats: Stats::default(),
+            decodings: Decodings::default(),
             history: History::default(),
             profile: (settings.exit_profile == ExitProfile::Kept).then(Profile::new).flatten(),
             deadline: None,

@@ -61,12 +61,22 @@ pub unsafe fn vmptrld(region: Hpa) -> Result<(), InstructionFailed> {
     unsafe { with_operand!("vmptrld", &raw const region) }
 }
 
-/// The field of the loaded VMCS; 0 where there is no such field.
+/// The field of the loaded VMCS that every processor has; of another one any value.
 #[inline(always)]
 pub fn vmread(encoding: u64) -> u64 {
-    let mut value = 0;
+    let value;
     // SAFETY: the caller is the type that knows that a VMCS is loaded, so the CPU is in VMX operation; the instruction
-    // touches no memory of ours.
+    // touches no memory of ours, and where it fails the register keeps what it held.
+    unsafe {
+        asm!("vmread {}, {}", out(reg) value, in(reg) encoding, options(nomem, nostack));
+    }
+    value
+}
+
+/// The field of the loaded VMCS; 0 where there is no such field.
+pub fn vmread_or_zero(encoding: u64) -> u64 {
+    let mut value = 0;
+    // SAFETY: as for `vmread`.
     unsafe {
         asm!("vmread {}, {}", inout(reg) value, in(reg) encoding, options(nomem, nostack));
     }

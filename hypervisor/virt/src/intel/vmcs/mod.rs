@@ -55,7 +55,7 @@ impl Vmcs {
         self.place == Place::Processor
     }
 
-    /// The value of `field`, zero-extended.
+    /// The value of `field`, zero-extended; any value for a field that this processor does not have.
     #[inline(always)]
     pub fn read(&self, field: Field) -> u64 {
         match self.place {
@@ -114,8 +114,7 @@ impl Vmcs {
         }
         for field in Field::ALL {
             if matches!(field.kind(), Kind::Control | Kind::Guest) {
-                let value = self.read(field);
-                self.write_image(field, value);
+                self.write_image(field, instructions::vmread_or_zero(field.encoding()));
             }
         }
         self.place = Place::Image;
@@ -134,7 +133,7 @@ impl FieldReader for Vmcs {
     fn read(&self, field: entry_checks::Field) -> u64 {
         let encoding = field.encoding();
         if self.is_loaded() {
-            return instructions::vmread(encoding);
+            return instructions::vmread_or_zero(encoding);
         }
         let known = Field::ALL.into_iter().find(|known| known.encoding() == encoding);
         known.map_or(0, |known| Vmcs::read(self, known))

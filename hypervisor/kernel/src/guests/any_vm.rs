@@ -1,0 +1,76 @@
+//! A VM with the vCPU of this machine's vendor. The choice is made once a turn, not at each exit.
+
+use backends::VmConsole;
+use base::{Instant, VmName};
+use memory::{GuestAccess, SharedMemory};
+use virt::{CpuResident, Either, OfVcpu, either, map_either};
+use vmm::loader::{Image, LoadError, Loaded};
+use vmm::vm::{CrashReport, EndingLine, Profile};
+use vmm::{Host, Lifecycle, Served, Settings, Stats, Vm};
+
+/// What is made for a vCPU here.
+struct Vms;
+
+impl OfVcpu for Vms {
+    type Of<V: CpuResident> = Vm<V, GuestAccess>;
+}
+
+/// A VM.
+pub struct AnyVm(Either<Vms>);
+
+/// Methods of [`Vm`].
+macro_rules! delegate {
+    ($(fn $name:ident(&self) -> $out:ty;)* @mut $(fn $name_mut:ident(&mut self $(, $arg:ident: $ty:ty)*) -> $out_mut:ty;)*) => {
+        $(pub fn $name(&self) -> $out {
+            either!(&self.0, vm => vm.$name())
+        })*
+        $(pub fn $name_mut(&mut self $(, $arg: $ty)*) -> $out_mut {
+            either!(&mut self.0, vm => vm.$name_mut($($arg),*))
+        })*
+    };
+}
+
+impl AnyVm {
+    /// As [`Vm::new`], on the CPU that executes this.
+    pub fn new(settings: Settings, vcpu: virt::Vcpu, access: GuestAccess) -> Self {
+        Self(map_either!(vcpu, vcpu => Vm::new(settings, vcpu, access, machine::cpu::cpuid)))
+    }
+
+    delegate! {
+        fn name(&self) -> VmName;
+        fn lifecycle(&self) -> Lifecycle;
+        fn stats(&self) -> &Stats;
+        fn profile(&self) -> Option<&Profile>;
+        fn ending_line(&self) -> Option<EndingLine>;
+        fn crash_report(&self) -> Option<CrashReport>;
+        @mut
+        fn console_mut(&mut self) -> &mut VmConsole;
+        fn wants_cpu(&mut self, now: Instant) -> bool;
+        fn start(&mut self, image: &Image<'_>, host: &impl Host) -> Result<Loaded, LoadError>;
+    }
+
+    /// As [`Vm::serve`]: all of it for one vendor's vCPU.
+    pub fn serve(&mut self, host: &mut impl Host) -> Served {
+        either!(&mut self.0, vm => vm.serve(host))
+    }
+
+    /// Loads its vCPU on `engine`'s CPU, the one that executes this.
+    pub fn load_on_cpu(&mut self, engine: &mut virt::Engine) {
+        either!(&mut self.0, vm => CpuResident::load_on_cpu(vm.vcpu_mut(), engine));
+    }
+
+    /// Takes its vCPU off this CPU.
+    pub fn unload(&mut self) {
+        either!(&mut self.0, vm => CpuResident::unload(vm.vcpu_mut()));
+    }
+
+    /// Gives its memory back.
+    pub fn release(self, memory: &'static SharedMemory) {
+        either!(self.0, vm => {
+            let (vcpu, access) = vm.into_parts();
+            CpuResident::release(vcpu, &mut { memory });
+            // The vCPU is gone, so nothing runs in the map any more.
+            drop(access);
+        });
+    }
+}
