@@ -80,7 +80,7 @@ pub enum On {
 }
 
 /// The vendors whose virtualization the hypervisor has.
-const VENDORS: [Vendor; 1] = [Vendor::Amd];
+const VENDORS: [Vendor; 2] = [Vendor::Amd, Vendor::Intel];
 
 /// A scenario on one vendor's computers.
 #[derive(Clone, Copy)]
