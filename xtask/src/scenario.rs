@@ -40,7 +40,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use crate::build::{self, Hypervisor};
-use crate::emulator::{Emulator, Machine, Time, Vendor};
+use crate::emulator::{Emulator, Machine, Time, Translations, Vendor};
 use crate::guest::{self, Architecture, Kernel};
 use crate::image::{self, Contents, Table};
 use crate::paths;
@@ -131,6 +131,7 @@ pub struct Lab {
     hypervisor: Hypervisor,
     /// The boot overrides of its images, if any.
     overrides: Option<String>,
+    translations: Translations,
     scratch: tempfile::TempDir,
     log: PathBuf,
     /// Numbers the images of this scenario.
@@ -145,8 +146,16 @@ impl Lab {
         // A log of an earlier run would mislead.
         File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
         let (name, vendor) = (test.scenario.name, test.vendor);
-        let (hypervisor, scratch) = (Hypervisor::built(), scratch()?);
-        Ok(Self { name, vendor, hypervisor, overrides: None, scratch, log, images: AtomicU32::new(0) })
+        Ok(Self {
+            name,
+            vendor,
+            hypervisor: Hypervisor::built(),
+            overrides: None,
+            translations: Translations::Dropped,
+            scratch: scratch()?,
+            log,
+            images: AtomicU32::new(0),
+        })
     }
 
     /// The same, but with the hypervisor that has seeded faults, of which images choose `fault`.
@@ -155,9 +164,26 @@ impl Lab {
     /// When there is no place for its files.
     pub fn with_fault(&self, fault: &str) -> Result<Self> {
         let overrides = Some(format!("fault={fault}"));
-        let (name, vendor, log) = (self.name, self.vendor, self.log.clone());
-        let (hypervisor, scratch) = (Hypervisor::built_faulty(), scratch()?);
-        Ok(Self { name, vendor, hypervisor, overrides, scratch, log, images: AtomicU32::new(0) })
+        Ok(Self { hypervisor: Hypervisor::built_faulty(), overrides, ..self.again()? })
+    }
+
+    /// The same on computers that keep translations over entries and exits.
+    ///
+    /// # Errors
+    /// As for [`Lab::with_fault`].
+    pub fn keeping_translations(&self) -> Result<Self> {
+        Ok(Self { translations: Translations::Kept, ..self.again()? })
+    }
+
+    fn again(&self) -> Result<Self> {
+        Ok(Self {
+            hypervisor: self.hypervisor.clone(),
+            overrides: self.overrides.clone(),
+            scratch: scratch()?,
+            log: self.log.clone(),
+            images: AtomicU32::new(0),
+            ..*self
+        })
     }
 
     /// The scenario's name, without the vendor.
@@ -263,7 +289,7 @@ impl Lab {
             Vendor::Amd => Time::Host,
             Vendor::Intel => Time::Instructions,
         };
-        Machine::new(image).vendor(self.vendor).time(time)
+        Machine::new(image).vendor(self.vendor).time(time).translations(self.translations)
     }
 
     /// Powers a computer on and keeps its serial log.

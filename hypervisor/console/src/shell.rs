@@ -64,6 +64,11 @@ pub trait Operator {
     /// # Errors
     /// Only those of `out`.
     fn host_memory(&self, out: &mut dyn Write) -> fmt::Result;
+    /// Writes what each CPU is, and what is done about its vulnerabilities.
+    ///
+    /// # Errors
+    /// Only those of `out`.
+    fn host_cpus(&self, out: &mut dyn Write) -> fmt::Result;
     /// Starts a VM that is not there: it was not to start by itself, or it has ended. The log tells what came of it.
     fn start(&mut self, vm: VmName);
     /// Ends all VMs and powers the host off.
@@ -79,9 +84,9 @@ enum HostCommand<'a> {
     /// Show the hypervisor's log
     Log,
 
-    /// Show the host's CPU, memory and devices, or who has its memory
+    /// Show the host's CPU, memory and devices, who has its memory, or its CPUs' vulnerabilities
     Host {
-        /// `mem` for the memory
+        /// `mem` for the memory, `cpus` for the CPUs
         what: Option<&'a str>,
     },
 
@@ -148,8 +153,12 @@ fn run(command: HostCommand<'_>, operator: &mut impl Operator, out: &mut Outbox)
         HostCommand::Log => operator.log(out),
         HostCommand::Host { what: None } => operator.host(out),
         HostCommand::Host { what: Some("mem") } => operator.host_memory(out),
+        HostCommand::Host { what: Some("cpus") } => operator.host_cpus(out),
         HostCommand::Host { what: Some(other) } => {
-            writeln!(out, "the host has no {other:?} to show; `host mem` shows its memory")
+            writeln!(
+                out,
+                "the host has no {other:?} to show; `host mem` shows its memory, `host cpus` its CPUs"
+            )
         }
         HostCommand::Poweroff => {
             operator.power_off();

@@ -124,6 +124,7 @@ extern "sysv64" fn on_own_tables(passage: usize) -> ! {
         format!("timer {}", alarm.timer.report()),
         format!("virtualization {engine}"),
     ]);
+    let cpus = format!("CPU 0: {engine}, {}", engine.mitigations());
     line.settle();
     run::for_ever(Host {
         clock,
@@ -131,7 +132,7 @@ extern "sysv64" fn on_own_tables(passage: usize) -> ! {
         engine,
         memory,
         queue: RunQueue::new(),
-        desk: Desk { guests, host_lines, memory, fixed, start_wanted: None, power_off_wanted: false },
+        desk: Desk { guests, host_lines, cpus, memory, fixed, start_wanted: None, power_off_wanted: false },
         terminal: Terminal::new(config.host.attach),
         line,
         power,

@@ -5,6 +5,10 @@
 //!
 //! Unsafe because one of the faults is a read where nothing is mapped.
 
+mod translations;
+
+pub use translations::remap_if_asked;
+
 use base::{GIB, Gpa, KIB, MIB};
 use core::arch::asm;
 use core::fmt;
@@ -35,18 +39,33 @@ pub enum Fault {
     LostOutput,
     /// The end of one VM ends all others.
     ContagiousEnd,
+    /// Translations stay when a guest changes a register that its tables depend on.
+    KeptTranslations,
+    /// They stay when the nested tables change; the rest is [`Fault::Remapping`].
+    KeptNestedTranslations,
+    /// They stay when a vCPU gets a tag that was another's; the rest is [`Fault::FewTags`].
+    KeptTagTranslations,
     /// No fault, but a way to test: 64 KiB of each VM's memory are reached by the emulator alone.
     EmulatedMemory,
+    /// No fault either: guests have their nested tables changed by asking for it.
+    Remapping,
+    /// No fault either: three VMs share two tags for their translations.
+    FewTags,
 }
 
-const NAMES: [(&str, Fault); 7] = [
+const NAMES: [(&str, Fault); 12] = [
     ("panic", Fault::Panic),
     ("page-fault", Fault::WildRead),
     ("stack-overflow", Fault::StackOverflow),
     ("deaf-timer", Fault::DeafTimer),
     ("lost-output", Fault::LostOutput),
     ("contagious-end", Fault::ContagiousEnd),
+    ("kept-translations", Fault::KeptTranslations),
+    ("kept-nested-translations", Fault::KeptNestedTranslations),
+    ("kept-tag-translations", Fault::KeptTagTranslations),
     ("emulated-memory", Fault::EmulatedMemory),
+    ("remapping", Fault::Remapping),
+    ("few-tags", Fault::FewTags),
 ];
 
 /// The chosen fault as its number, or 0. Global, so that no type of an ordinary build has a field for it.
@@ -69,6 +88,7 @@ pub fn choose(overrides: &str) -> Result<(), UnknownFault<'_>> {
     };
     let (name, fault) = NAMES.iter().find(|(name, _)| *name == wanted).ok_or(UnknownFault(wanted))?;
     CHOSEN.store(*fault as u8, Ordering::Relaxed);
+    translations::prepare(*fault);
     log::warn!("seeded fault: {name}");
     Ok(())
 }

@@ -4,7 +4,7 @@ mod any_vm;
 mod image;
 
 use alloc::{boxed::Box, format, string::String, vec::Vec};
-use any_vm::AnyVm;
+pub use any_vm::AnyVm;
 use base::{Instant, Nanoseconds, VmId, VmName};
 use config::{Config, OnReset};
 use core::fmt;
@@ -235,6 +235,7 @@ impl Present {
                 vm: id,
                 ram_bytes: config.memory.0,
                 format: engine.nested_format(),
+                executable: engine.mitigations().executable_pages(),
                 budget_bytes: table_budget_bytes(config.memory.0),
             },
         )

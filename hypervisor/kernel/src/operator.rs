@@ -15,6 +15,8 @@ pub struct Desk {
     pub guests: Guests,
     /// What `host` shows: lines that do not change after bring-up.
     pub host_lines: alloc::vec::Vec<alloc::string::String>,
+    /// What `host cpus` shows.
+    pub cpus: alloc::string::String,
     /// The host's memory.
     pub memory: &'static SharedMemory,
     /// The memory that is not shared out.
@@ -72,6 +74,10 @@ impl Operator for Desk {
     fn host_memory(&self, out: &mut dyn Write) -> fmt::Result {
         let usage = self.memory.lock().usage();
         self.fixed.tell(out, &usage, self.guests.file_bytes())
+    }
+
+    fn host_cpus(&self, out: &mut dyn Write) -> fmt::Result {
+        writeln!(out, "{}", self.cpus)
     }
 
     fn start(&mut self, vm: VmName) {

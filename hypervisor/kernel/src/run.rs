@@ -160,6 +160,8 @@ impl Host {
         let slice_end = now.after(slice);
         let served = present.vm.serve(&mut Serving { alarm: &self.alarm, slice_end });
         self.charge(vm, now);
+        #[cfg(feature = "seeded-faults")]
+        self.remap_if_asked(vm);
         match served {
             Served::HostInterrupt => {}
             Served::Halted { wake } => self.queue.sleep(vm, wake.unwrap_or(Instant::FAR_FUTURE)),
@@ -170,6 +172,13 @@ impl Host {
                 self.charge(vm, now);
             }
             Served::Ended(_) => self.end(vm),
+        }
+    }
+
+    #[cfg(feature = "seeded-faults")]
+    fn remap_if_asked(&mut self, vm: VmId) {
+        if let Some(present) = self.desk.guests.get_mut(vm).and_then(|guest| guest.present()) {
+            faults::remap_if_asked(&mut present.vm);
         }
     }
 

@@ -46,8 +46,8 @@ mod testing;
 pub use error::HostMemoryError;
 pub use frames::{BLOCK_BYTES, FrameError, Frames, Usage, Zone};
 pub use guest::{
-    Extent, ExtentKind, GuestAccess, GuestMap, GuestMapConfig, GuestMapError, MappedWindow, NestedFormat,
-    Window,
+    ExecutablePages, Extent, ExtentKind, GuestAccess, GuestMap, GuestMapConfig, GuestMapError, MappedWindow,
+    NestedFormat, Window,
 };
 pub use heap::{EarlyArena, Heap, HeapUsage};
 pub use host::{

@@ -145,8 +145,10 @@ pub trait Vcpu {
     /// Replaces the offset.
     fn set_tsc_offset(&mut self, offset: u64);
 
-    /// Drops all cached translations of this vCPU before the next entry.
+    /// Drops all translations that are cached by the guest's own tables before the next entry.
     fn flush_tlb(&mut self);
+    /// Drops all translations that are cached by the nested tables before the next entry: these tables have changed.
+    fn flush_nested(&mut self);
 
     /// Makes the vCPU's whole state `state` and its FPU as after reset; nothing stays queued.
     fn load(&mut self, state: &VcpuState);

@@ -3,6 +3,7 @@
 use crate::amd;
 use crate::frames::{FrameSource, OutOfFrames};
 use crate::intel;
+use crate::mitigations::Mitigations;
 use crate::vendor::Vcpu;
 use base::{ApicId, CpuId, Hpa};
 use core::fmt;
@@ -116,6 +117,14 @@ impl Engine {
         match self {
             Self::Amd(_) => NestedFormat::Npt,
             Self::Intel(_) => NestedFormat::Ept,
+        }
+    }
+
+    /// What is done about the CPU's vulnerabilities.
+    pub const fn mitigations(&self) -> &Mitigations {
+        match self {
+            Self::Amd(engine) => engine.mitigations(),
+            Self::Intel(engine) => engine.mitigations(),
         }
     }
 

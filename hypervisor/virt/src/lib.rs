@@ -29,9 +29,11 @@ extern crate std;
 mod amd;
 mod debug_registers;
 mod engine;
+pub mod flushes;
 mod fpu;
 mod frames;
 mod intel;
+mod mitigations;
 mod save_area;
 mod tags;
 #[cfg(test)]
@@ -41,4 +43,5 @@ mod xsave;
 
 pub use engine::{ApicVirtualization, BringUpError, Engine, bring_up};
 pub use frames::{FrameSource, Frames, OutOfFrames};
+pub use mitigations::Mitigations;
 pub use vendor::{CpuResident, Either, Itself, OfVcpu, Vcpu};

@@ -251,6 +251,9 @@ impl Vcpu for FakeVcpu {
     fn flush_tlb(&mut self) {
         self.tlb_flushes += 1;
     }
+    fn flush_nested(&mut self) {
+        self.tlb_flushes += 1;
+    }
     fn load(&mut self, state: &VcpuState) {
         self.state = *state;
         self.queued = None;

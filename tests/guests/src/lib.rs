@@ -25,6 +25,7 @@ pub mod handed;
 pub mod instructions;
 pub mod interrupts;
 pub mod legacy;
+pub mod pages;
 pub mod sandbox;
 pub mod serial;
 

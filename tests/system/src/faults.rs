@@ -95,7 +95,7 @@ fn epitaph(lab: &Lab, fault: &str, words: &[&str], culprit: Culprit) -> Result<(
 }
 
 /// `body`, a scenario's, fails with this fault, and says `reason`.
-fn noticed(lab: &Lab, fault: &str, body: impl Fn(&Lab) -> Result<()>, reason: &str) -> Result<()> {
+pub fn noticed(lab: &Lab, fault: &str, body: impl Fn(&Lab) -> Result<()>, reason: &str) -> Result<()> {
     let Err(error) = body(&lab.with_fault(fault)?) else { bail!("it passes in spite of the fault") };
     let text = format!("{error:#}");
     ensure!(text.contains(reason), "it fails for another reason: {text}");

@@ -16,6 +16,7 @@ mod operator;
 mod reference;
 mod several;
 mod tiny_guests;
+mod translations;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -28,12 +29,13 @@ const STEP: Duration = Duration::from_secs(90);
 
 fn main() -> ExitCode {
     let broken = broken::all();
-    let groups: [&[Scenario]; 10] = [
+    let groups: [&[Scenario]; 11] = [
         acpi::SCENARIOS,
         linux::SCENARIOS,
         kernels::SCENARIOS,
         tiny_guests::SCENARIOS,
         reference::SCENARIOS,
+        translations::SCENARIOS,
         several::SCENARIOS,
         operator::SCENARIOS,
         &broken,

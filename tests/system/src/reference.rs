@@ -29,6 +29,7 @@ pub const SCENARIOS: &[Scenario] = &[
     qemu("tiny_guest_pit_on_bare_qemu", |lab| passes(lab, "pit")),
     qemu("tiny_guest_rtc_on_bare_qemu", |lab| passes(lab, "rtc")),
     qemu("tiny_guest_instructions_on_bare_qemu", |lab| passes(lab, "instructions")),
+    qemu("tiny_guest_translations_on_bare_qemu", |lab| passes(lab, "translations")),
     qemu("tiny_guest_triple_fault_on_bare_qemu", triple_fault),
     bochs("tiny_guest_exceptions_on_bare_bochs", |lab| passes(lab, "exceptions")),
     bochs("tiny_guest_hlt_and_timer_on_bare_bochs", |lab| passes(lab, "hlt-timer")),
@@ -40,6 +41,7 @@ pub const SCENARIOS: &[Scenario] = &[
     bochs("tiny_guest_ioapic_on_bare_bochs", |lab| passes(lab, "ioapic")),
     bochs("tiny_guest_nmi_and_shadow_on_bare_bochs", |lab| passes(lab, "nmi-and-shadow")),
     bochs("tiny_guest_pat_mtrr_on_bare_bochs", |lab| passes(lab, "pat-mtrr")),
+    bochs("tiny_guest_translations_on_bare_bochs", |lab| passes(lab, "translations")),
     bochs("tiny_guest_triple_fault_on_bare_bochs", triple_fault),
 ];
 

@@ -32,6 +32,7 @@ pub const SCENARIOS: &[Scenario] = &[
         on: On::Both,
         run: |lab| passes_within(&emulating(lab)?, "million-instructions", MILLION).map(drop),
     },
+    quick("tiny_guest_translations", |lab| passes(lab, "translations")),
     quick("tiny_guest_triple_fault", triple_fault),
 ];
 

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use super::machine::Start;
 use super::{
     Bare, Debugger, Disk, Emulator, Ending, Error, Machine, Model, OnReset, Program, Time, Transcript,
-    Vendor, Virtualization, bare, firmware,
+    Translations, Vendor, Virtualization, bare, firmware,
 };
 use crate::image::{self, Contents, Table};
 use crate::{build, setup};
@@ -87,7 +87,11 @@ pub fn start(mut machine: Machine, scratch: tempfile::TempDir) -> Result<Emulato
     let settings = scratch.path().join("bochsrc");
     write(&settings, (configuration(&machine, &folder, port) + &started).as_bytes())?;
 
-    let mut child = Command::new(setup::bochs_program(&folder))
+    let mut command = Command::new(setup::bochs_program(&folder));
+    if machine.translations == Translations::Kept {
+        command.env(setup::KEEP_TRANSLATIONS, "1");
+    }
+    let mut child = command
         // No menu; no lock file beside the images; our settings alone.
         .args(["-q", "-unlock", "-f"])
         .arg(&settings)

@@ -40,6 +40,15 @@ pub enum Virtualization {
     LockedOff,
 }
 
+/// What becomes of cached translations when a guest is entered or left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Translations {
+    /// They go: the emulators' own way, which is permitted, and hides a flush that is missing.
+    Dropped,
+    /// They stay under their tags, as on processors (Bochs, slower).
+    Kept,
+}
+
 /// How the disk is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Disk {
@@ -99,6 +108,7 @@ pub struct Machine {
     pub(super) model: Option<Model>,
     pub(super) excluded: Vec<String>,
     pub(super) virtualization: Virtualization,
+    pub(super) translations: Translations,
     pub(super) accel: Option<Accel>,
     pub(super) time: Time,
     pub(super) on_reset: OnReset,
@@ -131,6 +141,7 @@ impl Machine {
             model: None,
             excluded: Vec::new(),
             virtualization: Virtualization::Open,
+            translations: Translations::Dropped,
             accel: None,
             time: Time::Host,
             on_reset: OnReset::End,
@@ -181,6 +192,12 @@ impl Machine {
     #[must_use]
     pub fn virtualization(self, virtualization: Virtualization) -> Self {
         Self { virtualization, ..self }
+    }
+
+    /// What becomes of cached translations when a guest is entered or left.
+    #[must_use]
+    pub fn translations(self, translations: Translations) -> Self {
+        Self { translations, ..self }
     }
 
     /// Who executes the instructions; what emulates the vendor's processors unless told otherwise.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::machine::Start;
 use super::{
     Accel, Debugger, Disk, Emulator, Ending, Error, Firmware, Machine, OnReset, Program, Time, Transcript,
-    Vendor, qmp,
+    Translations, Vendor, qmp,
 };
 
 /// The program; found through `PATH`.
@@ -37,6 +37,9 @@ pub fn refusal(machine: &Machine) -> Option<&'static str> {
     }
     if machine.disk == Some(Disk::Ata) {
         return Some("the disk of QEMU's computer is virtio or nvme: use `--disk virtio`");
+    }
+    if machine.translations == Translations::Kept {
+        return Some("only Bochs can keep translations: use `--cpu intel`");
     }
     if machine.model.is_some() || !machine.excluded.is_empty() {
         return Some("processor models are Bochs': use `--cpu intel --accel bochs`");

@@ -10,8 +10,8 @@ use crate::emulator::firmware;
 use crate::progress::Step;
 use crate::{paths, process};
 
-/// The folder in the cache. Another source or other options get another name.
-pub const FOLDER: &str = "bochs-3.0";
+/// The folder in the cache. Another source, other options or other changes get another name.
+pub const FOLDER: &str = "bochs-3.0-1";
 
 /// The source in Debian's pool (package `bochs` of Debian 13), and its SHA-256.
 const SOURCE: &str = "main/b/bochs/bochs_3.0+dfsg.orig.tar.xz";
@@ -20,8 +20,15 @@ const SOURCE_SHA256: &str = "78f6c73d4a6472d5130a87ab9dc306d02c7c71ed8e25b3a8ef6
 /// Its folder in the source's archive.
 const SOURCE_FOLDER: &str = "bochs-3.0";
 
+/// What is changed in it, because Bochs drops all translations at each entry and exit, and so hides a flush that is
+/// missing: the change keeps them, if [`KEEP_TRANSLATIONS`] is in the environment.
+const CHANGE: &str = include_str!("patches/bochs-kept-translations.patch");
+
+/// The environment variable that the change looks for.
+pub const KEEP_TRANSLATIONS: &str = "BOCHS_KEEP_TRANSLATIONS";
+
 /// What building takes: programs, each in a package of its name.
-const TOOLS: [&str; 5] = ["gcc", "g++", "make", "bison", "flex"];
+const TOOLS: [&str; 6] = ["gcc", "g++", "make", "bison", "flex", "patch"];
 
 const COMPILER_FLAGS: &str = "-O3 -fomit-frame-pointer -pipe";
 
@@ -86,7 +93,18 @@ pub fn make(registry: &Registry, folder: &Path) -> Result<()> {
     let archive = scratch.path().join("source.tar.xz");
     apt.download_from_pool(SOURCE, SOURCE_SHA256, &archive).context(remedy)?;
     unpack(&archive, scratch.path())?;
-    build(&scratch.path().join(SOURCE_FOLDER), folder, &scratch.path().join("root"))
+    let source = scratch.path().join(SOURCE_FOLDER);
+    change(&source)?;
+    build(&source, folder, &scratch.path().join("root"))
+}
+
+/// Makes the change in `source`.
+fn change(source: &Path) -> Result<()> {
+    let file = source.join("change.patch");
+    std::fs::write(&file, CHANGE).with_context(|| format!("cannot write {}", file.display()))?;
+    let mut command = Command::new("patch");
+    command.current_dir(source).args(["-p1", "-i"]).arg(&file);
+    process::quiet("changing the source of Bochs", &mut command)
 }
 
 /// Unpacks a `tar.xz` file below `to`.

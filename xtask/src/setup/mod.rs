@@ -10,7 +10,7 @@
 //! v1/memtest86+            a memory tester
 //! v1/linux-6.12/vmlinuz    kernels of guests, as Debian built them
 //! v1/linux-6.12/origin     the package, its version and checksum
-//! v1/bochs-3.0/            Bochs, built from Debian's source
+//! v1/bochs-3.0-1/          Bochs, built from Debian's source with a change of ours
 //! v1/apt/                  apt's private configuration, lists and downloads
 //! v1/apt-i386/             the same for packages of 32 bits
 //! ```
@@ -153,6 +153,9 @@ fn layout() -> Result<PathBuf> {
 pub fn bochs_folder() -> Result<PathBuf> {
     Ok(layout()?.join(bochs::FOLDER))
 }
+
+/// The environment variable by which our Bochs keeps translations.
+pub const KEEP_TRANSLATIONS: &str = bochs::KEEP_TRANSLATIONS;
 
 /// The program in Bochs' folder.
 #[must_use]

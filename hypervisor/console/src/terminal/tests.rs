@@ -40,6 +40,10 @@ impl Operator for Host {
         writeln!(out, "the memory")
     }
 
+    fn host_cpus(&self, out: &mut dyn Write) -> fmt::Result {
+        writeln!(out, "the CPUs")
+    }
+
     fn start(&mut self, vm: VmName) {
         self.started.push(vm);
     }
@@ -69,6 +73,7 @@ fn the_host_shows_itself_or_its_memory() {
     let (mut terminal, mut host) = (Terminal::new(None), Host::default());
     assert!(typed(&mut terminal, &mut host, "host\r").contains("the host"));
     assert!(typed(&mut terminal, &mut host, "host mem\r").contains("the memory"));
+    assert!(typed(&mut terminal, &mut host, "host cpus\r").contains("the CPUs"));
     assert!(typed(&mut terminal, &mut host, "host men\r").contains("`host mem`"));
 }
 

@@ -49,6 +49,18 @@ impl AnyVm {
         fn start(&mut self, image: &Image<'_>, host: &impl Host) -> Result<Loaded, LoadError>;
     }
 
+    /// As [`Vm::memory`].
+    #[cfg(feature = "seeded-faults")]
+    pub fn memory(&self) -> &GuestAccess {
+        either!(&self.0, vm => vm.memory())
+    }
+
+    /// As [`Vm::change_memory`].
+    #[cfg(feature = "seeded-faults")]
+    pub fn change_memory<T>(&mut self, change: impl FnOnce(&mut GuestAccess) -> T) -> T {
+        either!(&mut self.0, vm => vm.change_memory(change))
+    }
+
     /// As [`Vm::serve`]: all of it for one vendor's vCPU.
     pub fn serve(&mut self, host: &mut impl Host) -> Served {
         either!(&mut self.0, vm => vm.serve(host))

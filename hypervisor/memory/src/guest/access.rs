@@ -46,7 +46,7 @@ pub struct GuestAccess<W = MappedWindow> {
     low_ram_end: u64,
     /// Eight bytes from below here on are all in that RAM.
     low_words_end: u64,
-    window: W,
+    pub(super) window: W,
 }
 
 impl GuestAccess<MappedWindow> {

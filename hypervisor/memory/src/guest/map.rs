@@ -7,7 +7,7 @@
 //! All memory is there from the start. Blocks that idle CPUs have scrubbed before cost nothing; the others are zeroed here.
 
 use super::extent::{Extent, ExtentKind, Extents, InsertError};
-use super::trees::{NestedFormat, Trees};
+use super::trees::{ExecutablePages, NestedFormat, Trees};
 use super::window;
 use crate::error::HostMemoryError;
 use crate::frames::{BLOCK_BYTES, Zone};
@@ -30,6 +30,8 @@ pub struct GuestMapConfig {
     pub ram_bytes: u64,
     /// Which nested tables.
     pub format: NestedFormat,
+    /// How large their pages may be.
+    pub executable: ExecutablePages,
     /// What the VM's tables may take of the hypervisor's memory.
     pub budget_bytes: u64,
 }
@@ -132,7 +134,7 @@ impl GuestMap {
     /// # Errors
     /// [`GuestMapError`]; nothing is taken then.
     pub fn new(memory: &'static SharedMemory, config: GuestMapConfig) -> Result<Self, GuestMapError> {
-        let GuestMapConfig { vm, ram_bytes, format, budget_bytes } = config;
+        let GuestMapConfig { vm, ram_bytes, format, executable, budget_bytes } = config;
         let low_bytes = ram_bytes.min(LOW_RAM_MAX_BYTES);
         let high_bytes = ram_bytes - low_bytes;
         let fits = high_bytes <= GUEST_BYTES - HIGH_RAM_START;
@@ -143,7 +145,8 @@ impl GuestMap {
         let trees = {
             let mut host = memory.lock();
             let largest = host.space.largest_leaf;
-            Trees::new(&mut Charged { memory: &mut host, left_frames: &mut left_frames }, format, largest)?
+            let mut tables = Charged { memory: &mut host, left_frames: &mut left_frames };
+            Trees::new(&mut tables, format, largest, executable)?
         };
         let (nested_root, window_root) = (trees.nested_root(), trees.window_root());
         let extents = Extents::new();

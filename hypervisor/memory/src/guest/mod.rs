@@ -4,15 +4,15 @@ pub mod access;
 mod copy;
 pub mod extent;
 pub mod map;
+#[cfg(feature = "seeded-faults")]
+mod rearranged;
 #[cfg(test)]
 mod tests;
 mod trees;
 pub mod window;
-#[cfg(feature = "seeded-faults")]
-mod withheld;
 
 pub use access::GuestAccess;
 pub use extent::{Extent, ExtentKind};
 pub use map::{GuestMap, GuestMapConfig, GuestMapError};
-pub use trees::NestedFormat;
+pub use trees::{ExecutablePages, NestedFormat};
 pub use window::{MappedWindow, Window};

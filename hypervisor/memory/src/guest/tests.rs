@@ -17,7 +17,13 @@ use std::vec::Vec;
 const BUDGET: u64 = 256 * KIB;
 
 fn config(ram_bytes: u64, format: NestedFormat) -> GuestMapConfig {
-    GuestMapConfig { vm: VmId(3), ram_bytes, format, budget_bytes: BUDGET }
+    GuestMapConfig {
+        vm: VmId(3),
+        ram_bytes,
+        format,
+        executable: ExecutablePages::AnySize,
+        budget_bytes: BUDGET,
+    }
 }
 
 fn map_of(memory: &'static SharedMemory, ram_bytes: u64, format: NestedFormat) -> GuestMap {
@@ -40,6 +46,16 @@ fn walk<F: EntryFormat>(
     top: Level,
     address: u64,
 ) -> Option<(Hpa, Permissions)> {
+    leaf::<F>(memory, root, top, address).map(|(_, hpa, permissions)| (hpa, permissions))
+}
+
+/// The level of the entry that translates `address`, and what it says.
+fn leaf<F: EntryFormat>(
+    memory: &SharedMemory,
+    root: Hpa,
+    top: Level,
+    address: u64,
+) -> Option<(Level, Hpa, Permissions)> {
     let mut host = memory.lock();
     let tables = Charged { memory: &mut host, left_frames: &mut 0 };
     let (mut table, mut level) = (root, top);
@@ -49,7 +65,7 @@ fn walk<F: EntryFormat>(
             Slot::Table(next) => (table, level) = (next, level.below()?),
             Slot::Leaf(hpa, attributes) => {
                 let offset = address % level.entry_bytes();
-                return Some((hpa.checked_add(offset)?, attributes.permissions));
+                return Some((level, hpa.checked_add(offset)?, attributes.permissions));
             }
         }
     }
@@ -92,6 +108,24 @@ fn both_trees_say_what_the_extents_say() {
             assert!(guest.is_none_or(|(_, permissions)| permissions.contains(Permissions::EXECUTE)));
             assert!(window.is_none_or(|(_, permissions)| !permissions.contains(Permissions::EXECUTE)));
         }
+    }
+}
+
+#[test]
+fn a_guest_that_must_not_execute_from_large_pages_has_none() {
+    let memory = shared(machine());
+    for (executable, expected) in
+        [(ExecutablePages::AnySize, Level::Directory), (ExecutablePages::SmallOnly, Level::Page)]
+    {
+        let config = GuestMapConfig { executable, ..config(8 * MIB, NestedFormat::Ept) };
+        let map = GuestMap::new(memory, config).unwrap();
+        for address in (0..8 * MIB).step_by(PAGE_BYTES as usize) {
+            let (level, ..) = leaf::<Ept>(memory, map.nested_root(), Level::Root, address).unwrap();
+            assert_eq!(level, expected, "{address:#x}");
+        }
+        // The hypervisor executes nothing there.
+        let (level, ..) = leaf::<Host>(memory, map.window_root(), Level::Pointer, 0).unwrap();
+        assert_eq!(level, Level::Directory);
     }
 }
 
@@ -168,7 +202,9 @@ fn running_out_of_budget_halfway_leaks_no_table() {
         let mut left = frames;
         let mut host = memory.lock();
         let mut tables = Charged { memory: &mut host, left_frames: &mut left };
-        if let Ok(mut trees) = Trees::new(&mut tables, NestedFormat::Ept, Level::Pointer) {
+        if let Ok(mut trees) =
+            Trees::new(&mut tables, NestedFormat::Ept, Level::Pointer, ExecutablePages::AnySize)
+        {
             let hpa = Hpa::new(GIB + PAGE_BYTES).unwrap();
             let extent = Extent { start: Gpa::ZERO, len_bytes: 4 * MIB, kind: ExtentKind::Ram(hpa) };
             let _ = trees.update(&mut tables, &extent);

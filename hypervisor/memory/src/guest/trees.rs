@@ -16,6 +16,27 @@ pub enum NestedFormat {
     Ept,
 }
 
+/// From which pages of its nested tables a guest can execute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExecutablePages {
+    /// From all that the processor has.
+    AnySize,
+    /// From those of 4 KiB: on some processors a guest that changes the size of a page under its own code stops the
+    /// host by a machine check (CVE-2018-12207).
+    SmallOnly,
+}
+
+impl ExecutablePages {
+    /// The largest leaf of nested tables, where the processor has `largest`. All RAM is executable, so that no larger one
+    /// is left.
+    const fn limit(self, largest: Level) -> Level {
+        match self {
+            Self::AnySize => largest,
+            Self::SmallOnly => Level::Page,
+        }
+    }
+}
+
 #[derive(Debug)]
 enum Nested {
     Npt(Tree<Npt>),
@@ -42,9 +63,10 @@ impl Trees {
         tables: &mut impl TableMemory,
         format: NestedFormat,
         largest_leaf: Level,
+        executable: ExecutablePages,
     ) -> Result<Self, OutOfTables> {
         let window = Tree::new(tables, Geometry { root: Level::Pointer, largest_leaf })?;
-        let geometry = Geometry { root: Level::Root, largest_leaf };
+        let geometry = Geometry { root: Level::Root, largest_leaf: executable.limit(largest_leaf) };
         let nested = match format {
             NestedFormat::Npt => Tree::new(tables, geometry).map(Nested::Npt),
             NestedFormat::Ept => Tree::new(tables, geometry).map(Nested::Ept),
@@ -78,17 +100,17 @@ impl Trees {
         update(&mut self.window, tables, extent, Viewer::Hypervisor)
     }
 
-    /// Shows the guest what `extent` says at `alias` instead of at its start.
+    /// Shows the guest at `at` what `extent` says of its own place.
     #[cfg(feature = "seeded-faults")]
-    pub fn show_elsewhere(
+    pub fn show(
         &mut self,
         tables: &mut impl TableMemory,
+        at: base::Gpa,
         extent: &Extent,
-        alias: base::Gpa,
     ) -> Result<(), MapError> {
-        let nothing = Extent { kind: ExtentKind::Device, ..*extent };
-        let elsewhere = Extent { start: alias, ..*extent };
-        for change in [nothing, elsewhere] {
+        let nothing = Extent { start: at, kind: ExtentKind::Device, ..*extent };
+        let shown = Extent { start: at, ..*extent };
+        for change in [nothing, shown] {
             match &mut self.nested {
                 Nested::Npt(tree) => update(tree, tables, &change, Viewer::Guest)?,
                 Nested::Ept(tree) => update(tree, tables, &change, Viewer::Guest)?,

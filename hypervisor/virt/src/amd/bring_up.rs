@@ -8,8 +8,10 @@ use super::permission_maps::PermissionMaps;
 use super::refusal::Refusal;
 use super::switch;
 use crate::engine::BringUpError;
+use crate::flushes::tags_end;
 use crate::fpu;
 use crate::frames::{FrameSource, Frames};
+use crate::mitigations::Mitigations;
 use crate::tags::TagAllocator;
 use crate::xsave::Method;
 use base::CpuId;
@@ -31,6 +33,7 @@ pub struct Engine {
     pub(super) maps: PermissionMaps,
     pub(super) tags: TagAllocator,
     pub(super) fpu_method: Method,
+    pub(super) mitigations: Mitigations,
     /// Where VMSAVE put the CPU's own state, for VMLOAD after each exit.
     pub(super) host: Frames,
     /// Where the processor keeps the host's state while a guest runs; never read by software.
@@ -41,6 +44,11 @@ impl Engine {
     /// What the CPU can do, for the log.
     pub const fn capabilities(&self) -> &Capabilities {
         &self.capabilities
+    }
+
+    /// What is done about the CPU's vulnerabilities.
+    pub const fn mitigations(&self) -> &Mitigations {
+        &self.mitigations
     }
 
     /// The XCR0 components that guests can be given.
@@ -75,23 +83,14 @@ pub fn bring_up(cpu: CpuId, frames: &mut impl FrameSource) -> Result<Engine, Bri
         Msr::new(VM_HSAVE_PA).write(host_save.hpa().as_u64());
         switch::save_host(host.hpa());
     }
-    let tags = TagAllocator::new(cpu, capabilities.asids);
-    Ok(Engine { capabilities, maps, tags, fpu_method, host, _host_save: host_save })
+    let mitigations = Mitigations::detect();
+    mitigations.set_up();
+    let tags = TagAllocator::new(cpu, tags_end(capabilities.asids));
+    Ok(Engine { capabilities, maps, tags, fpu_method, mitigations, host, _host_save: host_save })
 }
 
 fn detect() -> Capabilities {
     Capabilities::from_cpuid(&__cpuid(0x8000_000a), &__cpuid(0x8000_0008))
-}
-
-/// Drops this CPU's predictions of branches, so that one guest cannot steer what the next one speculates
-/// (AMD, "Speculation behavior in AMD microarchitectures"; APM 24593, volume 2, section 3.2.9).
-pub(super) fn drop_branch_predictions(capabilities: &Capabilities) {
-    const PRED_CMD: u32 = 0x49;
-    const IBPB: u64 = 1;
-    if capabilities.has_branch_barrier {
-        // SAFETY: the CPU has the register; writing it changes no architectural state.
-        unsafe { Msr::new(PRED_CMD).write(IBPB) };
-    }
 }
 
 /// Whether the hypervisor can work with `capabilities`.

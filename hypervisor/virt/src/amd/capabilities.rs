@@ -34,12 +34,7 @@ pub struct Capabilities {
     pub asids: u32,
     /// The width of a host-physical address in bits (CPUID 0x8000_0008, EAX 7:0).
     pub physical_bits: u32,
-    /// Whether predictions of branches can be dropped (CPUID 0x8000_0008, EBX bit 12: IBPB).
-    pub has_branch_barrier: bool,
 }
-
-/// CPUID 0x8000_0008, EBX: IBPB.
-const BRANCH_BARRIER: u32 = 1 << 12;
 
 impl Capabilities {
     /// The capabilities that CPUID leaves 0x8000_000A (`svm`) and 0x8000_0008 (`sizes`) tell.
@@ -48,7 +43,6 @@ impl Capabilities {
             features: Features::from_bits_truncate(svm.edx),
             asids: svm.ebx,
             physical_bits: sizes.eax & 0xff,
-            has_branch_barrier: sizes.ebx & BRANCH_BARRIER != 0,
         }
     }
 }

@@ -7,20 +7,20 @@ use super::permission_maps::PermissionMaps;
 use super::refusal::Refusal;
 use super::vmcs;
 use crate::engine::{ApicVirtualization, BringUpError};
+use crate::flushes::tags_end;
 use crate::fpu;
 use crate::frames::{FrameSource, Frames};
+use crate::mitigations::Mitigations;
 use crate::tags::TagAllocator;
 use crate::xsave::Method;
 use base::{ApicId, CpuId};
-use core::arch::x86_64::{__cpuid, __cpuid_count};
+use core::arch::x86_64::__cpuid;
 use vcpu::control::cr4;
 use x86_64::registers::control::{Cr0, Cr4};
 use x86_64::registers::model_specific::Msr;
 
 /// CPUID 1, ECX: VMX.
 const CPUID_VMX: u32 = 1 << 5;
-/// CPUID 7.0, EDX: IBRS and IBPB.
-const CPUID_BRANCH_BARRIER: u32 = 1 << 26;
 
 const FEATURE_CONTROL: u32 = 0x3a;
 const FEATURE_CONTROL_LOCK: u64 = 1 << 0;
@@ -44,22 +44,20 @@ pub struct Engine {
     pub(super) maps: PermissionMaps,
     pub(super) tags: TagAllocator,
     pub(super) fpu_method: Method,
-    pub(super) branch_barrier: BranchBarrier,
+    pub(super) mitigations: Mitigations,
     /// What the processor needs in VMX operation; never read by software.
     _vmxon_region: Frames,
-}
-
-/// Whether predictions of branches can be dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum BranchBarrier {
-    Present,
-    Absent,
 }
 
 impl Engine {
     /// What the CPU can do, for the log.
     pub const fn capabilities(&self) -> &Capabilities {
         &self.capabilities
+    }
+
+    /// What is done about the CPU's vulnerabilities.
+    pub const fn mitigations(&self) -> &Mitigations {
+        &self.mitigations
     }
 
     /// The XCR0 components that guests can be given.
@@ -95,28 +93,10 @@ pub fn bring_up(
     // SAFETY: the firmware allows it, the control registers have the bits, and the region is a frame with the revision
     // that the engine owns until the CPU stops.
     unsafe { vmcs::vmxon(vmxon_region.hpa()) }.map_err(|_| Refusal::VmxonFailed)?;
-    let tags = TagAllocator::new(cpu, VPID_END);
-    let branch_barrier = branch_barrier();
-    Ok(Engine { apic_id, capabilities, maps, tags, fpu_method, branch_barrier, _vmxon_region: vmxon_region })
-}
-
-fn branch_barrier() -> BranchBarrier {
-    let has_leaf = __cpuid(0).eax >= 7;
-    if has_leaf && __cpuid_count(7, 0).edx & CPUID_BRANCH_BARRIER != 0 {
-        return BranchBarrier::Present;
-    }
-    BranchBarrier::Absent
-}
-
-/// Drops this CPU's predictions of branches, so that one guest cannot steer what the next one speculates
-/// (Intel, "Speculative execution side channel mitigations", section 2.5.1).
-pub(super) fn drop_branch_predictions(barrier: BranchBarrier) {
-    const PRED_CMD: u32 = 0x49;
-    const IBPB: u64 = 1;
-    if barrier == BranchBarrier::Present {
-        // SAFETY: the CPU has the register; writing it changes no architectural state.
-        unsafe { Msr::new(PRED_CMD).write(IBPB) };
-    }
+    let mitigations = Mitigations::detect();
+    mitigations.set_up();
+    let tags = TagAllocator::new(cpu, tags_end(VPID_END));
+    Ok(Engine { apic_id, capabilities, maps, tags, fpu_method, mitigations, _vmxon_region: vmxon_region })
 }
 
 /// Allows VMXON where the firmware left that open, and closes it against changes (SDM 24.7).

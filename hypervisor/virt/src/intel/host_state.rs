@@ -9,6 +9,7 @@
 use super::controls::OnExit;
 use super::switch;
 use super::vmcs::{Field, Vmcs};
+use crate::mitigations::Guards;
 use core::arch::asm;
 use vcpu::permission::msr;
 use x86_64::instructions::tables::{sgdt, sidt};
@@ -17,8 +18,8 @@ use x86_64::registers::model_specific::Msr;
 
 const _: () = assert!(OnExit::all().contains(OnExit::LOAD_EFER.union(OnExit::LOAD_PAT)));
 
-/// Writes this CPU's state into `vmcs`, which is loaded. RSP is the world switch's to write.
-pub fn write(vmcs: &mut Vmcs) {
+/// Writes this CPU's state into `vmcs`, which is loaded, for a world switch with these guards, which writes RSP itself.
+pub fn write(vmcs: &mut Vmcs, guards: Guards) {
     // SAFETY: every CPU in 64-bit mode has the registers; reading them has no effect.
     let register = |index| unsafe { Msr::new(index).read() };
     let segments = Segments::read();
@@ -43,7 +44,7 @@ pub fn write(vmcs: &mut Vmcs) {
         (Field::HostSysenterEip, register(msr::SYSENTER_EIP)),
         (Field::HostPat, register(msr::PAT)),
         (Field::HostEfer, register(msr::EFER)),
-        (Field::HostRip, switch::exit_address()),
+        (Field::HostRip, switch::exit_address(guards)),
     ];
     for (field, value) in fields {
         vmcs.write(field, value);

@@ -167,6 +167,14 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         (self.vcpu, self.memory)
     }
 
+    /// Changes what its nested tables say; the vCPU drops what it has cached of them.
+    #[cfg(feature = "seeded-faults")]
+    pub fn change_memory<T>(&mut self, change: impl FnOnce(&mut M) -> T) -> T {
+        let changed = change(&mut self.memory);
+        self.vcpu.flush_nested();
+        changed
+    }
+
     /// Its memory.
     pub fn memory(&self) -> &M {
         &self.memory

@@ -29,6 +29,10 @@ impl Operator for Host {
         out.write_str("a host\n")
     }
 
+    fn host_cpus(&self, out: &mut dyn Write) -> fmt::Result {
+        out.write_str("its CPUs\n")
+    }
+
     fn host_memory(&self, out: &mut dyn Write) -> fmt::Result {
         out.write_str("its memory\n")
     }

@@ -21,6 +21,7 @@ mod legacy;
 mod switch;
 
 use crate::cpu;
+use crate::pages::{self, USER, WRITABLE};
 use core::arch::asm;
 use core::cell::UnsafeCell;
 use instruction_cases::{Case, Ending, MEMORY_BYTES, Machine, Outcome, PAGE, Place};
@@ -28,8 +29,8 @@ use instruction_cases::{Case, Ending, MEMORY_BYTES, Machine, Outcome, PAGE, Plac
 pub use descriptors::{LIMITED_BASE, Level, USER_DATA};
 pub use legacy::Mode;
 
-/// Where the sandbox's linear addresses begin: beyond the RAM of every guest that uses it.
-const SANDBOX: u64 = 0x4000_0000;
+/// Where the sandbox's linear addresses begin.
+const SANDBOX: u64 = pages::LINEAR;
 /// Where its memory begins.
 pub const MEMORY: u64 = SANDBOX + 16 * PAGE as u64;
 /// Guest-physical memory that is emulated: 64 KiB.
@@ -38,10 +39,6 @@ const WINDOW: u64 = 0xc0_0000;
 const ALIAS: u64 = 0x1_0000_0000;
 /// Guest-physical memory of no other use.
 const PLAIN: u64 = 0xd0_0000;
-
-const PRESENT: u64 = 1 << 0;
-const WRITABLE: u64 = 1 << 1;
-const USER: u64 = 1 << 2;
 
 /// Pages of the sandbox by their place in [`SANDBOX`].
 const CODE_PAGE: usize = 0;
@@ -94,7 +91,6 @@ struct Page<T>(UnsafeCell<T>);
 // SAFETY: used on the only CPU, with interrupts masked, by functions that keep no reference.
 unsafe impl<T> Sync for Page<T> {}
 
-static TABLE: Page<[u64; 512]> = Page(UnsafeCell::new([0; 512]));
 static CODE: Page<[u8; PAGE]> = Page(UnsafeCell::new([0; PAGE]));
 
 /// The sandbox. There is one.
@@ -107,11 +103,10 @@ impl Sandbox {
     pub fn new() -> Self {
         descriptors::load();
         let has_avx = enable_vectors();
-        // SAFETY: nothing has been at these addresses; the tables live for ever.
-        unsafe { map_table() };
+        pages::allow();
         let alias = if cpu::is_bare_emulator() { WINDOW } else { ALIAS };
-        set_page(CODE_PAGE, CODE.0.get() as u64 | USER | WRITABLE);
-        (0..MEMORY_PAGES).for_each(|n| set_page(ALIAS_PAGE + n, (alias + (n * PAGE) as u64) | WRITABLE));
+        pages::set(CODE_PAGE, CODE.0.get() as u64 | USER | WRITABLE);
+        (0..MEMORY_PAGES).for_each(|n| pages::set(ALIAS_PAGE + n, (alias + (n * PAGE) as u64) | WRITABLE));
         let machine = Machine::Qemu;
         let place = Place { code_address: SANDBOX, memory_address: MEMORY, has_avx, machine };
         Self { place }
@@ -130,7 +125,7 @@ impl Sandbox {
         };
         for n in 0..MEMORY_PAGES {
             let right = if n == 0 { 0 } else { WRITABLE };
-            set_page(MEMORY_PAGE + n, (physical + (n * PAGE) as u64) | USER | right);
+            pages::set(MEMORY_PAGE + n, (physical + (n * PAGE) as u64) | USER | right);
         }
         let direct = direct as *mut u8;
         if let Level::Legacy(mode) = entry.level {
@@ -226,38 +221,6 @@ unsafe fn copy(to: *mut u8, from: *const u8, len: usize) {
             inout("rsi") from => _,
             options(nostack, preserves_flags),
         );
-    }
-}
-
-/// Maps page `n` of the sandbox by `entry`.
-fn set_page(n: usize, entry: u64) {
-    let linear = SANDBOX + (n * PAGE) as u64;
-    // SAFETY: the page is the sandbox's, and nothing refers to what it showed.
-    unsafe {
-        (&raw mut (*TABLE.0.get())[n]).write_volatile(entry | PRESENT);
-        asm!("invlpg [{}]", in(reg) linear, options(nostack));
-    }
-}
-
-/// Makes the 2 MiB at [`SANDBOX`] lead to our table, and lets users pass on the way there; no page of the program is
-/// a user's.
-///
-/// # Safety
-/// Nothing is used at those addresses.
-unsafe fn map_table() {
-    unsafe extern "C" {
-        static mut pml4: [u64; 512];
-    }
-    const ADDRESS: u64 = !0xfff;
-    // SAFETY: the entry code's tables are identity-mapped and nobody else changes them; by the contract above.
-    unsafe {
-        let root = &raw mut pml4[0];
-        root.write_volatile(root.read_volatile() | USER);
-        let pointer = ((root.read_volatile() & ADDRESS) as *mut u64).add((SANDBOX >> 30) as usize);
-        pointer.write_volatile(pointer.read_volatile() | USER);
-        let directory = (pointer.read_volatile() & ADDRESS) as *mut u64;
-        directory.write_volatile(TABLE.0.get() as u64 | USER | WRITABLE | PRESENT);
-        asm!("mov {0}, cr3", "mov cr3, {0}", out(reg) _, options(nostack));
     }
 }
 

@@ -9,6 +9,7 @@ use crate::amd::intercepts::CR8_WRITES;
 use crate::amd::nmi::NmiMask;
 use crate::amd::vmcb::{CleanBits, InterruptControl, Vmcb};
 use crate::amd::{event, switch};
+use crate::flushes::Flush;
 use sync::pending::PendingInterrupts;
 use vcpu::control::{cr0, efer};
 use vcpu::{
@@ -29,6 +30,10 @@ impl vcpu::Vcpu for Vcpu {
         let vmcb = block_mut(&mut self.vmcb);
         vmcb.save.rax = self.gprs.get(Gpr::Rax);
         vmcb.save.rsp = self.gprs.get(Gpr::Rsp);
+        if !self.guards.is_empty() {
+            self.run_guarded(host);
+            return self.after_exit();
+        }
         // SAFETY: a vCPU is loaded only by an `Engine`, so this CPU has been brought up and `host` is its state;
         // `prepare` closed the VMCB but for the permission maps and the nested tables that `new` was given; and
         // the trait's callers keep interrupts masked.
@@ -48,7 +53,7 @@ impl vcpu::Vcpu for Vcpu {
             let Finding { reason, fields } =
                 consistency::explain(self.inconsistency, control, &self.capabilities);
             // One that was due has not been carried out.
-            self.flush();
+            self.flush(Flush::Tag);
             return Some(Exit::EntryFailure(EntryFailure { code: code::INVALID, reason, fields }));
         }
         match control.exit_code {
@@ -317,7 +322,12 @@ impl vcpu::Vcpu for Vcpu {
     }
 
     fn flush_tlb(&mut self) {
-        self.flush();
+        self.flush(Flush::Guest);
+    }
+
+    /// What is cached under an ASID leads through both tables.
+    fn flush_nested(&mut self) {
+        self.flush(Flush::Nested);
     }
 
     fn load(&mut self, state: &VcpuState) {

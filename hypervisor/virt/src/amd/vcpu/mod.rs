@@ -14,18 +14,20 @@ mod state;
 #[cfg(test)]
 pub mod tests;
 
-use super::bring_up::{Engine, drop_branch_predictions};
+use super::bring_up::Engine;
 use super::capabilities::{Capabilities, Features};
 use super::consistency::{self, Finding};
-use super::event;
 use super::exit::{self, code};
 use super::intercepts::{ALWAYS1, ALWAYS2, CR_WRITES, EXCEPTIONS, Intercepts1};
 use super::nmi::NmiMask;
 use super::permission_maps::PermissionMaps;
 use super::vmcb::{CleanBits, InterruptControl, NESTED_PAGING, SaveArea, TlbControl, Vmcb};
+use super::{event, switch};
 use crate::debug_registers;
+use crate::flushes::Flush;
 use crate::fpu::Fpu;
 use crate::frames::{FrameSource, Frames, OutOfFrames};
+use crate::mitigations::Guards;
 use crate::tags::{Assigned, Tag};
 use crate::xsave::Method;
 use base::Hpa;
@@ -51,6 +53,8 @@ pub struct Vcpu {
     vmcb: Frames,
     /// The own state of the CPU that the vCPU is loaded on, for VMLOAD; none while it is not loaded.
     host: Option<Hpa>,
+    /// What that CPU's world switch has to do against its vulnerabilities.
+    guards: Guards,
     /// What the processor may take from its own copy, as long as no setter changes it.
     clean_after_exit: CleanBits,
     nmi_mask: NmiMask,
@@ -105,6 +109,7 @@ impl Vcpu {
             gprs: Gprs::default(),
             vmcb,
             host: None,
+            guards: Guards::default(),
             clean_after_exit: if has_clean_bits { CleanBits::all() } else { CleanBits::empty() },
             nmi_mask: NmiMask::Open,
             nmi_window: Wanted::No,
@@ -148,7 +153,8 @@ impl Vcpu {
         let assigned = engine.tags.assign(&mut self.tag);
         self.assign_tag(assigned);
         self.host = Some(engine.host.hpa());
-        drop_branch_predictions(&self.capabilities);
+        self.guards = engine.mitigations.guards();
+        engine.mitigations.turn();
         self.fpu.restore();
         debug_registers::write(&self.breakpoints);
     }
@@ -161,11 +167,14 @@ impl Vcpu {
         control.clean = CleanBits::empty().bits();
         if assigned == Assigned::Stale {
             // It stays due in the VMCB until an entry has carried it out.
-            self.flush();
+            self.flush(Flush::Tag);
         }
     }
 
-    fn flush(&mut self) {
+    fn flush(&mut self, flush: Flush) {
+        if flush.is_left_out() {
+            return;
+        }
         let by_asid = self.capabilities.features.contains(Features::FLUSH_BY_ASID);
         let flush = if by_asid { TlbControl::FlushGuest } else { TlbControl::FlushAll };
         self.vmcb_mut().control.tlb_control = flush as u32;
@@ -214,6 +223,15 @@ impl Vcpu {
 
     fn judge_registers(&mut self) {
         self.inconsistency = consistency::registers(&self.vmcb().save, &self.capabilities);
+    }
+
+    /// Enters the guest on a CPU whose vulnerabilities want something done about it.
+    #[cold]
+    pub(super) fn run_guarded(&mut self, host: Hpa) {
+        self.guards.before_entry();
+        // SAFETY: as for the entry without guards, in `interface`.
+        unsafe { switch::run_guarded(&mut self.gprs, self.vmcb.hpa(), host, self.guards) };
+        self.guards.after_exit();
     }
 
     /// Takes over what an exit left behind.

@@ -4,6 +4,7 @@
 
 use super::events::{NMIS_BLOCKED, SHADOW};
 use super::{Outcome, Vcpu, rflags};
+use crate::flushes::Flush;
 use crate::intel::controls::Primary;
 use crate::intel::exit::{self, ControlAccess, reason};
 use crate::intel::invalidation::Due;
@@ -38,10 +39,15 @@ impl vcpu::Vcpu for Vcpu {
         if rsp != self.rsp {
             self.vmcs.write(Field::Rsp, rsp);
         }
-        // SAFETY: a vCPU is loaded only by an `Engine`, so this CPU is in VMX operation, and with this vCPU's VMCS and the
-        // CPU's own state in it; `prepare` closed the VMCS but for the permission maps and the nested tables that `new`
-        // was given; and the trait's callers keep interrupts masked.
-        if unsafe { switch::run(&mut self.gprs, &mut self.host_rsp, self.entry) } != 0 {
+        let outcome = if self.guards.is_empty() {
+            // SAFETY: a vCPU is loaded only by an `Engine`, so this CPU is in VMX operation, and with this vCPU's VMCS and
+            // the CPU's own state in it; `prepare` closed the VMCS but for the permission maps and the nested tables
+            // that `new` was given; and the trait's callers keep interrupts masked.
+            unsafe { switch::run(&mut self.gprs, &mut self.host_rsp, self.entry) }
+        } else {
+            self.run_guarded()
+        };
+        if outcome != 0 {
             self.outcome = Outcome::Refused;
             return None;
         }
@@ -334,7 +340,11 @@ impl vcpu::Vcpu for Vcpu {
     }
 
     fn flush_tlb(&mut self) {
-        self.due |= Due::GUEST;
+        self.want_flush(Flush::Guest, Due::GUEST);
+    }
+
+    fn flush_nested(&mut self) {
+        self.want_flush(Flush::Nested, Due::NESTED);
     }
 
     fn load(&mut self, state: &VcpuState) {

@@ -17,7 +17,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-use super::bring_up::{Engine, drop_branch_predictions};
+use super::bring_up::Engine;
 use super::capabilities::{Capabilities, Translation};
 use super::controls::{EXCEPTIONS, Secondary};
 use super::exit::{self, reason, violation};
@@ -27,9 +27,11 @@ use super::permission_maps::PermissionMaps;
 use super::switch::Entry;
 use super::virtual_apic::VirtualApicPage;
 use super::vmcs::{Field, Vmcs};
-use super::{event, host_state};
+use super::{event, host_state, switch};
+use crate::flushes::Flush;
 use crate::fpu::Fpu;
 use crate::frames::{FrameSource, OutOfFrames};
+use crate::mitigations::Guards;
 use crate::tags::{Assigned, Tag};
 use crate::xsave::Method;
 use base::{Hpa, Vector};
@@ -87,6 +89,8 @@ pub struct Vcpu {
     outcome: Outcome,
     due: Due,
     entry: Entry,
+    /// What this CPU's world switch has to do against its vulnerabilities.
+    guards: Guards,
     vmcs: Vmcs,
     primary: u32,
     on_entry: u32,
@@ -149,6 +153,7 @@ impl Vcpu {
             outcome: Outcome::NotLoaded,
             due: Due::empty(),
             entry: Entry::Launch,
+            guards: Guards::default(),
             vmcs,
             primary: capabilities.primary,
             on_entry: capabilities.on_entry,
@@ -201,7 +206,8 @@ impl Vcpu {
     pub fn load_on_cpu(&mut self, engine: &mut Engine) {
         let assigned = engine.tags.assign(&mut self.tag);
         self.assign_tag(assigned);
-        drop_branch_predictions(engine.branch_barrier);
+        self.guards = engine.mitigations.guards();
+        engine.mitigations.turn();
         // SAFETY: an `Engine` shows that its CPU is in VMX operation, and `load_on_cpu`'s callers load one vCPU a CPU.
         if unsafe { self.vmcs.load() }.is_err() {
             // Entering says that it is not loaded.
@@ -209,7 +215,7 @@ impl Vcpu {
         }
         self.entry = Entry::Launch;
         self.host_rsp = 0;
-        host_state::write(&mut self.vmcs);
+        host_state::write(&mut self.vmcs, self.guards);
         self.fpu.restore();
         self.kept.to_hardware();
         self.page.pending().notify_by(vectors::POSTED, engine.apic_id);
@@ -218,8 +224,26 @@ impl Vcpu {
     fn assign_tag(&mut self, assigned: Assigned) {
         self.vmcs.write(Field::Vpid, self.tag.number().into());
         if assigned == Assigned::Stale {
-            self.due |= Due::GUEST | Due::NESTED;
+            self.want_flush(Flush::Tag, Due::GUEST | Due::NESTED);
         }
+    }
+
+    /// Makes a flush due for this reason.
+    fn want_flush(&mut self, reason: Flush, due: Due) {
+        if !reason.is_left_out() {
+            self.due |= due;
+        }
+    }
+
+    /// Enters the guest on a CPU whose vulnerabilities want something done about it.
+    #[cold]
+    fn run_guarded(&mut self) -> u64 {
+        self.guards.before_entry();
+        // SAFETY: as for the entry without guards, in `interface`; `load_on_cpu` wrote the address of these guards.
+        let outcome =
+            unsafe { switch::run_guarded(&mut self.gprs, &mut self.host_rsp, self.entry, self.guards) };
+        self.guards.after_exit();
+        outcome
     }
 
     /// Drops what is due. The vCPU is loaded.
