@@ -96,6 +96,26 @@ pub fn halt_masked() {
     unsafe { asm!("cli", "hlt", options(nostack)) };
 }
 
+/// Whether Intel made the processor: its hypercalls are another instruction.
+pub fn is_intel() -> bool {
+    let leaf = cpuid(0, 0);
+    (leaf.ebx, leaf.edx, leaf.ecx) == (0x756e_6547, 0x4965_6e69, 0x6c65_746e) // "GenuineIntel"
+}
+
+/// Asks the hypervisor `number`; its answer.
+pub fn hypercall(number: u64) -> u64 {
+    let mut rax = number;
+    // SAFETY: a hypercall changes RAX alone.
+    unsafe {
+        if is_intel() {
+            asm!("vmcall", inout("rax") rax, options(nostack));
+        } else {
+            asm!("vmmcall", inout("rax") rax, options(nostack));
+        }
+    }
+    rax
+}
+
 /// Whether this is QEMU's emulator itself, without a hypervisor: it lacks some faults that processors have.
 pub fn is_bare_emulator() -> bool {
     let leaf = cpuid(0x4000_0000, 0);

@@ -70,6 +70,9 @@ const PIT_COMMAND: u16 = 0x43;
 const PIT_MODE_0: u8 = 0x30;
 const UART_INTERRUPT_ENABLE: u16 = COM1 + 1;
 const UART_MODEM_CONTROL: u16 = COM1 + 4;
+const UART_LINE_STATUS: u16 = COM1 + 5;
+/// Nothing is left to be sent.
+const UART_IDLE: u8 = 1 << 6;
 /// OUT2, which on a PC lets the interrupt out, RTS and DTR.
 const UART_CONNECTED: u8 = 0xb;
 const UART_TRANSMITTER_EMPTY: u8 = 2;
@@ -94,6 +97,8 @@ impl Line {
                 wait(|| requests(MASTER) & 1 != 0);
             }
             Self::Serial => {
+                // What was printed last may still be on its way.
+                wait(|| inb(UART_LINE_STATUS) & UART_IDLE != 0);
                 outb(UART_MODEM_CONTROL, UART_CONNECTED);
                 outb(UART_INTERRUPT_ENABLE, UART_TRANSMITTER_EMPTY);
             }

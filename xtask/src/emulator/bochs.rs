@@ -1,6 +1,7 @@
 //! Bochs as the emulator: VT-x on any computer, in software (docs/decisions/0010-bochs.md).
 //!
 //! ```text
+//!   ROM            OVMF, or what enters a program without firmware (`bare`); with OVMF:
 //!   first disk     our program that completes firmware (tests/firmware-tables); firmware then tries the
 //!   second disk    image under test, as it is on a real machine's disk
 //!   COM1           a connection to a socket of ours on the loopback interface
@@ -8,16 +9,16 @@
 //! Bochs ends with status 1 whatever has happened; how the computer ended is told by its last words on standard error. Where
 //! a reset is to end the run, it is noticed by Bochs' log, which goes there too.
 
-use std::fmt::Write as _;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::machine::Start;
 use super::{
-    Debugger, Disk, Emulator, Ending, Error, Machine, Model, OnReset, Program, Time, Transcript, Vendor,
-    Virtualization, firmware,
+    Bare, Debugger, Disk, Emulator, Ending, Error, Machine, Model, OnReset, Program, Time, Transcript,
+    Vendor, Virtualization, bare, firmware,
 };
 use crate::image::{self, Contents, Table};
 use crate::{build, setup};
@@ -72,33 +73,25 @@ pub fn refusal(machine: &Machine) -> Option<&'static str> {
     None
 }
 
-/// The files that Bochs needs, by their paths.
-struct Files<'a> {
-    folder: PathBuf,
-    firmware: PathBuf,
-    first_disk: PathBuf,
-    scratch: &'a Path,
-}
-
 /// Starts it.
 pub fn start(mut machine: Machine, scratch: tempfile::TempDir) -> Result<Emulator, Error> {
     let folder =
         setup::bochs_folder().map_err(|error| Error::NotBuilt { what: format!("Bochs ({error:#})") })?;
-    let first_disk = scratch.path().join("firmware.img");
-    write_first_disk(&first_disk, machine.virtualization)?;
-    let files = Files { folder, firmware: firmware::find_small()?, first_disk, scratch: scratch.path() };
+    let started = match &machine.start {
+        Start::Disk(image) => started_disks(image, machine.virtualization, scratch.path())?,
+        Start::Bare(program) => started_program(program, scratch.path())?,
+    };
     let failed = |source| Error::Start { program: NAME, source };
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
     let port = listener.local_addr().map_err(failed)?.port();
     let settings = scratch.path().join("bochsrc");
-    std::fs::write(&settings, configuration(&machine, &files, port))
-        .map_err(|source| Error::Scratch { path: settings.clone(), source })?;
+    write(&settings, (configuration(&machine, &folder, port) + &started).as_bytes())?;
 
-    let mut child = Command::new(setup::bochs_program(&files.folder))
+    let mut child = Command::new(setup::bochs_program(&folder))
         // No menu; no lock file beside the images; our settings alone.
         .args(["-q", "-unlock", "-f"])
         .arg(&settings)
-        .env("BXSHARE", files.folder.join("share/bochs"))
+        .env("BXSHARE", folder.join("share/bochs"))
         .env("TMPDIR", scratch.path())
         .current_dir(scratch.path())
         .stdin(Stdio::null())
@@ -113,6 +106,40 @@ pub fn start(mut machine: Machine, scratch: tempfile::TempDir) -> Result<Emulato
     transcript.follow_serial(line.try_clone().map_err(failed)?, machine.copy.take());
     let program = Box::new(Bochs { on_reset: machine.on_reset });
     Ok(Emulator::new(child, line, transcript, program, scratch))
+}
+
+/// Settings by which firmware starts from our disk, then from `image`. Changes go to scratch files: runs repeat, and may
+/// share the image.
+fn started_disks(image: &Path, virtualization: Virtualization, scratch: &Path) -> Result<String, Error> {
+    let first = scratch.join("firmware.img");
+    write_first_disk(&first, virtualization)?;
+    let disk = |place: &str, path: &Path| {
+        let (path, journal) = (path.display(), scratch.join(place));
+        format!("{place}: type=disk, path=\"{path}\", mode=volatile, journal=\"{}\"\n", journal.display())
+    };
+    Ok(format!(
+        "romimage: file=\"{}\"\n{}{}",
+        firmware::find_small()?.display(),
+        disk("ata0-master", &first),
+        disk("ata0-slave", image),
+    ))
+}
+
+/// Settings by which `program` starts at power-on.
+fn started_program(program: &Bare, scratch: &Path) -> Result<String, Error> {
+    let (rom, memory) = (scratch.join("rom"), scratch.join("memory"));
+    write(&rom, &program.rom())?;
+    write(&memory, &program.memory)?;
+    Ok(format!(
+        "romimage: file=\"{}\"\noptramimage1: file=\"{}\", address={:#x}\n",
+        rom.display(),
+        memory.display(),
+        bare::ADDRESS
+    ))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    std::fs::write(path, bytes).map_err(|source| Error::Scratch { path: path.to_path_buf(), source })
 }
 
 /// Writes the disk with our program.
@@ -154,8 +181,8 @@ fn connected(listener: &TcpListener, child: &mut Child, transcript: &Transcript)
     }
 }
 
-/// Bochs' settings (Bochs User Manual, "The configuration file bochsrc").
-fn configuration(machine: &Machine, files: &Files<'_>, port: u16) -> String {
+/// Bochs' settings but for what is started (Bochs User Manual, "The configuration file bochsrc").
+fn configuration(machine: &Machine, folder: &Path, port: u16) -> String {
     let model = machine.model.unwrap_or(Model::SkylakeX).name();
     let (ips, sync) = match machine.time {
         Time::Host => (INSTRUCTIONS_PER_SECOND, "slowdown"),
@@ -173,37 +200,27 @@ fn configuration(machine: &Machine, files: &Files<'_>, port: u16) -> String {
         format!(", exclude_features=\"{}\"", excluded.join(","))
     };
     let resets = u8::from(machine.on_reset == OnReset::Restart);
+    // OVMF reads IA32_PLATFORM_ID, which Bochs does not have. Where firmware is not needed, unknown registers fault.
+    let ignores_msrs = u8::from(matches!(machine.start, Start::Disk(_)));
     let (cpus, memory) = (machine.cpus, machine.memory_mib);
-    let bios = files.folder.join("share/bochs");
-    let (first, second) = (files.first_disk.display(), machine.disk_image.display());
-    let scratch = files.scratch.display();
-    let mut text = format!(
+    let vga = folder.join("share/bochs/vgabios-cirrus.bin-1.13.0");
+    let vga = vga.display();
+    format!(
         "config_interface: textconfig\n\
          display_library: nogui\n\
-         cpu: model={model}, count={cpus}, ips={ips}, reset_on_triple_fault={resets}, ignore_bad_msrs=1{excluded}\n\
+         cpu: model={model}, count={cpus}, ips={ips}, reset_on_triple_fault={resets}, \
+         ignore_bad_msrs={ignores_msrs}{excluded}\n\
          memory: guest={memory}, host={memory}\n\
          pci: enabled=1, chipset=i440fx\n\
+         vga: extension=cirrus\n\
+         vgaromimage: file=\"{vga}\"\n\
          boot: disk\n\
          com1: enabled=1, mode=socket-client, dev=127.0.0.1:{port}\n\
          clock: sync={sync}, time0={START_TIME_S}\n\
          panic: action=fatal\n\
          error: action=ignore\n\
          info: action=ignore, pc_system=report\n"
-    );
-    let firmware = files.firmware.display();
-    let vga = bios.join("vgabios-cirrus.bin-1.13.0");
-    let more = [
-        format!("romimage: file=\"{firmware}\""),
-        format!("vga: extension=cirrus\nvgaromimage: file=\"{}\"", vga.display()),
-        // Changes go to a scratch file: runs repeat, and may share the image.
-        format!("ata0-master: type=disk, path=\"{first}\", mode=volatile, journal=\"{scratch}/first\""),
-        format!("ata0-slave: type=disk, path=\"{second}\", mode=volatile, journal=\"{scratch}/second\""),
-    ];
-    for line in more {
-        // Writing to a string does not fail.
-        let _ = writeln!(text, "{line}");
-    }
-    text
+    )
 }
 
 /// A started Bochs.
@@ -249,13 +266,7 @@ mod tests {
     use super::*;
 
     fn settings(machine: &Machine) -> String {
-        let files = Files {
-            folder: "/b".into(),
-            firmware: "/code".into(),
-            first_disk: "/s/firmware.img".into(),
-            scratch: Path::new("/s"),
-        };
-        configuration(machine, &files, 4711)
+        configuration(machine, Path::new("/b"), 4711)
     }
 
     fn intel() -> Machine {
@@ -263,10 +274,8 @@ mod tests {
     }
 
     #[test]
-    fn the_image_is_the_second_disk_and_never_written() {
-        let text = settings(&intel());
-        assert!(text.contains("ata0-slave: type=disk, path=\"/disk.img\", mode=volatile"), "{text}");
-        assert!(text.contains("dev=127.0.0.1:4711"), "{text}");
+    fn the_serial_line_is_a_connection_to_us() {
+        assert!(settings(&intel()).contains("mode=socket-client, dev=127.0.0.1:4711\n"));
     }
 
     #[test]

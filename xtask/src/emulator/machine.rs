@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use super::{Accel, Emulator, Error, bochs, qemu};
+use super::{Accel, Bare, Emulator, Error, bochs, qemu};
 
 /// Whose processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -81,9 +81,17 @@ pub enum Time {
     FastInstructions,
 }
 
+/// What a computer starts at power-on.
+pub(super) enum Start {
+    /// Firmware, which finds a boot loader on this disk image.
+    Disk(PathBuf),
+    /// This program (Bochs).
+    Bare(Bare),
+}
+
 /// A computer, not yet powered on.
 pub struct Machine {
-    pub(super) disk_image: PathBuf,
+    pub(super) start: Start,
     pub(super) disk: Option<Disk>,
     pub(super) memory_mib: u32,
     pub(super) cpus: u32,
@@ -104,12 +112,22 @@ impl Machine {
     /// at reset.
     #[must_use]
     pub fn new(disk_image: impl Into<PathBuf>) -> Self {
+        Self::starting(Start::Disk(disk_image.into()), Vendor::Amd)
+    }
+
+    /// One Intel processor that executes `program` at once, without firmware and disk.
+    #[must_use]
+    pub fn bare(program: Bare) -> Self {
+        Self::starting(Start::Bare(program), Vendor::Intel)
+    }
+
+    fn starting(start: Start, vendor: Vendor) -> Self {
         Self {
-            disk_image: disk_image.into(),
+            start,
             disk: None,
             memory_mib: 1024,
             cpus: 1,
-            vendor: Vendor::Amd,
+            vendor,
             model: None,
             excluded: Vec::new(),
             virtualization: Virtualization::Open,

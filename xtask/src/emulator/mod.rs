@@ -21,6 +21,7 @@
 //! with the [`Emulator`]; dropping an [`Emulator`] ends its process.
 
 mod accel;
+mod bare;
 mod bochs;
 mod error;
 pub(crate) mod firmware;
@@ -35,6 +36,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 pub use accel::Accel;
+pub use bare::Bare;
 pub use error::Error;
 pub use firmware::Firmware;
 pub use machine::{Debugger, Disk, Machine, Model, OnReset, Time, Vendor, Virtualization};

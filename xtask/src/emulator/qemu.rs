@@ -8,6 +8,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::machine::Start;
 use super::{
     Accel, Debugger, Disk, Emulator, Ending, Error, Firmware, Machine, OnReset, Program, Time, Transcript,
     Vendor, qmp,
@@ -39,6 +40,9 @@ pub fn refusal(machine: &Machine) -> Option<&'static str> {
     }
     if machine.model.is_some() || !machine.excluded.is_empty() {
         return Some("processor models are Bochs': use `--cpu intel --accel bochs`");
+    }
+    if matches!(machine.start, Start::Bare(_)) {
+        return Some("only Bochs starts a program without firmware: use `--accel bochs`");
     }
     None
 }
@@ -118,10 +122,12 @@ fn arguments(machine: &Machine, firmware: &Firmware, vars: &Path, socket: &Path)
         &format!("if=pflash,unit=0,format=raw,readonly=on,file={}", option_value(&firmware.code)),
         "-drive",
         &format!("if=pflash,unit=1,format=raw,file={}", option_value(vars)),
-        // Changes go to a scratch file: runs repeat, and may share the image.
-        "-drive",
-        &format!("if=none,id=disk,format=raw,snapshot=on,file={}", option_value(&machine.disk_image)),
     ]);
+    if let Start::Disk(image) = &machine.start {
+        // Changes go to a scratch file: runs repeat, and may share the image.
+        let drive = format!("if=none,id=disk,format=raw,snapshot=on,file={}", option_value(image));
+        add(&["-drive", &drive]);
+    }
     match machine.disk {
         Some(Disk::Nvme) => add(&["-device", "nvme,drive=disk,serial=cofferdam"]),
         _ => add(&["-device", "virtio-blk-pci,drive=disk"]),

@@ -108,6 +108,17 @@ macro_rules! timed {
     }};
 }
 
+/// [`timed!`] for an unknown hypercall, by the instruction of the processor's maker.
+macro_rules! timed_hypercall {
+    ($intel:literal, $amd:literal) => {
+        if cpu::is_intel() {
+            timed!($intel, UNKNOWN_HYPERCALL, 0, 0, 0_u64)
+        } else {
+            timed!($amd, UNKNOWN_HYPERCALL, 0, 0, 0_u64)
+        }
+    };
+}
+
 /// The ticks from before the operands are in place until the handler of `VECTOR` reads the TSC.
 macro_rules! timed_to_handler {
     ($operation:literal, $eax:expr, $ecx:expr) => {{
@@ -167,9 +178,9 @@ const OPERATIONS: [Operation; 9] = [
         name: "hypercall",
         prepare: nothing,
         encodings: &[
-            || timed!("vmmcall", UNKNOWN_HYPERCALL, 0, 0, 0_u64),
-            || timed!(".byte 0x3e, 0x0f, 0x01, 0xd9", UNKNOWN_HYPERCALL, 0, 0, 0_u64),
-            || timed!(".byte 0x26, 0x2e, 0x0f, 0x01, 0xd9", UNKNOWN_HYPERCALL, 0, 0, 0_u64),
+            || timed_hypercall!("vmcall", "vmmcall"),
+            || timed_hypercall!(".byte 0x3e, 0x0f, 0x01, 0xc1", ".byte 0x3e, 0x0f, 0x01, 0xd9"),
+            || timed_hypercall!(".byte 0x26, 0x2e, 0x0f, 0x01, 0xc1", ".byte 0x26, 0x2e, 0x0f, 0x01, 0xd9"),
         ],
         surroundings: nop,
         guest_instructions: 1,
@@ -276,17 +287,15 @@ fn timer_wake() -> u32 {
 
 /// How many times the VM has exited, this one included; 0 where nobody tells.
 fn exits() -> u64 {
-    let count: u64;
-    // SAFETY: the hypercall changes RAX alone.
-    unsafe { asm!("vmmcall", inout("rax") EXITS_HYPERCALL => count, options(nostack)) };
+    let count = cpu::hypercall(EXITS_HYPERCALL);
     if (count as i64) < 0 { 0 } else { count }
 }
 
-/// The ticks of one instruction, found by a thousand.
+/// The ticks of one instruction, found by a thousand; rounded, since Bochs counts some instructions at a time.
 fn ticks_per_instruction() -> u32 {
     let one = timed!("nop", 0, 0, 0, 0_u64);
     let many = timed!(".rept 1001\nnop\n.endr", 0, 0, 0, 0_u64);
-    many.wrapping_sub(one) / 1000
+    (many.wrapping_sub(one) + 500) / 1000
 }
 
 /// Vector state that every exit must leave alone.

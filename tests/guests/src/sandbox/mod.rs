@@ -206,10 +206,7 @@ pub fn exits_of(run: impl FnOnce()) -> u64 {
 
 /// How often this VM has exited, this question included.
 fn exits() -> u64 {
-    let count: u64;
-    // SAFETY: the hypercall changes RAX alone.
-    unsafe { asm!("vmmcall", inout("rax") EXITS_HYPERCALL => count, options(nostack)) };
-    count
+    cpu::hypercall(EXITS_HYPERCALL)
 }
 
 /// Copies bytes, also of pages that are mapped anew.
