@@ -167,6 +167,14 @@ impl Lab {
         Ok(Self { hypervisor: Hypervisor::built_faulty(), overrides, ..self.again()? })
     }
 
+    /// The same, but with a boot override in its images.
+    ///
+    /// # Errors
+    /// As for [`Lab::with_fault`].
+    pub fn with_override(&self, words: &str) -> Result<Self> {
+        Ok(Self { overrides: Some(words.to_string()), ..self.again()? })
+    }
+
     /// The same on computers that keep translations over entries and exits.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ mod translations;
 
 pub use translations::remap_if_asked;
 
+use crate::guests::AnyVm;
 use base::{GIB, Gpa, KIB, MIB};
 use core::arch::asm;
 use core::fmt;
@@ -16,6 +17,7 @@ use core::hint::black_box;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU8, Ordering};
 use memory::{GuestMap, GuestMapError};
+use vcpu::Segment;
 
 /// The key of the boot override.
 const KEY: &str = "fault=";
@@ -45,6 +47,8 @@ pub enum Fault {
     KeptNestedTranslations,
     /// They stay when a vCPU gets a tag that was another's; the rest is [`Fault::FewTags`].
     KeptTagTranslations,
+    /// A VM begins in a state that no processor can be in.
+    CorruptState,
     /// No fault, but a way to test: 64 KiB of each VM's memory are reached by the emulator alone.
     EmulatedMemory,
     /// No fault either: guests have their nested tables changed by asking for it.
@@ -53,7 +57,7 @@ pub enum Fault {
     FewTags,
 }
 
-const NAMES: [(&str, Fault); 12] = [
+const NAMES: [(&str, Fault); 13] = [
     ("panic", Fault::Panic),
     ("page-fault", Fault::WildRead),
     ("stack-overflow", Fault::StackOverflow),
@@ -63,6 +67,7 @@ const NAMES: [(&str, Fault); 12] = [
     ("kept-translations", Fault::KeptTranslations),
     ("kept-nested-translations", Fault::KeptNestedTranslations),
     ("kept-tag-translations", Fault::KeptTagTranslations),
+    ("corrupt-state", Fault::CorruptState),
     ("emulated-memory", Fault::EmulatedMemory),
     ("remapping", Fault::Remapping),
     ("few-tags", Fault::FewTags),
@@ -108,6 +113,13 @@ pub fn withhold_if_chosen(mut map: GuestMap) -> Result<(GuestMap, Option<Range<G
     }
     map.withhold(WITHHELD, WITHHELD_BYTES, SHOWN_AT)?;
     Ok((map, Some(WITHHELD..Gpa::from_low_bits(WITHHELD.as_u64() + WITHHELD_BYTES))))
+}
+
+/// Spoils the state in which a VM begins, if that was chosen: its code segment is one of 64-bit code and of 32-bit code.
+pub fn corrupt_if_chosen(vm: &mut AnyVm) {
+    if is_chosen(Fault::CorruptState) {
+        vm.change_state(|state| state.cs.attributes |= Segment::LONG | Segment::DEFAULT_BIG);
+    }
 }
 
 /// Dies of the chosen fault, if it is a deadly one. To be called when the hypervisor is ready.

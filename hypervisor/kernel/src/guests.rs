@@ -266,6 +266,8 @@ impl Present {
     pub fn start(&mut self, memory: &'static SharedMemory, host: &impl Host) -> Result<(), String> {
         let opened = self.files.open(memory)?;
         let loaded = self.vm.start(&opened.image(&self.files), host).map_err(|error| format!("{error}"))?;
+        #[cfg(feature = "seeded-faults")]
+        crate::faults::corrupt_if_chosen(&mut self.vm);
         let name = self.vm.name();
         info!("vm {name}: started: {} kernel, entry {:#x}", loaded.kind, loaded.state.rip);
         Ok(())

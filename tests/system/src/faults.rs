@@ -5,7 +5,7 @@
 use crate::{BOOT, STEP, several, tiny_guests};
 use anyhow::{Context, Result, bail, ensure};
 use std::time::Duration;
-use xtask::emulator::Ending;
+use xtask::emulator::{Ending, Vendor};
 use xtask::scenario::{Lab, On, Scenario, Speed};
 use xtask::{paths, symbolize};
 
@@ -34,6 +34,7 @@ pub const SCENARIOS: &[Scenario] = &[
     quick("a_contagious_end_fails_the_crash_of_one_vm", |lab| {
         noticed(lab, "contagious-end", several::crash, "demo:~# ")
     }),
+    quick("a_refused_state_is_explained_by_check_section_and_fields", refused_state),
     quick("a_fault_that_does_not_exist_is_refused_by_name", unknown),
     quick("the_ordinary_hypervisor_knows_no_fault", ordinary),
 ];
@@ -99,6 +100,25 @@ pub fn noticed(lab: &Lab, fault: &str, body: impl Fn(&Lab) -> Result<()>, reason
     let Err(error) = body(&lab.with_fault(fault)?) else { bail!("it passes in spite of the fault") };
     let text = format!("{error:#}");
     ensure!(text.contains(reason), "it fails for another reason: {text}");
+    Ok(())
+}
+
+/// The processor refuses the state of a VM: only that VM ends, and its end names the check that failed.
+fn refused_state(lab: &Lab) -> Result<()> {
+    let faulty = lab.with_fault("corrupt-state")?;
+    let mut contents = faulty.contents(CONFIG)?;
+    contents.add("guest", lab.guest("port-io")?);
+    let mut emulator = faulty.start(faulty.machine(&faulty.image(&contents)?))?;
+    emulator.expect("vm guest: ended: the processor refused its state: ", BOOT)?;
+    let explanation = emulator.expect("\n", STEP)?;
+    let words: &[&str] = match lab.vendor() {
+        Vendor::Amd => &["CS", "15.5.1", "(code 0xffffffffffffffff)"],
+        Vendor::Intel => &["CS", "SDM", "(code 0x80000021)", "guest CS access rights 0x"],
+    };
+    for word in words {
+        ensure!(explanation.contains(word), "the explanation lacks {word:?}: {explanation}");
+    }
+    ensure!(emulator.wait_exit(STEP)? == Ending::PoweredOff);
     Ok(())
 }
 

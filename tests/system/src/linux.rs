@@ -2,7 +2,7 @@
 
 use crate::{BOOT, STEP};
 use anyhow::{Result, ensure};
-use xtask::emulator::{Emulator, Ending, Machine};
+use xtask::emulator::{Emulator, Ending, Machine, Model};
 use xtask::guest::{Architecture, Kernel};
 use xtask::scenario::{Lab, On, Scenario, Speed};
 
@@ -15,6 +15,12 @@ pub const SCENARIOS: &[Scenario] = &[
     quick("linux_6_1_boots_from_bzimage_to_a_shell_and_powers_off", |lab| {
         shell(lab, Kernel::V6_1, Form::BzImage)
     }),
+    intel("linux_6_12_boots_to_a_shell_without_apicv", |lab| without_apicv(lab, Kernel::V6_12)),
+    intel("linux_6_1_boots_to_a_shell_without_apicv", |lab| without_apicv(lab, Kernel::V6_1)),
+    intel("linux_6_12_boots_to_a_shell_on_a_processor_without_apicv", |lab| {
+        on_ivy_bridge(lab, Kernel::V6_12)
+    }),
+    intel("linux_6_1_boots_to_a_shell_on_a_processor_without_apicv", |lab| on_ivy_bridge(lab, Kernel::V6_1)),
     quick("linux_6_1_of_32_bits_boots_to_a_shell_and_powers_off", shell_of_32_bits),
     quick("a_reset_restarts_the_vm_or_ends_it_as_configured", reset),
     quick("a_guest_panic_that_reboots_ends_only_its_vm", panic_ends_the_vm),
@@ -22,6 +28,10 @@ pub const SCENARIOS: &[Scenario] = &[
 
 const fn quick(name: &'static str, run: fn(&Lab) -> Result<()>) -> Scenario {
     Scenario { name, speed: Speed::Quick, on: On::Both, run }
+}
+
+const fn intel(name: &'static str, run: fn(&Lab) -> Result<()>) -> Scenario {
+    Scenario { name, speed: Speed::Quick, on: On::Intel("APICv is VT-x's"), run }
 }
 
 /// What Linux says of firmware, tables or a processor that is not in order. Two patterns: a line of more than 80
@@ -111,6 +121,31 @@ fn shell(lab: &Lab, kernel: Kernel, form: Form) -> Result<()> {
     emulator.expect("vm demo: ended: powered off by the guest (ACPI S5)", STEP)?;
     let ending = emulator.wait_exit(STEP)?;
     ensure!(ending == Ending::PoweredOff, "the host ended by {ending:?}");
+    Ok(())
+}
+
+/// The processor could run the guest's local APIC, and the operator says no.
+fn without_apicv(lab: &Lab, kernel: Kernel) -> Result<()> {
+    let lab = lab.with_override("apicv=off")?;
+    let file = lab.vmlinux(kernel)?;
+    powers_off(&lab, boot(&lab, file, "cmdline = \"console=ttyS0\"")?)
+}
+
+/// The processor has no APICv.
+fn on_ivy_bridge(lab: &Lab, kernel: Kernel) -> Result<()> {
+    let change = |machine: Machine| machine.model(Model::IvyBridge);
+    let file = lab.vmlinux(kernel)?;
+    powers_off(lab, boot_on(lab, file, "cmdline = \"console=ttyS0\"", change)?)
+}
+
+/// The shell computes and the guest powers itself off; the hypervisor has told the log that no APICv is in force.
+fn powers_off(lab: &Lab, mut emulator: Emulator) -> Result<()> {
+    let sum = command(&mut emulator, "echo $((6 * 7))")?;
+    ensure!(sum.trim() == "42", "the shell computes {sum:?}");
+    emulator.send("poweroff -f\n")?;
+    emulator.expect("vm demo: ended: powered off by the guest (ACPI S5)", STEP)?;
+    ensure!(emulator.wait_exit(STEP)? == Ending::PoweredOff);
+    ensure!(!emulator.serial_log().contains("apic-virtualization"), "{}: APICv is in force", lab.name());
     Ok(())
 }
 

@@ -3,6 +3,8 @@
 use backends::VmConsole;
 use base::{Instant, VmName};
 use memory::{GuestAccess, SharedMemory};
+#[cfg(feature = "seeded-faults")]
+use vcpu::VcpuState;
 use virt::{CpuResident, Either, OfVcpu, either, map_either};
 use vmm::loader::{Image, LoadError, Loaded};
 use vmm::vm::{CrashReport, EndingLine, Profile};
@@ -59,6 +61,12 @@ impl AnyVm {
     #[cfg(feature = "seeded-faults")]
     pub fn change_memory<T>(&mut self, change: impl FnOnce(&mut GuestAccess) -> T) -> T {
         either!(&mut self.0, vm => vm.change_memory(change))
+    }
+
+    /// As [`Vm::change_state`].
+    #[cfg(feature = "seeded-faults")]
+    pub fn change_state(&mut self, change: impl FnOnce(&mut VcpuState)) {
+        either!(&mut self.0, vm => vm.change_state(change));
     }
 
     /// As [`Vm::serve`]: all of it for one vendor's vCPU.

@@ -175,6 +175,14 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         changed
     }
 
+    /// Changes its vCPU's state, without a look at whether a processor can be in it.
+    #[cfg(feature = "seeded-faults")]
+    pub fn change_state(&mut self, change: impl FnOnce(&mut vcpu::VcpuState)) {
+        let mut state = self.vcpu.save();
+        change(&mut state);
+        self.vcpu.load(&state);
+    }
+
     /// Its memory.
     pub fn memory(&self) -> &M {
         &self.memory
