@@ -5,9 +5,11 @@ extern crate std;
 use super::*;
 use crate::testing::{FakeHost, FakeVcpu, INTERRUPTS_ON, out, rdmsr, started, wrmsr};
 use crate::vm::Served;
-use base::{Instant, Vector};
+use base::{ApicId, Instant, Vector};
 use devices::platform as place;
+use seams::ByteSink;
 use std::boxed::Box;
+use sync::pending::PendingInterrupts;
 use vcpu::permission::msr;
 use vcpu::{Event, Exit, Gpr, Wanted};
 
@@ -114,6 +116,56 @@ fn a_vector_that_the_processor_holds_is_not_lost_when_another_comes_while_the_vm
     host.now = Instant(2000);
     vm.serve(&mut host);
     assert_eq!(page(&mut vm.vcpu).vectors(IRR_FIRST), [1 << 0x31, 1, 0, 0]);
+    assert_eq!(vm.vcpu.apic_status.requested, Some(Vector(VECTOR)));
+}
+
+/// The same on a processor that takes posted interrupts, notified by 0xf2 at CPU 7; the guest has run once.
+fn posting_vm() -> (Vm<FakeVcpu, seams::fake::FlatMemory>, FakeHost) {
+    let mut vm = vm(|vcpu| {
+        let pending = Box::new(PendingInterrupts::new());
+        pending.notify_by(Vector(0xf2), ApicId(7));
+        vcpu.pending = Some(pending);
+    });
+    let mut host = FakeHost::default();
+    vm.serve(&mut host);
+    (vm, host)
+}
+
+#[test]
+fn the_timers_vector_is_posted_when_nothing_else_has_come_and_the_page_stays_the_processors() {
+    let (mut vm, mut host) = posting_vm();
+    host.now = Instant(2000);
+    vm.vcpu.then(|vcpu| {
+        assert_eq!(page(vcpu).vectors(IRR_FIRST), [0; 4], "nothing was handed over");
+        assert!(vcpu.pending.as_ref().unwrap().take().contains(Vector(VECTOR)));
+        Exit::HostInterrupt
+    });
+    assert_eq!(vm.serve(&mut host), Served::HostInterrupt);
+    assert_eq!(host.notified, [(Vector(0xf2), ApicId(7))]);
+    // It came once: nothing is due any more.
+    host.now = Instant(9000);
+    vm.serve(&mut host);
+    assert_eq!((host.notified.len(), host.timer), (1, None));
+}
+
+#[test]
+fn what_was_posted_and_not_taken_is_requested_when_somebody_looks() {
+    let (mut vm, mut host) = posting_vm();
+    host.now = Instant(2000);
+    // The guest leaves before the notification has reached it.
+    vm.vcpu.then(rdmsr(0x839));
+    vm.serve(&mut host);
+    assert_eq!(vm.vcpu.apic_status.requested, Some(Vector(VECTOR)));
+    assert!(!vm.vcpu.pending.as_ref().unwrap().is_posted());
+}
+
+#[test]
+fn with_input_that_waits_the_apic_is_taken_over_and_nothing_is_posted() {
+    let (mut vm, mut host) = posting_vm();
+    host.now = Instant(2000);
+    vm.console_mut().offer(b'x').unwrap();
+    vm.serve(&mut host);
+    assert!(host.notified.is_empty());
     assert_eq!(vm.vcpu.apic_status.requested, Some(Vector(VECTOR)));
 }
 
