@@ -11,6 +11,7 @@
 
 #[cfg(feature = "seeded-faults")]
 use crate::faults::{self, Fault};
+use crate::guests::Guest;
 use crate::line::Line;
 use crate::operator::Desk;
 use crate::power::Power;
@@ -26,7 +27,7 @@ use machine::{interrupts, tsc, vectors};
 use memory::SharedMemory;
 use sched::{RunQueue, Turn};
 use seams::Clock;
-use vmm::Served;
+use vmm::{PageInMap, Served};
 
 /// What the CPU's loop works with.
 pub struct Host {
@@ -164,6 +165,7 @@ impl Host {
         self.remap_if_asked(vm);
         match served {
             Served::HostInterrupt => {}
+            Served::ApicPage(wanted) => self.show_apic_page(vm, wanted),
             Served::Halted { wake } => self.queue.sleep(vm, wake.unwrap_or(Instant::FAR_FUTURE)),
             Served::LoadRequested => {
                 let now = self.clock.now();
@@ -179,6 +181,15 @@ impl Host {
     fn remap_if_asked(&mut self, vm: VmId) {
         if let Some(present) = self.desk.guests.get_mut(vm).and_then(|guest| guest.present()) {
             faults::remap_if_asked(&mut present.vm);
+        }
+    }
+
+    /// Lets a VM's nested tables show or hide its local APIC's page.
+    #[cold]
+    fn show_apic_page(&mut self, vm: VmId, wanted: PageInMap) {
+        let frame = self.engine.apic_page();
+        if let Some(present) = self.desk.guests.get_mut(vm).and_then(Guest::present) {
+            present.vm.show_apic_page(wanted, frame);
         }
     }
 

@@ -128,6 +128,14 @@ impl Engine {
         }
     }
 
+    /// The frame to show guests in the place of their local APICs' page, where the processor runs those.
+    pub fn apic_page(&self) -> Option<Hpa> {
+        match self {
+            Self::Amd(_) => None,
+            Self::Intel(engine) => engine.apic_page(),
+        }
+    }
+
     /// The XCR0 components that guests can be given; 0 when the CPU has no XSAVE.
     pub const fn xcr0_components(&self) -> u64 {
         match self {

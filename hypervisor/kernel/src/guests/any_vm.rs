@@ -1,14 +1,14 @@
 //! A VM with the vCPU of this machine's vendor. The choice is made once a turn, not at each exit.
 
 use backends::VmConsole;
-use base::{Instant, VmName};
+use base::{Hpa, Instant, VmName};
 use memory::{GuestAccess, SharedMemory};
 #[cfg(feature = "seeded-faults")]
 use vcpu::VcpuState;
 use virt::{CpuResident, Either, OfVcpu, either, map_either};
 use vmm::loader::{Image, LoadError, Loaded};
 use vmm::vm::{CrashReport, EndingLine, Profile};
-use vmm::{Host, Lifecycle, Served, Settings, Stats, Vm};
+use vmm::{Host, Lifecycle, PageInMap, Served, Settings, Stats, Vm};
 
 /// What is made for a vCPU here.
 struct Vms;
@@ -57,8 +57,20 @@ impl AnyVm {
         either!(&self.0, vm => vm.memory())
     }
 
+    /// Does what [`Served::ApicPage`] asks for; `frame` stands for APICs' pages on this machine.
+    pub fn show_apic_page(&mut self, wanted: PageInMap, frame: Option<Hpa>) {
+        let shown = frame.filter(|_| wanted == PageInMap::Shown);
+        let page = match self.change_memory(|memory| memory.show_apic_page(shown)) {
+            Ok(()) => wanted,
+            Err(error) => {
+                log::warn!("vm {}: its local APIC is emulated in xAPIC mode: {error}", self.name());
+                PageInMap::Impossible
+            }
+        };
+        either!(&mut self.0, vm => vm.apic_page_is(page));
+    }
+
     /// As [`Vm::change_memory`].
-    #[cfg(feature = "seeded-faults")]
     pub fn change_memory<T>(&mut self, change: impl FnOnce(&mut GuestAccess) -> T) -> T {
         either!(&mut self.0, vm => vm.change_memory(change))
     }

@@ -1,6 +1,7 @@
 //! A guest's physical memory: what it consists of, the tables made from that, and the one way in.
 
 pub mod access;
+mod apic_page;
 mod copy;
 pub mod extent;
 pub mod map;

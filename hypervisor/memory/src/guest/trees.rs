@@ -101,7 +101,6 @@ impl Trees {
     }
 
     /// Shows the guest at `at` what `extent` says of its own place.
-    #[cfg(feature = "seeded-faults")]
     pub fn show(
         &mut self,
         tables: &mut impl TableMemory,

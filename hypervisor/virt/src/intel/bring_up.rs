@@ -13,7 +13,7 @@ use crate::frames::{FrameSource, Frames};
 use crate::mitigations::Mitigations;
 use crate::tags::TagAllocator;
 use crate::xsave::Method;
-use base::{ApicId, CpuId};
+use base::{ApicId, CpuId, Hpa};
 use core::arch::x86_64::__cpuid;
 use vcpu::control::cr4;
 use x86_64::registers::control::{Cr0, Cr4};
@@ -58,6 +58,11 @@ impl Engine {
     /// What is done about the CPU's vulnerabilities.
     pub const fn mitigations(&self) -> &Mitigations {
         &self.mitigations
+    }
+
+    /// The frame to show guests in the place of their local APICs' page, where the processor runs those.
+    pub fn apic_page(&self) -> Option<Hpa> {
+        self.capabilities.runs_apics().then_some(self.maps.apic_page)
     }
 
     /// The XCR0 components that guests can be given.

@@ -16,8 +16,9 @@ use crate::frames::{FrameSource, OutOfFrames};
 use base::{Hpa, PAGE_BYTES};
 use vcpu::permission::{MSRS, MsrRule, PORTS, Permission, PortRule, X2APIC_MSRS};
 
-/// Two MSR bitmaps.
+/// Two MSR bitmaps, and the frame that stands for APICs' pages.
 const MSR_MAP_FRAMES: usize = 2;
+const APIC_FRAMES: usize = 1;
 const IO_MAP_FRAMES: usize = 2;
 
 /// The registers of one region of the MSR map.
@@ -38,6 +39,8 @@ pub struct PermissionMaps {
     pub ports_a: Hpa,
     /// I/O bitmap B.
     pub ports_b: Hpa,
+    /// What stands for the page of each guest's local APIC; never accessed.
+    pub apic_page: Hpa,
 }
 
 impl PermissionMaps {
@@ -46,7 +49,7 @@ impl PermissionMaps {
     /// # Errors
     /// [`OutOfFrames`] when there are no frames for them.
     pub fn build(frames: &mut impl FrameSource) -> Result<Self, OutOfFrames> {
-        let mut msrs = frames.take(MSR_MAP_FRAMES)?;
+        let mut msrs = frames.take(MSR_MAP_FRAMES + APIC_FRAMES)?;
         let mut ports = match frames.take(IO_MAP_FRAMES) {
             Ok(ports) => ports,
             Err(error) => {
@@ -57,12 +60,20 @@ impl PermissionMaps {
         let (plain, apic) = msrs.bytes_mut().split_at_mut(PAGE_BYTES as usize);
         close(plain);
         open_msrs(plain, MSRS);
-        apic.copy_from_slice(plain);
-        open_msrs(apic, X2APIC_MSRS);
+        if let Some(apic) = apic.first_chunk_mut::<{ PAGE_BYTES as usize }>() {
+            apic.copy_from_slice(plain);
+            open_msrs(apic, X2APIC_MSRS);
+        }
         fill_io_map(ports.bytes_mut(), PORTS);
         let second = |hpa: Hpa| Hpa::from_low_bits(hpa.as_u64().wrapping_add(PAGE_BYTES));
         let (msrs, ports_a) = (msrs.hpa(), ports.hpa());
-        Ok(Self { msrs, msrs_and_apic: second(msrs), ports_a, ports_b: second(ports_a) })
+        Ok(Self {
+            msrs,
+            msrs_and_apic: second(msrs),
+            ports_a,
+            ports_b: second(ports_a),
+            apic_page: second(second(msrs)),
+        })
     }
 }
 

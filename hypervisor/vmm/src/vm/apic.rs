@@ -9,7 +9,7 @@
 //! After most exits nobody looks, and the processor goes on with what it has. Where the processor cannot run an APIC,
 //! the model always does.
 
-use crate::vm::{Host, Vm};
+use crate::vm::{Host, PageInMap, Vm};
 use base::Gpa;
 use devices::lapic::{Changed, LocalApic, Mode};
 use seams::GuestMemory;
@@ -60,6 +60,24 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         local.lapic.next_deadline().is_none_or(|deadline| deadline > now)
     }
 
+    /// What has to become of the local APIC's page, if that is something else than what is there.
+    #[inline]
+    pub(super) fn apic_page_to_change(&mut self) -> Option<PageInMap> {
+        if !self.processor_runs_apic() || self.apic_page == PageInMap::Impossible {
+            return None;
+        }
+        let wanted = match access(&self.board.fabric.local.lapic) {
+            ApicAccess::Page => PageInMap::Shown,
+            ApicAccess::Emulated | ApicAccess::Msrs => PageInMap::Hidden,
+        };
+        (wanted != self.apic_page).then_some(wanted)
+    }
+
+    /// Takes note of what the nested tables say now.
+    pub fn apic_page_is(&mut self, page: PageInMap) {
+        self.apic_page = page;
+    }
+
     /// Makes the model's state count.
     #[inline]
     pub(super) fn take_over_apic(&mut self) {
@@ -92,8 +110,13 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         let Some(page) = self.vcpu.apic_page() else { return };
         let lapic = &self.board.fabric.local.lapic;
         show(lapic, page);
+        let access = access(lapic);
         let status = ApicStatus {
-            access: access(lapic),
+            access: if self.apic_page == PageInMap::Impossible && access == ApicAccess::Page {
+                ApicAccess::Emulated
+            } else {
+                access
+            },
             requested: lapic.requested(),
             in_service: lapic.in_service(),
             exiting_ends: lapic.ends_to_tell(),

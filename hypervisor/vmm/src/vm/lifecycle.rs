@@ -25,6 +25,17 @@ pub enum Lifecycle {
     Ended(Ending),
 }
 
+/// Whether the nested tables show the guest its local APIC's page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageInMap {
+    /// They lead to the frame that stands for it.
+    Shown,
+    /// Nothing is there.
+    Hidden,
+    /// They cannot show it: the APIC stays emulated in xAPIC mode.
+    Impossible,
+}
+
 /// Why a VM gave the CPU up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Served {
@@ -35,6 +46,9 @@ pub enum Served {
         /// When one of the VM's timers is due; `None` when only input from outside can wake it.
         wake: Option<Instant>,
     },
+    /// The processor can run the local APIC in its page, or can no longer: let the nested tables show or hide the page, tell
+    /// [`crate::Vm::apic_page_is`], and go on.
+    ApicPage(PageInMap),
     /// Nothing is loaded: call [`crate::Vm::start`], for the first time or because the guest reset its machine.
     LoadRequested,
     /// It is over.

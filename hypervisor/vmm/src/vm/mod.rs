@@ -13,7 +13,7 @@ mod tests;
 
 pub use ending::{Ending, EndingLine, Fault};
 pub use host::Host;
-pub use lifecycle::{Lifecycle, Served};
+pub use lifecycle::{Lifecycle, PageInMap, Served};
 pub use profile::{ExitProfile, Profile};
 pub use report::{CrashReport, Line};
 
@@ -84,6 +84,8 @@ pub struct Vm<V: Vcpu, M: GuestMemory> {
     profile: Option<Profile>,
     /// The deadline that the host's timer was last asked for.
     deadline: Option<Instant>,
+    /// Whether the guest's processor can reach the local APIC's page.
+    apic_page: PageInMap,
     /// Who runs the local APIC.
     apic_keeper: ApicKeeper,
     /// What has to be looked at before the next entry.
@@ -112,6 +114,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             history: History::default(),
             profile: (settings.exit_profile == ExitProfile::Kept).then(Profile::new).flatten(),
             deadline: None,
+            apic_page: PageInMap::Hidden,
             apic_keeper: ApicKeeper::Model,
             attention: Attention::None,
             window: Wanted::No,
@@ -168,7 +171,6 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     }
 
     /// Changes what its nested tables say; the vCPU drops what it has cached of them.
-    #[cfg(feature = "seeded-faults")]
     pub fn change_memory<T>(&mut self, change: impl FnOnce(&mut M) -> T) -> T {
         let changed = change(&mut self.memory);
         self.vcpu.flush_nested();

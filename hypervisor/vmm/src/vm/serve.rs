@@ -82,6 +82,9 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             Attention::None | Attention::Waiting => self.catch_up(),
             Attention::Events | Attention::EventsAndDeadline => self.write_task_priority(),
         }
+        if let Some(page) = self.apic_page_to_change() {
+            return Some(Served::ApicPage(page));
+        }
         self.queue_event(host);
         if self.attention == Attention::EventsAndDeadline {
             self.follow_deadline(host);

@@ -186,6 +186,7 @@ impl Vcpu {
             (Field::IoBitmapA, maps.ports_a.as_u64()),
             (Field::IoBitmapB, maps.ports_b.as_u64()),
             (Field::VirtualApicAddress, self.page.hpa().as_u64()),
+            (Field::ApicAccessAddress, maps.apic_page.as_u64()),
             (Field::PostedDescriptor, self.page.pending_hpa().as_u64()),
             (Field::PostedVector, vectors::POSTED.0.into()),
             (Field::EptPointer, self.ept_pointer),

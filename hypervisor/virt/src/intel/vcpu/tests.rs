@@ -16,6 +16,7 @@ fn vcpu_with(capabilities: Capabilities) -> Vcpu {
     let maps = PermissionMaps {
         msrs: at(0x1000),
         msrs_and_apic: at(0x4000),
+        apic_page: at(0x5000),
         ports_a: at(0x2000),
         ports_b: at(0x3000),
     };

@@ -5,9 +5,11 @@ extern crate std;
 use super::*;
 use crate::testing::{FakeHost, FakeVcpu, INTERRUPTS_ON, out, rdmsr, started, wrmsr};
 use crate::vm::Served;
-use base::{Instant, Vector};
+use base::{ApicId, Instant, Vector};
 use devices::platform as place;
+use seams::ByteSink;
 use std::boxed::Box;
+use sync::pending::PendingInterrupts;
 use vcpu::permission::msr;
 use vcpu::{Event, Exit, Gpr, Wanted};
 
@@ -27,6 +29,16 @@ fn vm(script: impl FnOnce(&mut FakeVcpu)) -> Vm<FakeVcpu, seams::fake::FlatMemor
         vcpu.then(wrmsr(0x838, 1000));
         script(vcpu);
     })
+}
+
+/// Serves `vm`, with nested tables that do as they are told.
+fn serve(vm: &mut Vm<FakeVcpu, seams::fake::FlatMemory>, host: &mut FakeHost) -> Served {
+    loop {
+        match vm.serve(host) {
+            Served::ApicPage(page) => vm.apic_page_is(page),
+            served => return served,
+        }
+    }
 }
 
 fn page(vcpu: &mut FakeVcpu) -> &mut ApicPage {
@@ -52,10 +64,10 @@ fn a_pending_vector_is_shown_to_the_processor_and_not_injected() {
     let mut vm = vm(|_| {});
     let mut host = FakeHost::default();
     vm.vcpu.state.rflags = INTERRUPTS_ON;
-    vm.serve(&mut host);
+    serve(&mut vm, &mut host);
     assert_eq!(vm.vcpu.apic_status, ApicStatus { access: ApicAccess::Msrs, ..ApicStatus::default() });
     host.now = Instant(2000);
-    vm.serve(&mut host);
+    serve(&mut vm, &mut host);
     assert_eq!(vm.vcpu.apic_status.requested, Some(Vector(VECTOR)));
     assert_eq!((vm.vcpu.delivered.len(), vm.vcpu.window_wanted), (0, Wanted::No));
 }
@@ -64,7 +76,7 @@ fn a_pending_vector_is_shown_to_the_processor_and_not_injected() {
 fn what_the_processor_has_delivered_and_what_the_guest_has_written_is_what_the_model_says() {
     let mut vm = vm(|_| {});
     let mut host = FakeHost::default();
-    vm.serve(&mut host);
+    serve(&mut vm, &mut host);
     host.now = Instant(2000);
     vm.vcpu.then(|vcpu| {
         deliver(vcpu);
@@ -73,7 +85,7 @@ fn what_the_processor_has_delivered_and_what_the_guest_has_written_is_what_the_m
         rdmsr(0x839)(vcpu)
     });
     vm.vcpu.then(rdmsr(TASK_PRIORITY_MSR));
-    vm.serve(&mut host);
+    serve(&mut vm, &mut host);
     assert_eq!(vm.vcpu.state.gprs.get(Gpr::Rax), 0x35);
     let status = vm.vcpu.apic_status;
     assert_eq!((status.requested, status.in_service), (None, Some(Vector(VECTOR))));
@@ -83,7 +95,7 @@ fn what_the_processor_has_delivered_and_what_the_guest_has_written_is_what_the_m
 fn after_an_exit_that_concerns_nobody_the_processor_goes_on_with_what_it_has() {
     let mut vm = vm(|_| {});
     let mut host = FakeHost::default();
-    vm.serve(&mut host);
+    serve(&mut vm, &mut host);
     vm.vcpu.then(|vcpu| {
         // What only the processor knows: the model would say something else.
         page(vcpu).set_register(TASK_PRIORITY, 0x20);
@@ -96,24 +108,74 @@ fn after_an_exit_that_concerns_nobody_the_processor_goes_on_with_what_it_has() {
         assert_eq!(vcpu.apic_status.exiting_ends, [1; 4], "nothing was handed over");
         Exit::HostInterrupt
     });
-    vm.serve(&mut host);
+    serve(&mut vm, &mut host);
 }
 
 #[test]
 fn a_vector_that_the_processor_holds_is_not_lost_when_another_comes_while_the_vm_is_not_served() {
     let mut vm = vm(|_| {});
     let mut host = FakeHost::default();
-    vm.serve(&mut host);
+    serve(&mut vm, &mut host);
     let (register, bit) = place_of(IRR_FIRST, 0x31);
     vm.vcpu.then(move |vcpu| {
         // The guest sends to itself, interrupts off.
         page(vcpu).set_register(register, bit);
         Exit::HostInterrupt
     });
-    vm.serve(&mut host);
+    serve(&mut vm, &mut host);
     host.now = Instant(2000);
-    vm.serve(&mut host);
+    serve(&mut vm, &mut host);
     assert_eq!(page(&mut vm.vcpu).vectors(IRR_FIRST), [1 << 0x31, 1, 0, 0]);
+    assert_eq!(vm.vcpu.apic_status.requested, Some(Vector(VECTOR)));
+}
+
+/// The same on a processor that takes posted interrupts, notified by 0xf2 at CPU 7; the guest has run once.
+fn posting_vm() -> (Vm<FakeVcpu, seams::fake::FlatMemory>, FakeHost) {
+    let mut vm = vm(|vcpu| {
+        let pending = Box::new(PendingInterrupts::new());
+        pending.notify_by(Vector(0xf2), ApicId(7));
+        vcpu.pending = Some(pending);
+    });
+    let mut host = FakeHost::default();
+    serve(&mut vm, &mut host);
+    (vm, host)
+}
+
+#[test]
+fn the_timers_vector_is_posted_when_nothing_else_has_come_and_the_page_stays_the_processors() {
+    let (mut vm, mut host) = posting_vm();
+    host.now = Instant(2000);
+    vm.vcpu.then(|vcpu| {
+        assert_eq!(page(vcpu).vectors(IRR_FIRST), [0; 4], "nothing was handed over");
+        assert!(vcpu.pending.as_ref().unwrap().take().contains(Vector(VECTOR)));
+        Exit::HostInterrupt
+    });
+    assert_eq!(serve(&mut vm, &mut host), Served::HostInterrupt);
+    assert_eq!(host.notified, [(Vector(0xf2), ApicId(7))]);
+    // It came once: nothing is due any more.
+    host.now = Instant(9000);
+    serve(&mut vm, &mut host);
+    assert_eq!((host.notified.len(), host.timer), (1, None));
+}
+
+#[test]
+fn what_was_posted_and_not_taken_is_requested_when_somebody_looks() {
+    let (mut vm, mut host) = posting_vm();
+    host.now = Instant(2000);
+    // The guest leaves before the notification has reached it.
+    vm.vcpu.then(rdmsr(0x839));
+    serve(&mut vm, &mut host);
+    assert_eq!(vm.vcpu.apic_status.requested, Some(Vector(VECTOR)));
+    assert!(!vm.vcpu.pending.as_ref().unwrap().is_posted());
+}
+
+#[test]
+fn with_input_that_waits_the_apic_is_taken_over_and_nothing_is_posted() {
+    let (mut vm, mut host) = posting_vm();
+    host.now = Instant(2000);
+    vm.console_mut().offer(b'x').unwrap();
+    serve(&mut vm, &mut host);
+    assert!(host.notified.is_empty());
     assert_eq!(vm.vcpu.apic_status.requested, Some(Vector(VECTOR)));
 }
 
@@ -128,7 +190,7 @@ fn a_guest_that_halts_is_woken_by_what_it_sent_itself() {
             Exit::Hlt
         });
     });
-    assert_eq!(vm.serve(&mut FakeHost::default()), Served::HostInterrupt);
+    assert_eq!(serve(&mut vm, &mut FakeHost::default()), Served::HostInterrupt);
     assert_eq!(vm.vcpu.apic_status.requested, Some(Vector(0x31)));
 }
 
@@ -144,14 +206,14 @@ fn the_8259_pairs_interrupts_are_injected_and_wait_behind_a_window() {
         }
     });
     let mut host = FakeHost::default();
-    vm.serve(&mut host);
+    serve(&mut vm, &mut host);
     host.now = Instant(60_000_000);
     vm.vcpu.then(|vcpu| {
         assert_eq!(vcpu.window_wanted, Wanted::Yes);
         vcpu.state.rflags = INTERRUPTS_ON;
         Exit::InterruptWindow
     });
-    vm.serve(&mut host);
+    serve(&mut vm, &mut host);
     assert_eq!(vm.vcpu.delivered, [Event::Interrupt(Vector(0x20))]);
     assert_eq!(vm.vcpu.apic_status.requested, None);
 }
@@ -161,7 +223,7 @@ fn an_end_that_was_to_be_told_reaches_the_ioapic_which_sends_a_level_again() {
     let sci = u32::from(place::SCI_GSI.0 as u8);
     let mut vm = vm(|_| {});
     let mut host = FakeHost::default();
-    vm.serve(&mut host);
+    serve(&mut vm, &mut host);
     // The input of the SCI: level, active high, vector 0x51.
     for (register, value) in [(0x11 + 2 * sci, 0_u64), (0x10 + 2 * sci, 0x8051)] {
         let board = vm.board_at(&host);
@@ -169,7 +231,7 @@ fn an_end_that_was_to_be_told_reaches_the_ioapic_which_sends_a_level_again() {
         board.write_memory(Gpa::from_low_bits(0xfec0_0010), 4, value);
     }
     devices::Cx::set_line(&mut vm.board.fabric, place::SCI_GSI, seams::Level::Asserted);
-    vm.serve(&mut host);
+    serve(&mut vm, &mut host);
     assert_eq!(vm.vcpu.apic_status.exiting_ends, [0, 1 << (0x51 - 64), 0, 0]);
     // It is delivered and ended, and the line is still high.
     vm.vcpu.then(|vcpu| {
@@ -177,7 +239,7 @@ fn an_end_that_was_to_be_told_reaches_the_ioapic_which_sends_a_level_again() {
         page(vcpu).set_register(register, 0);
         Exit::EndOfInterrupt(Vector(0x51))
     });
-    vm.serve(&mut host);
+    serve(&mut vm, &mut host);
     assert_eq!(vm.vcpu.apic_status.requested, Some(Vector(0x51)));
 }
 
@@ -190,7 +252,7 @@ fn a_write_that_the_processor_leaves_to_do_reaches_the_model() {
             Exit::ApicWrite(SPURIOUS)
         });
     });
-    vm.serve(&mut FakeHost::default());
+    serve(&mut vm, &mut FakeHost::default());
     // Bits that do not exist are gone.
     assert_eq!(page(&mut vm.vcpu).register(SPURIOUS), 0x1f3);
     assert_eq!(vm.vcpu.apic_status.access, ApicAccess::Page);
@@ -200,7 +262,7 @@ fn a_write_that_the_processor_leaves_to_do_reaches_the_model() {
 fn an_apic_that_is_off_or_elsewhere_is_emulated() {
     let mut vm = started(|vcpu| vcpu.apic_page = Some(Box::default()));
     let mut host = FakeHost::default();
-    vm.serve(&mut host);
+    serve(&mut vm, &mut host);
     // Virtual wire mode: it is at home and on.
     assert_eq!(vm.vcpu.apic_status.access, ApicAccess::Page);
     for (base, expected) in [
@@ -209,9 +271,24 @@ fn an_apic_that_is_off_or_elsewhere_is_emulated() {
         (0xfee0_0100, ApicAccess::Emulated),
     ] {
         vm.vcpu.then(wrmsr(msr::APIC_BASE, base));
-        vm.serve(&mut host);
+        serve(&mut vm, &mut host);
         assert_eq!(vm.vcpu.apic_status.access, expected, "{base:#x}");
     }
+}
+
+#[test]
+fn the_nested_tables_follow_the_mode_and_without_them_the_page_is_emulated() {
+    let mut vm = started(|vcpu| vcpu.apic_page = Some(Box::default()));
+    let mut host = FakeHost::default();
+    assert_eq!(vm.serve(&mut host), Served::ApicPage(PageInMap::Shown));
+    vm.apic_page_is(PageInMap::Shown);
+    vm.vcpu.then(wrmsr(msr::APIC_BASE, 0xfee0_0d00));
+    assert_eq!(vm.serve(&mut host), Served::ApicPage(PageInMap::Hidden));
+    let mut vm = started(|vcpu| vcpu.apic_page = Some(Box::default()));
+    assert_eq!(vm.serve(&mut host), Served::ApicPage(PageInMap::Shown));
+    vm.apic_page_is(PageInMap::Impossible);
+    assert_eq!(vm.serve(&mut host), Served::HostInterrupt);
+    assert_eq!(vm.vcpu.apic_status.access, ApicAccess::Emulated);
 }
 
 #[test]
@@ -222,14 +299,14 @@ fn no_end_without_an_exit_is_offered_in_memory() {
     });
     let mut host = FakeHost::default();
     vm.vcpu.state.rflags = INTERRUPTS_ON;
-    vm.serve(&mut host);
+    serve(&mut vm, &mut host);
     host.now = Instant(2000);
-    vm.serve(&mut host);
+    serve(&mut vm, &mut host);
     vm.vcpu.then(|vcpu| {
         deliver(vcpu);
         Exit::HostInterrupt
     });
-    vm.serve(&mut host);
+    serve(&mut vm, &mut host);
     assert_eq!(vm.memory.read_u8(FLAG), Ok(0));
     assert_eq!(page(&mut vm.vcpu).register(EOI), 0);
 }
