@@ -11,7 +11,7 @@ use crate::progress::Step;
 use crate::{paths, process};
 
 /// The folder in the cache. Another source, other options or other changes get another name.
-pub const FOLDER: &str = "bochs-3.0-1";
+pub const FOLDER: &str = "bochs-3.0-2";
 
 /// The source in Debian's pool (package `bochs` of Debian 13), and its SHA-256.
 const SOURCE: &str = "main/b/bochs/bochs_3.0+dfsg.orig.tar.xz";
@@ -20,9 +20,15 @@ const SOURCE_SHA256: &str = "78f6c73d4a6472d5130a87ab9dc306d02c7c71ed8e25b3a8ef6
 /// Its folder in the source's archive.
 const SOURCE_FOLDER: &str = "bochs-3.0";
 
-/// What is changed in it, because Bochs drops all translations at each entry and exit, and so hides a flush that is
-/// missing: the change keeps them, if [`KEEP_TRANSLATIONS`] is in the environment.
-const CHANGE: &str = include_str!("patches/bochs-kept-translations.patch");
+/// What is changed in it:
+/// - Bochs drops all translations at each entry and exit, and so hides a flush that is missing. The change keeps them, if
+///   [`KEEP_TRANSLATIONS`] is in the environment.
+/// - Bochs hides interrupts of the host's from a guest that was entered with RFLAGS.IF clear until that changes the flag,
+///   and delivers a virtual interrupt in spite of a clear flag when one of the host's comes. The change corrects both.
+const CHANGES: [&str; 2] = [
+    include_str!("patches/bochs-kept-translations.patch"),
+    include_str!("patches/bochs-interrupt-flag.patch"),
+];
 
 /// The environment variable that the change looks for.
 pub const KEEP_TRANSLATIONS: &str = "BOCHS_KEEP_TRANSLATIONS";
@@ -98,13 +104,16 @@ pub fn make(registry: &Registry, folder: &Path) -> Result<()> {
     build(&source, folder, &scratch.path().join("root"))
 }
 
-/// Makes the change in `source`.
+/// Makes the changes in `source`.
 fn change(source: &Path) -> Result<()> {
     let file = source.join("change.patch");
-    std::fs::write(&file, CHANGE).with_context(|| format!("cannot write {}", file.display()))?;
-    let mut command = Command::new("patch");
-    command.current_dir(source).args(["-p1", "-i"]).arg(&file);
-    process::quiet("changing the source of Bochs", &mut command)
+    for change in CHANGES {
+        std::fs::write(&file, change).with_context(|| format!("cannot write {}", file.display()))?;
+        let mut command = Command::new("patch");
+        command.current_dir(source).args(["-p1", "-i"]).arg(&file);
+        process::quiet("changing the source of Bochs", &mut command)?;
+    }
+    Ok(())
 }
 
 /// Unpacks a `tar.xz` file below `to`.

@@ -10,7 +10,7 @@
 //! v1/memtest86+            a memory tester
 //! v1/linux-6.12/vmlinuz    kernels of guests, as Debian built them
 //! v1/linux-6.12/origin     the package, its version and checksum
-//! v1/bochs-3.0-1/          Bochs, built from Debian's source with a change of ours
+//! v1/bochs-3.0-2/          Bochs, built from Debian's source with changes of ours
 //! v1/apt/                  apt's private configuration, lists and downloads
 //! v1/apt-i386/             the same for packages of 32 bits
 //! ```
