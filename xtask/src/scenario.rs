@@ -73,6 +73,8 @@ pub enum Speed {
 pub enum On {
     /// Each vendor's, in a run of its own.
     Both,
+    /// The same, but Intel's with `--long` only, and why.
+    BothIntelSeldom(&'static str),
     /// AMD's alone, and why.
     Amd(&'static str),
     /// Intel's alone, and why.
@@ -95,7 +97,7 @@ impl Test {
         let of = |scenario: &Scenario| {
             let scenario = *scenario;
             let is_on = move |vendor: &Vendor| match scenario.on {
-                On::Both => true,
+                On::Both | On::BothIntelSeldom(_) => true,
                 On::Amd(_) => *vendor == Vendor::Amd,
                 On::Intel(_) => *vendor == Vendor::Intel,
             };
@@ -108,16 +110,25 @@ impl Test {
     fn name(&self) -> String {
         match (self.scenario.on, self.vendor) {
             (On::Amd(_) | On::Intel(_), _) => self.scenario.name.to_string(),
-            (On::Both, Vendor::Amd) => format!("{}_on_amd_v", self.scenario.name),
-            (On::Both, Vendor::Intel) => format!("{}_on_vt_x", self.scenario.name),
+            (On::Both | On::BothIntelSeldom(_), Vendor::Amd) => format!("{}_on_amd_v", self.scenario.name),
+            (On::Both | On::BothIntelSeldom(_), Vendor::Intel) => format!("{}_on_vt_x", self.scenario.name),
+        }
+    }
+
+    /// Whether it runs every time.
+    fn speed(&self) -> Speed {
+        match (self.scenario.on, self.vendor) {
+            (On::BothIntelSeldom(_), Vendor::Intel) => Speed::Long,
+            _ => self.scenario.speed,
         }
     }
 
     /// What the list says of it behind its name.
     fn remarks(&self) -> String {
-        let speed = if self.scenario.speed == Speed::Long { " (--long)" } else { "" };
+        let speed = if self.speed() == Speed::Long { " (--long)" } else { "" };
         match self.scenario.on {
             On::Both => speed.to_string(),
+            On::BothIntelSeldom(why) => format!(" [on Intel with --long: {why}]{speed}"),
             On::Amd(why) => format!(" [AMD only: {why}]{speed}"),
             On::Intel(why) => format!(" [Intel only: {why}]{speed}"),
         }
@@ -348,7 +359,7 @@ pub fn main(scenarios: &[Scenario]) -> ExitCode {
     let chosen: Vec<Test> = Test::all(scenarios)
         .into_iter()
         .filter(|test| test.name().contains(filter))
-        .filter(|test| test.scenario.speed == Speed::Quick || has("--long") || has("--list"))
+        .filter(|test| test.speed() == Speed::Quick || has("--long") || has("--list"))
         .collect();
     if has("--list") {
         for test in &chosen {
@@ -424,6 +435,7 @@ mod tests {
         let name = |on, vendor| Test { scenario: scenario(on), vendor }.name();
         assert_eq!(name(On::Both, Vendor::Amd), "xtask_test_on_amd_v");
         assert_eq!(name(On::Both, Vendor::Intel), "xtask_test_on_vt_x");
+        assert_eq!(name(On::BothIntelSeldom("why"), Vendor::Intel), "xtask_test_on_vt_x");
         assert_eq!(name(On::Amd("why"), Vendor::Amd), "xtask_test");
     }
 

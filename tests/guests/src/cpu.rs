@@ -76,16 +76,6 @@ pub fn take_interrupts() {
     unsafe { asm!("sti", "nop", "nop", "cli", options(nostack)) };
 }
 
-/// Sets RFLAGS.IF and clears it again, without letting an interrupt through: STI holds interrupts off for one instruction.
-///
-/// Bochs 3.0 shows a guest that was entered with IF clear no interrupt of its host's until it has changed IF (`VMenter` in
-/// `cpu/vmx.cc` sets the mask before it notes that a guest runs). So a guest that waits masked, and without an exit, for
-/// what its host's timer brings about has to do this.
-pub fn touch_interrupt_flag() {
-    // SAFETY: no interrupt is taken between the two.
-    unsafe { asm!("sti", "cli", options(nostack)) };
-}
-
 /// WRMSR, which may fault.
 ///
 /// # Safety

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod acpi;
+mod apics;
 mod broken;
 mod differences;
 mod faults;
@@ -29,8 +30,9 @@ const STEP: Duration = Duration::from_secs(90);
 
 fn main() -> ExitCode {
     let broken = broken::all();
-    let groups: [&[Scenario]; 11] = [
+    let groups: [&[Scenario]; 12] = [
         acpi::SCENARIOS,
+        apics::SCENARIOS,
         linux::SCENARIOS,
         kernels::SCENARIOS,
         tiny_guests::SCENARIOS,

@@ -3,7 +3,7 @@
 use crate::{BOOT, STEP, reference};
 use anyhow::{Result, ensure};
 use std::time::Duration;
-use xtask::emulator::Ending;
+use xtask::emulator::{Emulator, Ending, Model};
 use xtask::scenario::{Lab, On, Scenario, Speed};
 
 pub const SCENARIOS: &[Scenario] = &[
@@ -57,12 +57,36 @@ fn config(guest: &str) -> String {
     )
 }
 
-/// Runs `guest` to the end of its host, which may take `limit` once the hypervisor is ready, and returns all that was
-/// on the serial line.
-fn run(lab: &Lab, guest: &str, limit: Duration) -> Result<String> {
+/// What a guest is run on that is not the usual.
+#[derive(Clone, Copy)]
+pub struct Setting {
+    /// The processor, if it is not the computer's own.
+    pub model: Option<Model>,
+    /// Boot overrides.
+    pub overrides: &'static str,
+}
+
+/// The usual.
+const USUAL: Setting = Setting { model: None, overrides: "" };
+
+/// Starts a host with `guest`.
+pub fn start(lab: &Lab, setting: Setting, guest: &str) -> Result<Emulator> {
     let mut contents = lab.contents(&config(guest))?;
     contents.add("guest", lab.guest(guest)?);
-    let mut emulator = lab.start(lab.machine(&lab.image(&contents)?))?;
+    if !setting.overrides.is_empty() {
+        contents.add("overrides", setting.overrides.into());
+    }
+    let machine = lab.machine(&lab.image(&contents)?);
+    lab.start(match setting.model {
+        Some(model) => machine.model(model),
+        None => machine,
+    })
+}
+
+/// Runs `guest` to the end of its host, which may take `limit` once the hypervisor is ready, and returns all that was
+/// on the serial line.
+fn run(lab: &Lab, setting: Setting, guest: &str, limit: Duration) -> Result<String> {
+    let mut emulator = start(lab, setting, guest)?;
     emulator.expect("hypervisor ready", BOOT)?;
     emulator.expect(&format!("vm {guest}: ended: "), limit)?;
     let ending = emulator.wait_exit(STEP)?;
@@ -78,7 +102,12 @@ fn passes(lab: &Lab, guest: &str) -> Result<()> {
 
 /// All checks pass; returns the serial line.
 pub fn passes_within(lab: &Lab, guest: &str, limit: Duration) -> Result<String> {
-    let log = run(lab, guest, limit)?;
+    passes_on(lab, USUAL, guest, limit)
+}
+
+/// The same in a `setting`.
+pub fn passes_on(lab: &Lab, setting: Setting, guest: &str, limit: Duration) -> Result<String> {
+    let log = run(lab, setting, guest, limit)?;
     let checks = reference::checks(&log);
     let failed: Vec<_> = checks.iter().filter(|(_, outcome)| *outcome != "ok").collect();
     ensure!(!checks.is_empty(), "the guest reported no check");
@@ -92,7 +121,7 @@ pub fn passes_within(lab: &Lab, guest: &str, limit: Duration) -> Result<String> 
 }
 
 fn triple_fault(lab: &Lab) -> Result<()> {
-    let log = run(lab, "triple-fault", BOOT)?;
+    let log = run(lab, USUAL, "triple-fault", BOOT)?;
     ensure!(log.contains("vm triple-fault: ended: triple fault"), "another ending");
     ensure!(log.contains("vm triple-fault: rip "), "the registers are missing");
     ensure!(log.contains("vm triple-fault: exit: triple fault"), "the last exits are missing");

@@ -20,17 +20,17 @@ const SOURCE_SHA256: &str = "78f6c73d4a6472d5130a87ab9dc306d02c7c71ed8e25b3a8ef6
 /// Its folder in the source's archive.
 const SOURCE_FOLDER: &str = "bochs-3.0";
 
-/// What is changed in it, in this order:
-/// - Bochs drops all translations at each entry and exit, and so hides a flush that is missing. It keeps them, if
+/// What is changed in it:
+/// - Bochs drops all translations at each entry and exit, and so hides a flush that is missing. The change keeps them, if
 ///   [`KEEP_TRANSLATIONS`] is in the environment.
-/// - Bochs holds back host interrupts for ever while a guest is entered with RFLAGS.IF clear and leaves it so. They end the
-///   guest's run, as external-interrupt exiting wants.
+/// - Bochs hides interrupts of the host's from a guest that was entered with RFLAGS.IF clear until that changes the flag,
+///   and delivers a virtual interrupt in spite of a clear flag when one of the host's comes. The change corrects both.
 const CHANGES: [&str; 2] = [
     include_str!("patches/bochs-kept-translations.patch"),
-    include_str!("patches/bochs-interrupts-of-guests.patch"),
+    include_str!("patches/bochs-interrupt-flag.patch"),
 ];
 
-/// The environment variable that the first change looks for.
+/// The environment variable that the change looks for.
 pub const KEEP_TRANSLATIONS: &str = "BOCHS_KEEP_TRANSLATIONS";
 
 /// What building takes: programs, each in a package of its name.

@@ -118,6 +118,8 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             Exit::TaskSwitch => Err(Fault::TaskSwitch.into()),
             Exit::EntryFailure(failure) => Err(Fault::EntryFailure(failure).into()),
             Exit::Unexpected(code) => Err(Fault::UnexpectedExit(code).into()),
+            // An access to the local APIC's page that the processor does not carry out.
+            Exit::NestedFault(fault) => self.nested_fault(&fault, host),
             // An NMI that was waited for is delivered before the next entry. The others are `handle`'s.
             Exit::NmiWindow
             | Exit::WriteMsr
@@ -125,7 +127,6 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             | Exit::Io(_)
             | Exit::Cpuid
             | Exit::Hypercall
-            | Exit::NestedFault(_)
             | Exit::Hlt => Ok(()),
         }
     }
