@@ -88,8 +88,9 @@ impl LocalApic {
             (register::IRR_FIRST, &self.irr),
         ];
         for (first, set) in sets {
-            for index in 0..8 {
-                show(first + index, set.register(index));
+            for (register, word) in (first..).step_by(2).zip(set.words()) {
+                show(register, word as u32);
+                show(register + 1, (word >> 32) as u32);
             }
         }
     }

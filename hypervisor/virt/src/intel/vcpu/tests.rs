@@ -4,7 +4,7 @@ use crate::testing::HostFrames;
 use ::vcpu::Vcpu as _;
 use ::vcpu::control::{cr0, cr4, efer};
 use base::Vector;
-use vcpu::{ControlRegister, CpuMode, Event, Exception, Segment};
+use vcpu::{ApicAccess, ApicStatus, ControlRegister, CpuMode, Event, Exception, Segment};
 
 /// A vCPU that was never entered, on no CPU: its VMCS is an image.
 fn vcpu() -> Vcpu {
@@ -348,4 +348,55 @@ fn modes_follow_the_registers() {
     state.cs.attributes |= Segment::LONG;
     vcpu.load(&state);
     assert_eq!(vcpu.mode(), CpuMode::Long64);
+}
+
+#[test]
+fn the_vmcs_follows_the_local_apic_and_a_new_way_to_it_drops_translations() {
+    let mut vcpu = vcpu();
+    assert!(vcpu.apic_page().is_some() && vcpu.pending_interrupts().is_some());
+    vcpu.due = Due::empty();
+    let status = ApicStatus {
+        access: ApicAccess::Emulated,
+        requested: Some(Vector(0x41)),
+        in_service: Some(Vector(0x30)),
+        exiting_ends: [0, 2, 0, 1 << 63],
+    };
+    vcpu.follow_apic(&status);
+    assert_eq!(vcpu.vmcs.read(Field::GuestInterruptStatus), 0x3041);
+    assert_eq!(vcpu.vmcs.read(Field::EoiExitBitmap1), 2);
+    assert_eq!(vcpu.vmcs.read(Field::EoiExitBitmap3), 1 << 63);
+    assert_eq!(vcpu.due, Due::empty());
+    let ways =
+        |vcpu: &Vcpu| (vcpu.vmcs.read(Field::SecondaryControls) & 0x11, vcpu.vmcs.read(Field::MsrBitmap));
+    for (access, expected) in [
+        (ApicAccess::Msrs, (0x10, 0x4000)),
+        (ApicAccess::Page, (1, 0x1000)),
+        (ApicAccess::Emulated, (0, 0x1000)),
+    ] {
+        vcpu.due = Due::empty();
+        vcpu.follow_apic(&ApicStatus { access, ..status });
+        assert_eq!((ways(&vcpu), vcpu.due), (expected, Due::GUEST | Due::NESTED), "{access:?}");
+    }
+}
+
+#[test]
+fn a_processor_that_runs_no_apics_has_no_page_of_one() {
+    let mut without = capabilities();
+    without.secondary &= !0x300;
+    without.pin &= !0x80;
+    let mut vcpu = vcpu_with(without);
+    assert!(vcpu.apic_page().is_none() && vcpu.pending_interrupts().is_none());
+    vcpu.follow_apic(&ApicStatus { requested: Some(Vector(0x41)), ..ApicStatus::default() });
+    assert_eq!(vcpu.vmcs.read(Field::GuestInterruptStatus), 0);
+}
+
+#[test]
+fn what_the_processor_does_not_do_of_the_local_apic_is_told() {
+    let mut vcpu = vcpu();
+    let mut exit =
+        |reason, qualification| exit_with(&mut vcpu, reason, &[(Field::Qualification, qualification)]);
+    assert_eq!(exit(reason::VIRTUALIZED_EOI, 0x51), Some(Exit::EndOfInterrupt(Vector(0x51))));
+    assert_eq!(exit(reason::APIC_WRITE, 0x320), Some(Exit::ApicWrite(0x32)));
+    let Some(Exit::NestedFault(fault)) = exit(reason::APIC_ACCESS, 0x10a0) else { unreachable!() };
+    assert_eq!(fault.gpa.as_u64(), 0xfee0_00a0);
 }
