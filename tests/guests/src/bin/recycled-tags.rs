@@ -3,6 +3,8 @@
 //!
 //! In each round a page is mapped anew and looked at, and the CPU is left to others, some times over. Where a hypervisor
 //! gives this guest a tag that it had before, without dropping what was cached then, an old page appears.
+//!
+//! Unsafe because it writes model-specific registers.
 
 #![no_std]
 #![no_main]

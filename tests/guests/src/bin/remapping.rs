@@ -2,6 +2,8 @@
 //! and one that may no longer be written, which ends the VM.
 //!
 //! Only for a hypervisor that does so when asked by a word in memory: one with seeded faults, started with `remapping`.
+//!
+//! Unsafe because it writes model-specific registers.
 
 #![no_std]
 #![no_main]
