@@ -39,6 +39,9 @@ pub struct Options {
     /// Whose processors the machine has
     #[arg(long, value_enum, default_value = "amd")]
     cpu: Vendor,
+    /// Boot overrides, such as `apicv=off`
+    #[arg(long, value_name = "WORDS")]
+    overrides: Option<String>,
     /// Also write them to this file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -120,7 +123,7 @@ impl Measurement {
 /// # Errors
 /// When it cannot be built or run, an operation was not measured, or the file cannot be written.
 pub fn command(options: &Options) -> Result<()> {
-    let log = run(options.cpu)?;
+    let log = run(options)?;
     let yardsticks = yardsticks(options.cpu);
     let measurements = measurements(&log, yardsticks)?;
     print!("{}", Rows { measurements: &measurements, yardsticks });
@@ -131,19 +134,22 @@ pub fn command(options: &Options) -> Result<()> {
 }
 
 /// Runs the guest; what appeared on the serial line.
-fn run(vendor: Vendor) -> Result<String> {
+fn run(options: &Options) -> Result<String> {
     setup::ensure(&Need::ALL)?;
     let hypervisor = build::hypervisor()?;
     build::firmware_tables()?;
     build::guests()?;
     let mut contents = Contents::with_hypervisor(&hypervisor, CONFIG.into())?;
     contents.add("guest", crate::paths::read(&build::guest("bench-exits"))?);
+    if let Some(words) = &options.overrides {
+        contents.add("overrides", words.clone().into_bytes());
+    }
     let scratch = tempfile::tempdir()?;
     let disk = scratch.path().join("disk.img");
     image::write(&contents, Table::Gpt, &disk)?;
 
     let step = Step::start("measuring exits, with counted instructions");
-    let mut emulator = Machine::new(disk).vendor(vendor).time(Time::Instructions).start()?;
+    let mut emulator = Machine::new(disk).vendor(options.cpu).time(Time::Instructions).start()?;
     let ending = emulator.wait_exit(LIMIT)?;
     drop(step);
     if ending != Ending::PoweredOff {
