@@ -26,7 +26,7 @@ const PHYS32_ENTRY: u64 = 18;
 /// A program in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bare {
-    /// Its memory from [`ADDRESS`] on.
+    /// Its memory from `ADDRESS` on.
     pub memory: Vec<u8>,
     /// Where it begins.
     entry: u32,
