@@ -37,6 +37,7 @@ pub struct FakeVcpu {
     pub apic_status: ApicStatus,
     pub tsc_offset: u64,
     pub tlb_flushes: u32,
+    pub holds_pdptes: bool,
     pub pdptes: [u64; 4],
     pub length: Option<u8>,
     pub vectors: [[u8; 32]; 16],
@@ -58,6 +59,7 @@ impl FakeVcpu {
             apic_status: ApicStatus::default(),
             tsc_offset: 0,
             tlb_flushes: 0,
+            holds_pdptes: true,
             pdptes: [0; 4],
             length: Some(2),
             vectors: [[0; 32]; 16],
@@ -148,6 +150,9 @@ impl Vcpu for FakeVcpu {
     }
     fn set_cr4(&mut self, value: u64) {
         self.state.cr4 = value;
+    }
+    fn holds_pdptes(&self) -> bool {
+        self.holds_pdptes
     }
     fn set_pdptes(&mut self, pdptes: [u64; 4]) {
         self.pdptes = pdptes;

@@ -65,7 +65,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
 
     /// Loads PAE's directory pointers where the write does: they are read and judged before it has any effect.
     fn load_pdptes(&mut self, effect: &Effect) -> Result<(), Stop> {
-        if !effect.reload_pdptes {
+        if !effect.reload_pdptes || !self.vcpu.holds_pdptes() {
             return Ok(());
         }
         let table = control::pdpte_table(self.vcpu.cr3());

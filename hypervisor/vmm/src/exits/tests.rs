@@ -361,8 +361,14 @@ fn control_registers_are_written_by_rule() {
 
 /// A guest that switches PAE paging on, with `pdpte` as its second directory pointer.
 fn enters_pae_paging(pdpte: u64) -> TestVm {
+    enters_pae_paging_on(pdpte, |_| {})
+}
+
+/// The same on a processor that `change` has made.
+fn enters_pae_paging_on(pdpte: u64, change: fn(&mut FakeVcpu)) -> TestVm {
     // mov cr0, rax
-    let vm = running(&[0x0f, 0x22, 0xc0], |vcpu| {
+    let vm = running(&[0x0f, 0x22, 0xc0], move |vcpu| {
+        change(vcpu);
         let state = &mut vcpu.state;
         (state.efer, state.cr0, state.cr4, state.cr3) = (0, 0x11, vcpu::control::cr4::PAE, 0x2020);
         state.cs.attributes = 0xc9b;
@@ -378,6 +384,13 @@ fn pae_paging_begins_with_the_directory_pointers_in_memory() {
     let vm = enters_pae_paging(0x3001);
     assert_done(&vm);
     assert_eq!((vm.vcpu.pdptes, vm.vcpu.state.cr0), ([0, 0x3001, 0, 0], 0x8000_0011));
+}
+
+#[test]
+fn a_processor_that_reads_directory_pointers_when_it_uses_them_judges_them_then() {
+    let vm = enters_pae_paging_on(0x3021, |vcpu| vcpu.holds_pdptes = false);
+    assert_done(&vm);
+    assert_eq!((vm.vcpu.pdptes, vm.vcpu.state.cr0), ([0; 4], 0x8000_0011));
 }
 
 #[test]

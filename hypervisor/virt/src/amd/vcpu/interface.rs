@@ -146,6 +146,12 @@ impl vcpu::Vcpu for Vcpu {
     }
 
     /// With nested paging the processor reads them from memory at each walk (APM 24593, volume 2, section 15.25.10).
+    /// Under nested paging they are entries like others (APM 24593, volume 2, section 15.25.10).
+    #[inline(always)]
+    fn holds_pdptes(&self) -> bool {
+        false
+    }
+
     fn set_pdptes(&mut self, _pdptes: [u64; 4]) {}
 
     #[inline]

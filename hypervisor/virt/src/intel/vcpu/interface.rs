@@ -168,6 +168,11 @@ impl vcpu::Vcpu for Vcpu {
         self.set_guest_cr4(value);
     }
 
+    #[inline(always)]
+    fn holds_pdptes(&self) -> bool {
+        true
+    }
+
     fn set_pdptes(&mut self, pdptes: [u64; 4]) {
         self.set_directory_pointers(pdptes);
     }
