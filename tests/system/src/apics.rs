@@ -4,19 +4,19 @@
 //! Where it does both, on the computers' own processor, all scenarios run anyway.
 
 use crate::BOOT;
-use crate::tiny_guests::{self, Setting};
+use crate::tiny_guests;
 use anyhow::{Context, Result, ensure};
 use xtask::emulator::Model;
 use xtask::scenario::{Lab, On, Scenario, Speed};
 
 pub const SCENARIOS: &[Scenario] = &[
-    one("apic_with_posted_interrupts", |lab| told(lab, USUAL, ALL)),
-    one("apic_without_posted_interrupts", |lab| told(lab, HASWELL, UNPOSTED)),
-    one("apic_of_a_processor_that_runs_none", |lab| told(lab, IVY_BRIDGE, NONE)),
-    one("apic_left_to_the_model_by_override", |lab| told(lab, OFF, NONE)),
-    one("interrupts_without_posted_interrupts", |lab| interrupts(lab, HASWELL)),
-    one("interrupts_of_a_processor_that_runs_no_apic", |lab| interrupts(lab, IVY_BRIDGE)),
-    one("interrupts_left_to_the_model_by_override", |lab| interrupts(lab, OFF)),
+    one("apic_with_posted_interrupts", |lab| told(lab, None, ALL)),
+    one("apic_without_posted_interrupts", |lab| told(lab, Some(Model::Haswell), UNPOSTED)),
+    one("apic_of_a_processor_that_runs_none", |lab| told(lab, Some(Model::IvyBridge), NONE)),
+    one("apic_left_to_the_model_by_override", |lab| told(&lab.with_override(OFF)?, None, NONE)),
+    one("interrupts_without_posted_interrupts", |lab| interrupts(lab, Some(Model::Haswell))),
+    one("interrupts_of_a_processor_that_runs_no_apic", |lab| interrupts(lab, Some(Model::IvyBridge))),
+    one("interrupts_left_to_the_model_by_override", |lab| interrupts(&lab.with_override(OFF)?, None)),
     one("apic_override_that_is_unknown_is_refused_by_name", unknown),
 ];
 
@@ -31,10 +31,7 @@ const ALL: Features = Features { runs_apics: true, posts: true };
 const UNPOSTED: Features = Features { runs_apics: true, posts: false };
 const NONE: Features = Features { runs_apics: false, posts: false };
 
-const USUAL: Setting = Setting { model: None, overrides: "" };
-const HASWELL: Setting = Setting { model: Some(Model::Haswell), overrides: "" };
-const IVY_BRIDGE: Setting = Setting { model: Some(Model::IvyBridge), overrides: "" };
-const OFF: Setting = Setting { model: None, overrides: "apicv=off" };
+const OFF: &str = "apicv=off";
 
 const fn one(name: &'static str, run: fn(&Lab) -> Result<()>) -> Scenario {
     Scenario {
@@ -46,8 +43,8 @@ const fn one(name: &'static str, run: fn(&Lab) -> Result<()>) -> Scenario {
 }
 
 /// The guest `local-apic` passes, and the log says who runs its APIC.
-fn told(lab: &Lab, setting: Setting, features: Features) -> Result<()> {
-    let log = tiny_guests::passes_on(lab, setting, "local-apic", BOOT)?;
+fn told(lab: &Lab, model: Option<Model>, features: Features) -> Result<()> {
+    let log = tiny_guests::passes_on(lab, model, "local-apic", BOOT)?;
     let line = log.lines().find(|line| line.contains("virtualization: VT-x")).context("it is not VT-x")?;
     let has = |feature: &str| line.contains(feature);
     let found = (has(" tpr-shadow"), has(" apic-virtualization"), has(" posted-interrupts"));
@@ -56,16 +53,16 @@ fn told(lab: &Lab, setting: Setting, features: Features) -> Result<()> {
 }
 
 /// Interrupts of other controllers, NMIs and HLT pass.
-fn interrupts(lab: &Lab, setting: Setting) -> Result<()> {
+fn interrupts(lab: &Lab, model: Option<Model>) -> Result<()> {
     for guest in ["ioapic", "nmi-and-shadow", "hlt-timer", "pic"] {
-        tiny_guests::passes_on(lab, setting, guest, BOOT)?;
+        tiny_guests::passes_on(lab, model, guest, BOOT)?;
     }
     Ok(())
 }
 
 fn unknown(lab: &Lab) -> Result<()> {
-    let setting = Setting { model: None, overrides: "apicv=maybe" };
-    let mut emulator = tiny_guests::start(lab, setting, "hlt-timer")?;
+    let lab = lab.with_override("apicv=maybe")?;
+    let mut emulator = tiny_guests::start(&lab, None, "hlt-timer")?;
     emulator.expect("cannot run: boot override apicv=maybe: choose on or off, or leave it out", BOOT)?;
     Ok(())
 }

@@ -57,27 +57,12 @@ fn config(guest: &str) -> String {
     )
 }
 
-/// What a guest is run on that is not the usual.
-#[derive(Clone, Copy)]
-pub struct Setting {
-    /// The processor, if it is not the computer's own.
-    pub model: Option<Model>,
-    /// Boot overrides.
-    pub overrides: &'static str,
-}
-
-/// The usual.
-const USUAL: Setting = Setting { model: None, overrides: "" };
-
-/// Starts a host with `guest`.
-pub fn start(lab: &Lab, setting: Setting, guest: &str) -> Result<Emulator> {
+/// Starts a host with `guest`, on the computer's own processor unless a `model` is named.
+pub fn start(lab: &Lab, model: Option<Model>, guest: &str) -> Result<Emulator> {
     let mut contents = lab.contents(&config(guest))?;
     contents.add("guest", lab.guest(guest)?);
-    if !setting.overrides.is_empty() {
-        contents.add("overrides", setting.overrides.into());
-    }
     let machine = lab.machine(&lab.image(&contents)?);
-    lab.start(match setting.model {
+    lab.start(match model {
         Some(model) => machine.model(model),
         None => machine,
     })
@@ -85,8 +70,8 @@ pub fn start(lab: &Lab, setting: Setting, guest: &str) -> Result<Emulator> {
 
 /// Runs `guest` to the end of its host, which may take `limit` once the hypervisor is ready, and returns all that was
 /// on the serial line.
-fn run(lab: &Lab, setting: Setting, guest: &str, limit: Duration) -> Result<String> {
-    let mut emulator = start(lab, setting, guest)?;
+fn run(lab: &Lab, model: Option<Model>, guest: &str, limit: Duration) -> Result<String> {
+    let mut emulator = start(lab, model, guest)?;
     emulator.expect("hypervisor ready", BOOT)?;
     emulator.expect(&format!("vm {guest}: ended: "), limit)?;
     let ending = emulator.wait_exit(STEP)?;
@@ -102,12 +87,12 @@ fn passes(lab: &Lab, guest: &str) -> Result<()> {
 
 /// All checks pass; returns the serial line.
 pub fn passes_within(lab: &Lab, guest: &str, limit: Duration) -> Result<String> {
-    passes_on(lab, USUAL, guest, limit)
+    passes_on(lab, None, guest, limit)
 }
 
-/// The same in a `setting`.
-pub fn passes_on(lab: &Lab, setting: Setting, guest: &str, limit: Duration) -> Result<String> {
-    let log = run(lab, setting, guest, limit)?;
+/// The same on the processor `model`.
+pub fn passes_on(lab: &Lab, model: Option<Model>, guest: &str, limit: Duration) -> Result<String> {
+    let log = run(lab, model, guest, limit)?;
     let checks = reference::checks(&log);
     let failed: Vec<_> = checks.iter().filter(|(_, outcome)| *outcome != "ok").collect();
     ensure!(!checks.is_empty(), "the guest reported no check");
@@ -121,7 +106,7 @@ pub fn passes_on(lab: &Lab, setting: Setting, guest: &str, limit: Duration) -> R
 }
 
 fn triple_fault(lab: &Lab) -> Result<()> {
-    let log = run(lab, USUAL, "triple-fault", BOOT)?;
+    let log = run(lab, None, "triple-fault", BOOT)?;
     ensure!(log.contains("vm triple-fault: ended: triple fault"), "another ending");
     ensure!(log.contains("vm triple-fault: rip "), "the registers are missing");
     ensure!(log.contains("vm triple-fault: exit: triple fault"), "the last exits are missing");

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!   the guest's registers changed      INVVPID of its VPID
+//!   the nested tables changed          INVEPT of these tables
 //!   the VPID is new to this vCPU       INVVPID of the VPID, and INVEPT of the tables: this CPU may have walked older ones
 //! ```
 //! What is due is done right before the next entry, on the CPU that enters.
