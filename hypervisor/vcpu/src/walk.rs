@@ -273,14 +273,18 @@ impl Fetched {
     }
 }
 
+/// The 15 bytes at RIP of an instruction that has just exited in 64-bit mode, where everything is as usual (see `short`).
+#[inline(always)]
+pub fn fetch_simply(memory: &impl GuestMemory, vcpu: &impl Vcpu) -> Option<Fetched> {
+    let bytes = short::all_bytes(memory, vcpu)?;
+    Some(Fetched { bytes, len: INSTRUCTION_MAX_BYTES as u8 })
+}
+
 /// The bytes at CS:RIP: 15, or fewer where the next page does not answer.
 ///
 /// # Errors
 /// When not even the first byte can be fetched.
 pub fn fetch(memory: &impl GuestMemory, vcpu: &impl Vcpu, physical_bits: u32) -> Result<Fetched, WalkFault> {
-    if let Some(bytes) = short::all_bytes(memory, vcpu) {
-        return Ok(Fetched { bytes, len: INSTRUCTION_MAX_BYTES as u8 });
-    }
     let paging = Paging::of(vcpu, physical_bits);
     let linear = match vcpu.mode() {
         CpuMode::Long64 => vcpu.rip(),

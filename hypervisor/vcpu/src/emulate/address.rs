@@ -257,7 +257,7 @@ impl<C: EmulationContext + ?Sized> Executor<'_, C> {
             };
             let linear = base.wrapping_add(pointer.offset);
             let last = linear.wrapping_add(u64::from(bytes).saturating_sub(1));
-            let canonical = self.is_canonical(linear) && self.is_canonical(last);
+            let canonical = self.are_canonical([linear, last]);
             if !canonical && alignment == Alignment::Required {
                 self.check_alignment(linear, bytes, alignment)?;
             }
@@ -280,9 +280,9 @@ impl<C: EmulationContext + ?Sized> Executor<'_, C> {
         if self.mode == CpuMode::Long64 { linear } else { linear & u64::from(u32::MAX) }
     }
 
-    fn is_canonical(&self, linear: u64) -> bool {
+    fn are_canonical(&self, addresses: [u64; 2]) -> bool {
         let unused = if self.cx.cr4() & cr4::LA57 != 0 { 64 - 57 } else { 64 - 48 };
-        ((linear << unused) as i64 >> unused) as u64 == linear
+        addresses.into_iter().all(|linear| ((linear << unused) as i64 >> unused) as u64 == linear)
     }
 
     #[inline(always)]

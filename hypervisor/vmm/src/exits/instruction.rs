@@ -10,16 +10,23 @@ use vcpu::{CpuMode, Vcpu};
 impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     /// The bytes of the instruction: the hardware's, or else the guest's memory's. They are at most what the processor has
     /// executed: a guest that changes them meanwhile changes what it gets.
+    #[inline(always)]
     pub(crate) fn instruction(&mut self) -> Result<Fetched, Stop> {
         let given = self.vcpu.instruction_bytes();
         if !given.is_empty() {
             return Ok(Fetched::of(given));
         }
-        let physical_bits = self.cpuid.allowed().physical_bits;
-        match walk::fetch(&self.memory, &self.vcpu, physical_bits) {
-            Ok(fetched) => Ok(fetched),
-            Err(fault) => Err(self.walk_fault(fault)),
+        if let Some(fetched) = walk::fetch_simply(&self.memory, &self.vcpu) {
+            return Ok(fetched);
         }
+        self.fetch_by_walk()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn fetch_by_walk(&mut self) -> Result<Fetched, Stop> {
+        let physical_bits = self.cpuid.allowed().physical_bits;
+        walk::fetch(&self.memory, &self.vcpu, physical_bits).map_err(|fault| self.walk_fault(fault))
     }
 
     /// What a failed walk of the guest's page tables means for it. Sets CR2 for a page fault.

@@ -34,11 +34,12 @@ impl Vcpu {
     /// CR0 as the guest sees it.
     #[inline]
     pub(super) fn guest_cr0(&self) -> u64 {
-        self.vmcs.read(Field::Cr0Shadow) & CR0_MASK | self.vmcs.read(Field::Cr0) & CR0_OWN
+        self.cr0_shadow & CR0_MASK | self.vmcs.read(Field::Cr0) & CR0_OWN
     }
 
     /// Makes the guest see `value` in CR0.
     pub(super) fn set_guest_cr0(&mut self, value: u64) {
+        self.cr0_shadow = value;
         self.vmcs.write(Field::Cr0Shadow, value);
         self.vmcs.write(Field::Cr0, cr0_in_processor(value));
     }
@@ -46,11 +47,12 @@ impl Vcpu {
     /// CR4 as the guest sees it.
     #[inline]
     pub(super) fn guest_cr4(&self) -> u64 {
-        self.vmcs.read(Field::Cr4Shadow)
+        self.cr4
     }
 
     /// Makes the guest see `value` in CR4.
     pub(super) fn set_guest_cr4(&mut self, value: u64) {
+        self.cr4 = value;
         self.vmcs.write(Field::Cr4Shadow, value);
         self.vmcs.write(Field::Cr4, cr4_in_processor(value));
     }

@@ -29,11 +29,8 @@ impl Vcpu {
         if let Event::SoftwareInterrupt(_) = event {
             self.step_back();
         }
-        let error_codes = if self.vmcs.read(Field::Cr0Shadow) & cr0::PE != 0 {
-            ErrorCodes::Pushed
-        } else {
-            ErrorCodes::Absent
-        };
+        let error_codes =
+            if self.cr0_shadow & cr0::PE != 0 { ErrorCodes::Pushed } else { ErrorCodes::Absent };
         let Encoded { information, error_code } = event::encode(event, error_codes);
         self.vmcs.write(Field::EntryInterruptionInfo, information);
         self.vmcs.write(Field::EntryErrorCode, error_code);

@@ -282,7 +282,7 @@ impl vcpu::Vcpu for Vcpu {
         if self.efer & efer::LMA != 0 && code & RIGHTS_LONG != 0 {
             return CpuMode::Long64;
         }
-        if self.vmcs.read(Field::Cr0Shadow) & cr0::PE == 0 {
+        if self.cr0_shadow & cr0::PE == 0 {
             return CpuMode::Real;
         }
         if self.vmcs.read(Field::Rflags) & rflags::VM != 0 {

@@ -4,8 +4,8 @@
 //! from [`Vcpu::load_on_cpu`] to [`Vcpu::unload`], and the VMCS's fields then too. RSP is in both `gprs` and the VMCS:
 //! `gprs` counts. RIP is in both as well, and always the same.
 //!
-//! Invariants: `efer`, `primary` and `on_entry` are what the VMCS holds; CR0 and CR4 in the VMCS are what
-//! `control_registers` makes of what the guest sees.
+//! Invariants: `cr0_shadow`, `cr4` (its shadow), `efer`, `primary` and `on_entry` are what the VMCS holds; CR0 and CR4 in
+//! the VMCS are what `control_registers` makes of what the guest sees.
 //!
 //! Why unsafe: VMCS and translations are loaded and dropped by privileged instructions.
 
@@ -81,6 +81,8 @@ pub struct Vcpu {
     rip: u64,
     /// RSP as the VMCS holds it.
     rsp: u64,
+    cr0_shadow: u64,
+    cr4: u64,
     efer: u64,
     /// The host's RSP as the VMCS holds it.
     host_rsp: u64,
@@ -147,6 +149,8 @@ impl Vcpu {
             gprs: Gprs::default(),
             rip: 0,
             rsp: 0,
+            cr0_shadow: 0,
+            cr4: 0,
             efer: 0,
             host_rsp: 0,
             reason: 0,
