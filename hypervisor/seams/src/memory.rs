@@ -77,6 +77,24 @@ pub trait GuestMemory {
     /// The address when it refused; [`MemoryError::Unmapped`] also when it is not aligned or the length is another.
     fn compare_exchange(&self, gpa: Gpa, len_bytes: u8, current: u64, new: u64) -> Result<u64, MemoryError>;
 
+    /// Copies `len_bytes` from `from` on to `to` on in `other`, another guest's memory of the same kind, by way of the
+    /// hypervisor's own memory. Where there is a shorter way, an implementation takes it.
+    ///
+    /// # Errors
+    /// The first address of either that refused, and why.
+    fn copy_to(&self, from: Gpa, other: &Self, to: Gpa, len_bytes: u64) -> Result<(), MemoryError> {
+        let mut buffer = [0; 256];
+        let mut done = 0;
+        while done < len_bytes {
+            let len = (len_bytes - done).min(buffer.len() as u64);
+            let Some(part) = buffer.get_mut(..len as usize) else { break };
+            self.read(from.checked_add(done).ok_or(MemoryError::Unmapped(from))?, part)?;
+            other.write(to.checked_add(done).ok_or(MemoryError::Unmapped(to))?, part)?;
+            done += len;
+        }
+        Ok(())
+    }
+
     /// Reads one byte.
     ///
     /// # Errors
