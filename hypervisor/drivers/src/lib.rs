@@ -21,5 +21,7 @@
 extern crate std;
 
 pub mod disk;
+pub mod error;
 pub mod nic;
+pub mod nvme;
 pub mod power;
