@@ -131,7 +131,7 @@ impl Inside {
     fn complete(&mut self, index: usize, id: u16, status: u16) {
         let queue = &mut self.queues[index];
         let round = queue.produced / queue.entries;
-        let phase = u16::from(round % 2 == 0);
+        let phase = u16::from(round.is_multiple_of(2));
         let at = queue.completions + 16 * u64::from(queue.produced % queue.entries);
         queue.produced += 1;
         let mut entry = [0; 16];

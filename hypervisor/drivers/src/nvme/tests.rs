@@ -235,7 +235,7 @@ fn a_controller_that_does_not_start_or_stop_is_told_of_in_time() {
         let mut driver = Nvme::take_over(model, bus, Signal::Polled, Instant(0)).unwrap();
         settle(&mut driver, Instant(SECOND / 2));
         assert_eq!(driver.readiness(), Readiness::Pending);
-        settle(&mut driver, Instant(SECOND));
+        settle(&mut driver, Instant(2 * SECOND));
         assert_eq!(
             (driver.readiness(), driver.take_trouble()),
             (Readiness::Failed, Some(DeviceError::TooSlow(what)))
