@@ -7,7 +7,8 @@ extern crate std;
 
 use crate::lapic::{Accepted, LocalApic, Role};
 use crate::message::{DeliveryMode, Destination, InterruptMessage, Trigger};
-use crate::platform::{COM1, COM1_GSI};
+use crate::pci::HostBridge;
+use crate::platform::{COM1, COM1_GSI, PCI_CONFIG_ADDRESS};
 use crate::testing::{self, Act, FakeCx, FromNumber, inb, outb, saved};
 use crate::{Access, Width, WindowOffset};
 use crate::{AcpiPm, Device, I8042, I8254, I8259Pair, Ioapic, ResetControl, RtcCmos, Uart16550};
@@ -33,6 +34,7 @@ fn for_each_device(check: &mut impl Check) {
     check.device(acpi_pm(), AcpiPm::new());
     check.device(reset_control(), ResetControl::new());
     check.device(i8042(), I8042::new());
+    check.device(host_bridge(), HostBridge::new());
 }
 
 /// What is done with each device.
@@ -243,6 +245,15 @@ fn i8042() -> I8042 {
     outb(&mut kbc, &mut cx, 0x64, 0xaa);
     outb(&mut kbc, &mut cx, 0x64, 0xd1);
     kbc
+}
+
+/// A bridge whose configuration address leads to a register, with all bits of its command that can be set.
+fn host_bridge() -> HostBridge {
+    let (mut bridge, mut cx) = (HostBridge::new(), FakeCx::new());
+    bridge.write_address(Access { at: PCI_CONFIG_ADDRESS, width: Width::Dword }, 0x8000_2840);
+    bridge.write(&mut cx, Access { at: WindowOffset(0x04), width: Width::Word }, 0xffff);
+    bridge.write(&mut cx, Access { at: WindowOffset(0x3c), width: Width::Byte }, 0x5a);
+    bridge
 }
 
 fn new_local_apic() -> LocalApic {

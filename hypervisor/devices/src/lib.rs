@@ -30,6 +30,7 @@ pub mod i8259;
 pub mod ioapic;
 pub mod lapic;
 pub mod message;
+pub mod pci;
 pub mod platform;
 pub mod reset;
 pub mod rtc_cmos;
