@@ -38,6 +38,7 @@ pub mod rtc_cmos;
 mod testing;
 mod ticks;
 pub mod uart16550;
+pub mod virtio;
 
 pub use acpi_pm::AcpiPm;
 pub use cx::{Cx, Request};
