@@ -10,6 +10,7 @@ use crate::message::{DeliveryMode, Destination, InterruptMessage, Trigger};
 use crate::pci::HostBridge;
 use crate::platform::{COM1, COM1_GSI, PCI_CONFIG_ADDRESS};
 use crate::testing::{self, Act, FakeCx, FromNumber, inb, outb, saved};
+use crate::virtio::{Transport, feature, transport};
 use crate::{Access, Width, WindowOffset};
 use crate::{AcpiPm, Device, I8042, I8254, I8259Pair, Ioapic, ResetControl, RtcCmos, Uart16550};
 use base::state::{Reader, SavedState};
@@ -128,6 +129,7 @@ proptest! {
 fn every_golden_file_loads() {
     for_each_device(&mut Load);
     load_golden(local_apic(), new_local_apic());
+    load_golden(virtio_transport(), new_virtio_transport());
 }
 
 #[test]
@@ -135,6 +137,7 @@ fn every_golden_file_loads() {
 fn write_golden_files() {
     for_each_device(&mut WriteMissing);
     write_missing(&local_apic());
+    write_missing(&virtio_transport());
 }
 
 /// A UART that drives its interrupt, with bytes in a FIFO that has wrapped around.
@@ -254,6 +257,27 @@ fn host_bridge() -> HostBridge {
     bridge.write(&mut cx, Access { at: WindowOffset(0x04), width: Width::Word }, 0xffff);
     bridge.write(&mut cx, Access { at: WindowOffset(0x3c), width: Width::Byte }, 0x5a);
     bridge
+}
+
+fn new_virtio_transport() -> Transport {
+    transport::testing::function().transport().clone()
+}
+
+/// A transport that works with both queues, moved BARs, MSI-X with a pending vector, a kick and an open window.
+fn virtio_transport() -> Transport {
+    let mut bench = transport::testing::Bench::new();
+    bench.start(feature::VERSION_1 | feature::RING_EVENT_IDX);
+    bench.use_messages();
+    for (register, value) in [(0x10, 0xd000_0000), (0x98, 0x2004), (0x9c, 2)] {
+        bench.write_config(register, Width::Dword, value);
+    }
+    bench.transport().take_kicked();
+    bench.write(0x3004, Width::Word, 1);
+    // The function's mask: what is signalled waits.
+    bench.write_config(0x42, Width::Word, 0xc000);
+    let (transport, _) = bench.function.parts_mut();
+    transport.config_changed(&mut bench.cx);
+    transport.clone()
 }
 
 fn new_local_apic() -> LocalApic {

@@ -14,6 +14,7 @@ use super::header::HEADER_END;
 use super::msix::{self, CAPABILITY_LEN_BYTES};
 use super::{ABSENT, BARS, Bar, Cause, Header, HeaderState, Identity, Lanes, Msix, MsixState};
 use crate::cx::Cx;
+use crate::device::WindowOffset;
 use base::state::StateError;
 use minicbor::{Decode, Encode};
 use seams::Level;
@@ -27,6 +28,15 @@ pub(crate) const CONFIG_END: u32 = 0x100;
 
 /// The BAR with MSI-X's table and pending bits.
 pub(crate) const MSIX_BAR: usize = 1;
+
+/// What an access to a function addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A register of configuration space.
+    Config(WindowOffset),
+    /// A register in the BAR of this number.
+    Bar(u8, WindowOffset),
+}
 
 /// What is saved.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

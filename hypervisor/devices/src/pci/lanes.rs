@@ -33,6 +33,11 @@ impl Lanes {
         (register & !self.mask) | ((value << self.shift) & self.mask)
     }
 
+    /// Whether the whole register is accessed.
+    pub const fn is_whole(self) -> bool {
+        self.mask == u32::MAX
+    }
+
     /// Whether the register's byte `n` is accessed.
     pub const fn touches(self, n: u32) -> bool {
         n < 4 && self.mask >> (8 * n) & 1 != 0

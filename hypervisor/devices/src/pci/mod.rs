@@ -26,8 +26,8 @@ mod tests;
 
 pub use address::{ConfigAccess, ECAM_LEN_BYTES, Slot, ecam_target};
 pub use bridge::HostBridge;
-use function::CONFIG_END;
-pub use function::{Function, FunctionState, Layout};
+pub(crate) use function::{CONFIG_END, MSIX_BAR, MSIX_CAPABILITY, OWN_CAPABILITIES};
+pub use function::{Function, FunctionState, Layout, Place};
 pub use header::{BARS, Bar, Cause, Header, HeaderState, Identity, InterruptPin};
 pub use lanes::Lanes;
 pub use msix::{Msix, MsixState, NO_VECTOR, VECTORS_MAX};

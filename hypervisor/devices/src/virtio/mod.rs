@@ -18,10 +18,12 @@
 mod broken;
 pub mod cursor;
 pub mod queue;
+pub mod transport;
 
 pub use broken::Broken;
 pub use cursor::Cursor;
 pub use queue::{Area, Chain, Head, Queue, Segment, Signal};
+pub use transport::{Transport, VirtioFunction};
 
 /// The size that every queue is offered with, in descriptors.
 pub const QUEUE_MAX: u16 = 256;
@@ -52,7 +54,10 @@ pub trait VirtioDevice {
     /// The PCI class code of its function: base class, subclass and programming interface from the highest byte down.
     const CLASS: u32;
 
-    /// How many queues it has.
+    /// Features that need one of others, and these: a driver that chooses one without any of them is refused.
+    const DEPENDENCIES: &'static [(u64, u64)] = &[];
+
+    /// How many queues it has: [`transport::QUEUES_MAX`] at most.
     fn queue_count(&self) -> u16;
 
     /// The bits of its own type that it offers; those of [`feature`] are the transport's.
