@@ -17,6 +17,7 @@
 
 mod broken;
 pub mod cursor;
+pub mod net;
 pub mod queue;
 pub mod transport;
 

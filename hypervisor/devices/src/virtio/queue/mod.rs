@@ -13,7 +13,7 @@
 //! - [`Queue::push_used`] gives a chain back. The driver sees all that were pushed at once, at [`Queue::settle`], which also
 //!   tells whether the driver wants an interrupt for them (2.7.7).
 //!
-//! Everything in guest memory is read once, checked and used from the copy. An error changes nothing.
+//! Everything in guest memory is read once, checked and used from the copy. An error takes no chain and gives none back.
 
 mod chain;
 mod rings;
@@ -242,11 +242,11 @@ impl Queue {
 
     fn read_available_index(&mut self, memory: &impl GuestMemory, rings: &Rings) -> Result<(), Broken> {
         let index = memory.read_u16(rings.available_index())?;
-        let outstanding = index.wrapping_sub(self.state.next_used);
-        let in_flight = self.state.next_available.wrapping_sub(self.state.next_used);
+        let used = self.state.published_used;
+        let (outstanding, taken) = (index.wrapping_sub(used), self.state.next_available.wrapping_sub(used));
         // Each chain has a descriptor of its own until the driver has it back; and an index never goes back.
-        if outstanding > self.state.size || outstanding < in_flight {
-            return Err(Broken::AvailableIndex(index, self.state.next_used));
+        if outstanding > self.state.size || outstanding < taken {
+            return Err(Broken::AvailableIndex(index, used));
         }
         self.state.available_seen = index;
         // The index before the entries and descriptors that it shows.

@@ -69,7 +69,7 @@ impl QueueState {
         let used = self.next_used.wrapping_sub(from);
         let taken = self.next_available.wrapping_sub(from);
         let seen = self.available_seen.wrapping_sub(from);
-        used <= taken && taken <= seen && seen.wrapping_sub(used) <= self.size
+        used <= taken && taken <= seen && seen <= self.size
     }
 }
 
