@@ -20,7 +20,7 @@ fn capabilities(bench: &mut Bench) -> Vec<(u32, u32, u32, u32)> {
     let mut found = Vec::new();
     let mut place = bench.read_config(0x34, Width::Byte);
     while place != 0 {
-        assert!(place % 4 == 0 && found.len() < 48, "the list is a list");
+        assert!(place.is_multiple_of(4) && found.len() < 48, "the list is a list");
         if bench.read_config(place, Width::Byte) == 0x09 {
             let mut word = |offset| bench.read_config(place + offset, Width::Dword);
             found.push((word(0) >> 24, word(4) & 0xff, word(8), word(12)));
