@@ -83,16 +83,7 @@ pub trait GuestMemory {
     /// # Errors
     /// The first address of either that refused, and why.
     fn copy_to(&self, from: Gpa, other: &Self, to: Gpa, len_bytes: u64) -> Result<(), MemoryError> {
-        let mut buffer = [0; 256];
-        let mut done = 0;
-        while done < len_bytes {
-            let len = (len_bytes - done).min(buffer.len() as u64);
-            let Some(part) = buffer.get_mut(..len as usize) else { break };
-            self.read(from.checked_add(done).ok_or(MemoryError::Unmapped(from))?, part)?;
-            other.write(to.checked_add(done).ok_or(MemoryError::Unmapped(to))?, part)?;
-            done += len;
-        }
-        Ok(())
+        copy_by_buffer(self, from, other, to, len_bytes)
     }
 
     /// Reads one byte.
@@ -136,6 +127,29 @@ pub trait GuestMemory {
     fn peek(&self) -> impl Fn(Gpa) -> Option<u64> {
         |gpa| self.read_u64(gpa).ok()
     }
+}
+
+/// Copies `len_bytes` from one guest's memory to another's by way of the hypervisor's own.
+///
+/// # Errors
+/// As [`GuestMemory::copy_to`].
+pub fn copy_by_buffer<M: GuestMemory + ?Sized>(
+    source: &M,
+    from: Gpa,
+    target: &M,
+    to: Gpa,
+    len_bytes: u64,
+) -> Result<(), MemoryError> {
+    let mut buffer = [0; 256];
+    let mut done = 0;
+    while done < len_bytes {
+        let len = (len_bytes - done).min(buffer.len() as u64);
+        let Some(part) = buffer.get_mut(..len as usize) else { break };
+        source.read(from.checked_add(done).ok_or(MemoryError::Unmapped(from))?, part)?;
+        target.write(to.checked_add(done).ok_or(MemoryError::Unmapped(to))?, part)?;
+        done += len;
+    }
+    Ok(())
 }
 
 /// Shared access is access: a `GuestMemory` works through any reference to it.

@@ -5,6 +5,13 @@
 /bin/busybox mount -t devtmpfs devtmpfs /dev
 /bin/busybox --install -s
 
+# Drivers of virtio devices, where there are any (PCI vendor 0x1af4), by the kernel's series: 6.12.
+if grep -qs 0x1af4 /sys/bus/pci/devices/*/vendor; then
+    for module in /lib/modules/"$(uname -r | cut -d. -f1-2)"/*.ko; do
+        insmod "$module"
+    done
+fi
+
 export PATH=/bin:/sbin:/usr/bin:/usr/sbin HOME=/root TERM=vt100 PS1='\h:\w# '
 [ "$(hostname)" = "(none)" ] && hostname demo
 # Only warnings and worse may write into the shell's lines.

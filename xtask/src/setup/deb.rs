@@ -6,6 +6,14 @@ use anyhow::{Result, bail};
 
 /// The contents of the first file in the package whose path (without the leading `./`) is `wanted`.
 pub fn file(deb: impl Read, wanted: impl Fn(&str) -> bool) -> Result<Vec<u8>> {
+    match files(deb, wanted)?.into_iter().next() {
+        Some((_, contents)) => Ok(contents),
+        None => bail!("it does not have the wanted file"),
+    }
+}
+
+/// The paths (without the leading `./`) and contents of all files in the package whose path is `wanted`.
+pub fn files(deb: impl Read, wanted: impl Fn(&str) -> bool) -> Result<Vec<(String, Vec<u8>)>> {
     let mut archive = ar::Archive::new(deb);
     while let Some(member) = archive.next_entry() {
         let member = member?;
@@ -18,22 +26,23 @@ pub fn file(deb: impl Read, wanted: impl Fn(&str) -> bool) -> Result<Vec<u8>> {
             ".zst" => Box::new(ruzstd::decoding::StreamingDecoder::new(member)?),
             other => bail!("its files are packed in a way unknown here: data.tar{other}"),
         };
-        return file_in_tar(data, wanted);
+        return files_in_tar(data, wanted);
     }
     bail!("it has no member data.tar")
 }
 
-fn file_in_tar(tar: impl Read, wanted: impl Fn(&str) -> bool) -> Result<Vec<u8>> {
+fn files_in_tar(tar: impl Read, wanted: impl Fn(&str) -> bool) -> Result<Vec<(String, Vec<u8>)>> {
+    let mut files = Vec::new();
     for entry in tar::Archive::new(tar).entries()? {
         let mut entry = entry?;
         let path = entry.path()?.to_string_lossy().trim_start_matches("./").to_string();
         if entry.header().entry_type().is_file() && wanted(&path) {
             let mut contents = Vec::new();
             entry.read_to_end(&mut contents)?;
-            return Ok(contents);
+            files.push((path, contents));
         }
     }
-    bail!("it does not have the wanted file")
+    Ok(files)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 //! v1/memtest86+            a memory tester
 //! v1/linux-6.12/vmlinuz    kernels of guests, as Debian built them
 //! v1/linux-6.12/origin     the package, its version and checksum
+//! v1/linux-6.12/modules/   its drivers for virtio devices, in the order to load them
 //! v1/bochs-3.0-2/          Bochs, built from Debian's source with changes of ours
 //! v1/apt/                  apt's private configuration, lists and downloads
 //! v1/apt-i386/             the same for packages of 32 bits
@@ -21,6 +22,7 @@ mod deb;
 mod distribution;
 mod fetch;
 mod install;
+mod modules;
 
 use std::path::{Path, PathBuf};
 
@@ -84,7 +86,7 @@ impl Need {
             Self::Emulator => install::qemu_is_new_enough() && Firmware::find().is_ok(),
             Self::Bochs => bochs_program(&bochs_folder()?).is_file() && firmware::find_small().is_ok(),
             Self::Busybox(architecture) => busybox_path(architecture)?.is_file(),
-            Self::Kernel(kernel) => kernel_path(kernel)?.is_file(),
+            Self::Kernel(kernel) => kernel_path(kernel)?.is_file() && kernel_modules_path(kernel)?.is_dir(),
             Self::Memtest => memtest_path()?.is_file(),
         })
     }
@@ -188,4 +190,12 @@ pub fn memtest_path() -> Result<PathBuf> {
 /// When there is no cache folder.
 pub fn kernel_path(kernel: Kernel) -> Result<PathBuf> {
     Ok(layout()?.join(format!("linux-{}", kernel.name())).join("vmlinuz"))
+}
+
+/// Where the modules of a guest's kernel are, or will be.
+///
+/// # Errors
+/// When there is no cache folder.
+pub fn kernel_modules_path(kernel: Kernel) -> Result<PathBuf> {
+    Ok(kernel_path(kernel)?.with_file_name(fetch::MODULES))
 }
