@@ -30,6 +30,7 @@ pub mod i8259;
 pub mod ioapic;
 pub mod lapic;
 pub mod message;
+pub mod pci;
 pub mod platform;
 pub mod reset;
 pub mod rtc_cmos;
@@ -37,6 +38,7 @@ pub mod rtc_cmos;
 mod testing;
 mod ticks;
 pub mod uart16550;
+pub mod virtio;
 
 pub use acpi_pm::AcpiPm;
 pub use cx::{Cx, Request};

@@ -260,6 +260,7 @@ impl Present {
             tsc: ground.clock.tsc().scale,
             tsc_stability: ground.tsc_stability,
             wall_clock_at_zero: ground.wall_clock_at_zero,
+            devices: Vec::new(),
         };
         Ok(Self { vm: AnyVm::new(settings, vcpu, access), made, files })
     }

@@ -164,7 +164,8 @@ impl Host {
         #[cfg(feature = "seeded-faults")]
         self.remap_if_asked(vm);
         match served {
-            Served::HostInterrupt => {}
+            // The tasks of its devices are taken in the loop, as after an interrupt.
+            Served::HostInterrupt | Served::Kicked => {}
             Served::ApicPage(wanted) => self.show_apic_page(vm, wanted),
             Served::Halted { wake } => self.queue.sleep(vm, wake.unwrap_or(Instant::FAR_FUTURE)),
             Served::LoadRequested => {

@@ -3,12 +3,14 @@
 extern crate std;
 
 use super::Board;
+use super::pci::PciBus;
 use crate::layout::{BIOS_HOLE_END, BIOS_HOLE_START, IOAPIC_START, LAPIC_START};
 use crate::testing::settings;
 use crate::vm::{DebugExitPort, Settings};
 use backends::VmConsole;
 use base::ram::{HIGH_RAM_START, LOW_RAM_MAX_BYTES};
 use base::{Instant, PAGE_BYTES, Port};
+use devices::platform as place;
 use std::vec::Vec;
 
 const DOCUMENT: &str = include_str!("../../../../docs/virtual-platform.md");
@@ -32,6 +34,7 @@ fn the_ports_of_the_virtual_platform_are_those_that_the_board_answers() {
     let board = Board::new(
         &Settings { debug_exit: DebugExitPort::Present, ..settings() },
         VmConsole::new(),
+        PciBus::default(),
         Instant(0),
     );
     for port in 0..=u16::MAX {
@@ -50,7 +53,10 @@ fn the_memory_map_of_the_virtual_platform_is_the_layout() {
     assert_eq!(begins("RAM, zero"), BIOS_HOLE_START);
     assert_eq!(begins("the ACPI tables"), u64::from(devices::acpi::TABLES_START));
     assert_eq!(begins("RAM as far"), BIOS_HOLE_END);
-    assert_eq!(begins("nothing"), LOW_RAM_MAX_BYTES);
+    assert_eq!(begins("PCI's memory window"), LOW_RAM_MAX_BYTES);
+    assert_eq!(begins("PCI's memory window"), place::PCI_MEMORY_BASE.into());
+    assert_eq!(begins("PCI's configuration space"), place::PCI_ECAM_BASE.into());
+    assert_eq!(begins("nothing"), u64::from(place::PCI_ECAM_BASE + place::PCI_ECAM_LEN_BYTES));
     assert_eq!(begins("IOAPIC"), IOAPIC_START);
     assert_eq!(begins("local APIC"), LAPIC_START);
     assert_eq!(begins("the RAM beyond"), HIGH_RAM_START);

@@ -6,6 +6,7 @@
 //!    |                 v                              v
 //!    +-- port ----> 8259 pair --ExtINT--> local APIC   (taken by the VM's loop)
 //!    +-- memory --> IOAPIC ---message--> local APIC --> vCPU
+//!    +-- both ----> PCI bus --lines and messages--> as above
 //! ```
 //!
 //! Devices know neither each other nor the VM: lines and messages meet in [`Fabric`].
@@ -14,6 +15,7 @@
 mod documented;
 mod fabric;
 mod memory;
+pub mod pci;
 mod ports;
 #[cfg(test)]
 mod tests;
@@ -23,9 +25,11 @@ pub use fabric::{APIC_ID, Fabric};
 use crate::vm::{DebugExitPort, Settings};
 use backends::VmConsole;
 use base::Instant;
+use core::mem;
 use devices::{
     AcpiPm, DebugExit, Device, I8042, I8254, Request, ResetControl, RtcCmos, Uart16550, platform as place,
 };
+use pci::PciBus;
 use seams::ByteSource;
 
 const NANOSECONDS_PER_SECOND: u64 = 1_000_000_000;
@@ -48,6 +52,7 @@ pub struct Board {
     keyboard: I8042,
     reset: ResetControl,
     debug_exit: Option<DebugExit>,
+    pub(crate) pci: PciBus,
     /// A byte for the UART that it had no room for.
     held_input: Option<u8>,
     /// What the devices share.
@@ -55,8 +60,8 @@ pub struct Board {
 }
 
 impl Board {
-    /// The board after power-on.
-    pub fn new(settings: &Settings, console: VmConsole, now: Instant) -> Self {
+    /// The board after power-on, with `pci` as it is.
+    pub fn new(settings: &Settings, console: VmConsole, pci: PciBus, now: Instant) -> Self {
         Self {
             uart: Uart16550::new(place::COM1, place::COM1_GSI),
             pit: I8254::new(),
@@ -65,9 +70,19 @@ impl Board {
             keyboard: I8042::new(),
             reset: ResetControl::new(),
             debug_exit: (settings.debug_exit == DebugExitPort::Present).then_some(DebugExit),
+            pci,
             held_input: None,
             fabric: Fabric::new(console, now),
         }
+    }
+
+    /// The board as after power-on, at `now`. What stands outside of it stays: what is on the console's way, and what the
+    /// PCI devices are.
+    pub fn power_on(&mut self, settings: &Settings, now: Instant) {
+        let console = mem::take(&mut self.fabric.local.console);
+        let pci = mem::take(&mut self.pci);
+        *self = Self::new(settings, console, pci, now);
+        self.pci.reset(&mut self.fabric);
     }
 
     /// When [`Board::advance`] must be called next.

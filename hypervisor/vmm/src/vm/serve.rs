@@ -111,6 +111,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
                 None
             }
             Stop::Yield => Some(Served::HostInterrupt),
+            Stop::Kicked => Some(Served::Kicked),
             Stop::End(ending) => Some(self.end(ending)),
         }
     }

@@ -1,0 +1,112 @@
+//! The tasks of a VM's devices on PCI: steps that the CPU's loop takes, between turns of the vCPU.
+//!
+//! ```text
+//!   guest ──kick──> Served::Kicked ──> the CPU's loop: for each of kicked_devices
+//!                                        run_disk(slot, medium), with_net(slot, |step| ...), ...
+//!                                      also when a backend has something, without a kick
+//! ```
+//! A step is bounded by its device. What it leaves to do keeps the device among those kicked. After each, the driver is
+//! shown what was done, and interrupted if it wants to be. A driver that breaks the rules stops its own device.
+
+use crate::platform::Fabric;
+use crate::platform::pci::PciDevice;
+use crate::vm::Vm;
+use crate::vm::serve::Attention;
+use base::Instant;
+use devices::pci::Slot;
+use devices::virtio::net::{Net, RECEIVE_QUEUE};
+use devices::virtio::{Broken, Progress, Queue, Transport};
+use seams::GuestMemory;
+use vcpu::Vcpu;
+
+/// What a step of a network device works with.
+pub struct NetStep<'a, M> {
+    /// The device.
+    pub net: &'a mut Net,
+    /// Its queue for frames to the guest.
+    pub receive: &'a mut Queue,
+    /// Its queue of frames from the guest.
+    pub transmit: &'a mut Queue,
+    /// The guest's memory.
+    pub memory: &'a M,
+}
+
+impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
+    /// Whether a device has queues to be run.
+    #[inline]
+    pub const fn has_kicked_queues(&self) -> bool {
+        self.board.pci.is_kicked()
+    }
+
+    /// The devices that have queues to be run.
+    pub fn kicked_devices(&self) -> impl Iterator<Item = Slot> + use<V, M> {
+        self.board.pci.kicked()
+    }
+
+    /// Takes a step of the network device in `slot`, at `now`: `step` moves frames. `None` if there is no such device, if its
+    /// driver does not want it to work, or if it broke the rules in this step.
+    pub fn with_net<T>(
+        &mut self,
+        slot: Slot,
+        now: Instant,
+        step: impl FnOnce(NetStep<'_, M>) -> Result<(Progress, T), Broken>,
+    ) -> Option<T> {
+        self.step(slot, now, |device, fabric, memory| {
+            let PciDevice::Net(function) = device else { return None };
+            let (transport, net) = function.parts_mut();
+            if !transport.is_running() {
+                return None;
+            }
+            transport.take_kicked();
+            let mut queues = transport.queues_mut();
+            let (receive, transmit) = (queues.next()?, queues.next()?);
+            let done = step(NetStep { net, receive, transmit, memory });
+            drop(queues);
+            finish(transport, fabric, memory, done)
+        })
+    }
+
+    /// Why a device stopped working at a fault of its driver, if that was not told before.
+    pub fn take_broken(&mut self) -> Option<(Slot, Broken)> {
+        self.board.pci.take_broken()
+    }
+
+    fn step<T>(
+        &mut self,
+        slot: Slot,
+        now: Instant,
+        step: impl FnOnce(&mut PciDevice, &mut Fabric, &M) -> Option<T>,
+    ) -> Option<T> {
+        self.attention = Attention::EventsAndDeadline;
+        self.board.fabric.local.now = now;
+        let memory = &self.memory;
+        let act = |device: &mut PciDevice, fabric: &mut Fabric| step(device, fabric, memory);
+        self.board.pci.with_device(&mut self.board.fabric, slot, act).flatten()
+    }
+}
+
+/// Ends a step: shows the driver what was done and keeps in mind what was not, or stops the device of a driver that broke
+/// the rules.
+fn finish<T>(
+    transport: &mut Transport,
+    fabric: &mut Fabric,
+    memory: &impl GuestMemory,
+    done: Result<(Progress, T), Broken>,
+) -> Option<T> {
+    match done {
+        Ok((progress, done)) => {
+            transport.settle(fabric, memory);
+            if progress == Progress::More {
+                transport.kick(RECEIVE_QUEUE);
+            }
+            Some(done)
+        }
+        Err(broken) => {
+            transport.fail(fabric, broken);
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
