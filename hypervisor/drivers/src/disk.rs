@@ -8,6 +8,7 @@
 //! device, tries once more, and then fails the command. So `poll` is due when an interrupt has come, and at
 //! [`Disk::next_deadline`].
 
+use crate::Readiness;
 use crate::error::DeviceError;
 use base::Instant;
 use core::fmt;
@@ -237,6 +238,9 @@ pub trait Disk {
 
     /// When [`Disk::poll`] has to be called though no interrupt came.
     fn next_deadline(&self) -> Instant;
+
+    /// Whether the device can be used. Poll as long as it is pending.
+    fn readiness(&self) -> Readiness;
 
     /// What has gone wrong with the device since the last call, for the log.
     fn take_trouble(&mut self) -> Option<DeviceError>;

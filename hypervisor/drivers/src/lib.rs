@@ -22,6 +22,27 @@ extern crate std;
 
 pub mod disk;
 pub mod error;
+pub mod flight;
 pub mod nic;
 pub mod nvme;
 pub mod power;
+
+/// Whether a device can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// Not yet: poll on.
+    Pending,
+    /// It can.
+    Ready,
+    /// It never will.
+    Failed,
+}
+
+/// How a driver learns that its device has something for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// By an interrupt: the device's first message is routed, and whoever takes it polls the driver.
+    Interrupt,
+    /// Not at all: the driver is polled from time to time.
+    Polled,
+}

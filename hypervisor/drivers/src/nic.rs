@@ -1,5 +1,8 @@
 //! What every network card's driver is to those above: whole Ethernet frames, copied once each way.
 
+use crate::Readiness;
+use crate::error::DeviceError;
+use base::Instant;
 use core::fmt;
 
 /// The longest frame that a driver takes or gives, in bytes: 1,500 of payload, header and one VLAN tag, no checksum.
@@ -69,7 +72,13 @@ pub trait Nic {
 
     /// Takes back what the card has sent, and notes what it says of itself. Call it when an interrupt has come, and
     /// before another try after [`Sent::Full`].
-    fn poll(&mut self);
+    fn poll(&mut self, now: Instant);
+
+    /// Whether the card can be used. Poll as long as it is pending.
+    fn readiness(&self) -> Readiness;
+
+    /// What has gone wrong with the card since the last call, for the log.
+    fn take_trouble(&mut self) -> Option<DeviceError>;
 
     /// Sends a frame of `len_bytes`, which `fill` writes to where the card reads it. `fill` is called at most once.
     fn transmit_with(&mut self, len_bytes: usize, fill: impl FnOnce(&mut [u8])) -> Sent;

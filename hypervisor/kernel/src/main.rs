@@ -22,6 +22,7 @@
 extern crate alloc;
 
 mod bring_up;
+mod devices;
 mod dying;
 mod entry;
 #[cfg(feature = "seeded-faults")]

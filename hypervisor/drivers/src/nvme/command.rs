@@ -3,6 +3,7 @@
 //! Sources: NVMe Base 2.0, chapter 5 (admin commands); NVM Command Set 1.0, chapter 3.
 
 use super::queue::Submission;
+use crate::Signal;
 use crate::disk::DiskError;
 use seams::BusAddress;
 
@@ -19,15 +20,6 @@ const INTERRUPTS: u32 = 1 << 1;
 const INVALID_OPCODE: u16 = 0x01;
 /// Status without its flags "more" and "do not retry".
 const STATUS_CODE: u16 = 0x7ff;
-
-/// Whether the controller interrupts when a command is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signal {
-    /// By its first vector.
-    Interrupt,
-    /// It does not: the driver looks.
-    Polled,
-}
 
 /// What Identify is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -20,24 +20,24 @@ mod command;
 mod identify;
 mod queue;
 mod registers;
-mod slots;
+mod transfer;
 
-pub use command::Signal;
 pub use identify::{Controller, MAX_NAMESPACES, MAX_TRANSFER_BYTES, Namespace};
-pub use slots::DEPTH;
 
 use crate::disk::{Command, Completion, Disk, DiskGeometry, Refusal, Refused, Unit};
 use crate::error::DeviceError;
+use crate::flight::{DEPTH, Flight};
+use crate::{Readiness, Signal};
 use arrayvec::ArrayVec;
 use base::{Instant, Nanoseconds};
 use command::{PAGE_BYTES, Subject};
-use queue::{QueuePair, Submission};
+use queue::QueuePair;
 use registers::{
     ADMIN_ATTRIBUTES, ADMIN_COMPLETIONS, ADMIN_SUBMISSIONS, CONFIGURATION, Capabilities, ENABLE, FATAL,
     NO_ANSWER, OUR_CONFIGURATION, READY, SHUTDOWN, STATUS,
 };
 use seams::{DmaMemory, DmaRing, Registers};
-use slots::Slots;
+use transfer::Lists;
 
 /// Entries of the admin queues: one command is in flight at a time.
 const ADMIN_ENTRIES: u16 = 8;
@@ -85,17 +85,6 @@ enum State {
     Failed,
 }
 
-/// Whether a controller can be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Readiness {
-    /// Not yet: poll on.
-    Pending,
-    /// It can.
-    Ready,
-    /// It never will.
-    Failed,
-}
-
 /// What the controller said of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Identity {
@@ -112,7 +101,8 @@ pub struct Nvme<R, M: DmaMemory> {
     io: QueuePair<M::Ring>,
     /// Where answers to Identify go.
     page: M::Ring,
-    slots: Slots<M>,
+    lists: Lists<M::Ring>,
+    slots: Flight<M::Buffer>,
     state: State,
     /// The active namespaces' ids, during set-up.
     active: ArrayVec<u32, MAX_NAMESPACES>,
@@ -138,7 +128,7 @@ impl<R: Registers, M: DmaMemory> Nvme<R, M> {
         let admin = QueuePair::new(&mut memory, 0, ADMIN_ENTRIES);
         let io = QueuePair::new(&mut memory, 1, entries);
         let page = memory.ring(PAGE_BYTES as usize);
-        let slots = Slots::new(&mut memory, depth);
+        let lists = Lists::new(&mut memory);
         let mut nvme = Self {
             registers,
             layout,
@@ -146,7 +136,8 @@ impl<R: Registers, M: DmaMemory> Nvme<R, M> {
             admin: admin.ok_or(DeviceError::OutOfMemory)?,
             io: io.ok_or(DeviceError::OutOfMemory)?,
             page: page.ok_or(DeviceError::OutOfMemory)?,
-            slots: slots.ok_or(DeviceError::OutOfMemory)?,
+            lists: lists.ok_or(DeviceError::OutOfMemory)?,
+            slots: Flight::new(depth),
             state: State::Failed,
             active: ArrayVec::new(),
             found: Identity::default(),
@@ -156,15 +147,6 @@ impl<R: Registers, M: DmaMemory> Nvme<R, M> {
         };
         nvme.stop(now);
         Ok(nvme)
-    }
-
-    /// Whether it can be used.
-    pub fn readiness(&self) -> Readiness {
-        match self.state {
-            State::Failed => Readiness::Failed,
-            _ if self.identity.is_some() => Readiness::Ready,
-            _ => Readiness::Pending,
-        }
     }
 
     /// What it says of itself, once it was ready.
@@ -344,16 +326,12 @@ impl<R: Registers, M: DmaMemory> Nvme<R, M> {
 
     /// Hands the command in slot `id` to the controller.
     fn send(&mut self, id: u16, now: Instant) {
-        let namespace = self.slots.unit(id).and_then(|unit| self.namespace(unit));
-        let entry = namespace.and_then(|namespace| self.slots.prepare(id, &namespace, now));
-        match entry {
-            Some(entry) => self.ring(&entry, id),
-            None => self.slots.fail(id),
-        }
-    }
-
-    fn ring(&mut self, entry: &Submission, id: u16) {
-        self.io.submit(entry, id, &mut self.registers, &self.layout);
+        let command = self.slots.command(id);
+        let with_namespace = command.and_then(|command| Some((command, self.namespace(command.unit)?)));
+        let Some((command, namespace)) = with_namespace else { return self.slots.fail(id) };
+        let entry = self.lists.entry(id, command, &namespace);
+        self.io.submit(&entry, id, &mut self.registers, &self.layout);
+        self.slots.note_sent(id, now);
     }
 
     /// Sees to a running controller's deadlines.
@@ -431,6 +409,14 @@ impl<R: Registers, M: DmaMemory> Disk for Nvme<R, M> {
                 deadline => deadline.min(status_due),
             },
             State::Failed => Instant::FAR_FUTURE,
+        }
+    }
+
+    fn readiness(&self) -> Readiness {
+        match self.state {
+            State::Failed => Readiness::Failed,
+            _ if self.identity.is_some() => Readiness::Ready,
+            _ => Readiness::Pending,
         }
     }
 
