@@ -15,6 +15,7 @@
 //!
 //! Source of all of it: Virtual I/O Device (VIRTIO) version 1.3, OASIS Committee Specification 01, called "VIRTIO" here.
 
+pub mod blk;
 mod broken;
 pub mod cursor;
 pub mod net;
