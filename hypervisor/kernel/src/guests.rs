@@ -285,6 +285,8 @@ impl Present {
             report.lines().for_each(|line| info!("{line}"));
         }
         self.vm.stats().lines(self.vm.name()).for_each(|line| info!("{line}"));
+        #[cfg(feature = "exit-shares")]
+        crate::shares::tell();
         if let Some(profile) = self.vm.profile() {
             profile.lines(self.vm.name()).for_each(|line| info!("{line}"));
         }

@@ -35,5 +35,7 @@ mod operator;
 mod overrides;
 mod power;
 mod run;
+#[cfg(feature = "exit-shares")]
+mod shares;
 mod strays;
 mod version;

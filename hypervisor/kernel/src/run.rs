@@ -273,6 +273,9 @@ impl Host {
             return;
         }
         self.alarm.set(wake);
+        #[cfg(feature = "exit-shares")]
+        return crate::shares::sleeping(interrupts::enable_and_halt);
+        #[cfg(not(feature = "exit-shares"))]
         interrupts::enable_and_halt();
     }
 
