@@ -26,6 +26,7 @@ pub mod flight;
 pub mod nic;
 pub mod nvme;
 pub mod power;
+pub mod virtio;
 
 /// Whether a device can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
