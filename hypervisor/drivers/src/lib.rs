@@ -20,7 +20,9 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod any;
 pub mod disk;
+pub mod e1000e;
 pub mod error;
 pub mod flight;
 pub mod nic;

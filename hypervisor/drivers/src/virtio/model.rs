@@ -334,7 +334,7 @@ impl Registers for Model {
             8 => inside.select[1] = value,
             12 if inside.select[1] == 0 => inside.accepted = wide,
             12 => inside.accepted |= wide << 32,
-            32..56 if offset % 8 == 0 => inside.selected().addresses[(offset - 32) / 8] = wide,
+            32..56 if offset.is_multiple_of(8) => inside.selected().addresses[(offset - 32) / 8] = wide,
             32..56 => inside.selected().addresses[(offset - 32) / 8] |= wide << 32,
             _ => panic!("a write of 32 bits at {offset:#x}"),
         }
