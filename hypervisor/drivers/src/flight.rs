@@ -97,10 +97,10 @@ impl<B> Flight<B> {
         }
     }
 
-    /// The command in slot `id` cannot be sent: it is over.
-    pub fn fail(&mut self, id: u16) {
+    /// The command in slot `id` is over without having been sent.
+    pub fn end(&mut self, id: u16, result: Result<(), DiskError>) {
         if let Some(slot) = self.slot_mut(id) {
-            slot.stage = Stage::Over(Err(DiskError::Gone));
+            slot.stage = Stage::Over(result);
         }
     }
 

@@ -20,12 +20,15 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod any;
 pub mod disk;
+pub mod e1000e;
 pub mod error;
 pub mod flight;
 pub mod nic;
 pub mod nvme;
 pub mod power;
+pub mod virtio;
 
 /// Whether a device can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -127,7 +127,7 @@ extern "sysv64" fn on_own_tables(passage: usize) -> ! {
         format!("timer {}", alarm.timer.report()),
         format!("virtualization {engine}"),
     ]);
-    host_lines.extend(devices.lines());
+    host_lines.extend(devices.disk_lines().into_iter().chain(devices.card_lines()));
     let cpus = format!("CPU 0: {engine}, {}", engine.mitigations());
     line.settle();
     run::for_ever(Host {

@@ -24,7 +24,7 @@ mod transfer;
 
 pub use identify::{Controller, MAX_NAMESPACES, MAX_TRANSFER_BYTES, Namespace};
 
-use crate::disk::{Command, Completion, Disk, DiskGeometry, Refusal, Refused, Unit};
+use crate::disk::{Command, Completion, Disk, DiskError, DiskGeometry, Refusal, Refused, Unit};
 use crate::error::DeviceError;
 use crate::flight::{DEPTH, Flight};
 use crate::{Readiness, Signal};
@@ -328,7 +328,9 @@ impl<R: Registers, M: DmaMemory> Nvme<R, M> {
     fn send(&mut self, id: u16, now: Instant) {
         let command = self.slots.command(id);
         let with_namespace = command.and_then(|command| Some((command, self.namespace(command.unit)?)));
-        let Some((command, namespace)) = with_namespace else { return self.slots.fail(id) };
+        let Some((command, namespace)) = with_namespace else {
+            return self.slots.end(id, Err(DiskError::Gone));
+        };
         let entry = self.lists.entry(id, command, &namespace);
         self.io.submit(&entry, id, &mut self.registers, &self.layout);
         self.slots.note_sent(id, now);

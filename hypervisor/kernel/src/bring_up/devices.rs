@@ -9,14 +9,20 @@
 //! Unsafe because windows on device registers are made from what BARs and ACPI's tables say.
 
 use super::board::Acpi;
-use crate::devices::HostDevices;
+use crate::devices::{Driven, HostDevices};
 use alloc::boxed::Box;
+use alloc::format;
 use alloc::vec::Vec;
 use base::{ApicId, Instant, Nanoseconds, PhysRange};
 use core::fmt;
+use drivers::any::{AnyDisk, AnyNic};
 use drivers::disk::Disk;
+use drivers::e1000e::{self, E1000e};
 use drivers::error::DeviceError;
-use drivers::nvme::{Nvme, Readiness, Signal};
+use drivers::nic::Nic;
+use drivers::nvme::Nvme;
+use drivers::virtio::{self, VirtioBlk, VirtioNet};
+use drivers::{Readiness, Signal};
 use iommu::HostDma;
 use log::{info, warn};
 use machine::Mmio;
@@ -76,6 +82,7 @@ pub fn start(memory: &'static SharedMemory, acpi: &Acpi, apic: ApicId, clock: &H
         }
     }
     finder.await_ready(&mut devices, clock);
+    devices.disk_lines().iter().chain(&devices.card_lines()).for_each(|line| info!("{line}"));
     devices
 }
 
@@ -116,27 +123,104 @@ struct Granted {
     vector: Option<DeviceVector>,
 }
 
+impl Granted {
+    const fn signal(&self) -> Signal {
+        if self.vector.is_some() { Signal::Interrupt } else { Signal::Polled }
+    }
+}
+
+/// Which messages a driver knows how to ask its device for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Messages {
+    /// MSI-X, or MSI where there is none.
+    Any,
+    /// MSI alone.
+    Msi,
+}
+
 impl Finder {
     /// Starts the driver of `function`, if there is one.
     fn take(&mut self, function: &Function, devices: &mut HostDevices, now: Instant) -> Result<(), LeftOut> {
-        if !function.is_endpoint() || function.class != Class::NVME {
+        if !function.is_endpoint() {
             return Ok(());
         }
-        let at = function.address;
-        let Granted { registers, vector } = self.grant(at, 0)?;
-        let signal = if vector.is_some() { Signal::Interrupt } else { Signal::Polled };
-        let driver = Nvme::take_over(registers, HostDma::new(self.memory), signal, now)?;
-        devices.add_nvme(at, vector, Box::new(driver));
+        if function.class == Class::NVME {
+            return self.take_nvme(function.address, devices, now);
+        }
+        if e1000e::is_supported(function) {
+            return self.take_e1000e(function.address, devices, now);
+        }
+        match virtio::Kind::of(function) {
+            Some(virtio::Kind::Block) => self.take_virtio_blk(function, devices, now),
+            Some(virtio::Kind::Network) => self.take_virtio_net(function, devices, now),
+            None => Ok(()),
+        }
+    }
+
+    fn take_nvme(&mut self, at: Address, devices: &mut HostDevices, now: Instant) -> Result<(), LeftOut> {
+        let granted = self.grant(at, 0, Messages::Any)?;
+        let (signal, vector) = (granted.signal(), granted.vector);
+        let driver = Nvme::take_over(granted.registers, self.dma(), signal, now)?;
+        let count = devices.disks.iter().filter(|device| matches!(*device.driver, AnyDisk::Nvme(_))).count();
+        let (name, driver) = (format!("nvme{count}"), Box::new(AnyDisk::Nvme(driver)));
+        devices.disks.push(Driven { name, address: at, vector, driver });
         Ok(())
+    }
+
+    fn take_virtio_blk(
+        &mut self,
+        function: &Function,
+        devices: &mut HostDevices,
+        now: Instant,
+    ) -> Result<(), LeftOut> {
+        let place = virtio::Place::find(&self.config, function)?;
+        let granted = self.grant(function.address, place.bar, Messages::Any)?;
+        let (signal, vector) = (granted.signal(), granted.vector);
+        let driver = VirtioBlk::take_over(granted.registers, place, self.dma(), signal, now);
+        let count =
+            devices.disks.iter().filter(|device| matches!(*device.driver, AnyDisk::Virtio(_))).count();
+        // After the 26th they are numbered.
+        let letter =
+            u8::try_from(count).ok().filter(|count| *count < 26).map(|count| char::from(b'a' + count));
+        let name = letter.map_or_else(|| format!("vd{count}"), |letter| format!("vd{letter}"));
+        let driver = Box::new(AnyDisk::Virtio(driver));
+        devices.disks.push(Driven { name, address: function.address, vector, driver });
+        Ok(())
+    }
+
+    fn take_virtio_net(
+        &mut self,
+        function: &Function,
+        devices: &mut HostDevices,
+        now: Instant,
+    ) -> Result<(), LeftOut> {
+        let place = virtio::Place::find(&self.config, function)?;
+        let granted = self.grant(function.address, place.bar, Messages::Any)?;
+        let (signal, vector) = (granted.signal(), granted.vector);
+        let driver = VirtioNet::take_over(granted.registers, place, self.dma(), signal, now);
+        add_card(devices, function.address, vector, AnyNic::Virtio(driver));
+        Ok(())
+    }
+
+    fn take_e1000e(&mut self, at: Address, devices: &mut HostDevices, now: Instant) -> Result<(), LeftOut> {
+        let granted = self.grant(at, 0, Messages::Msi)?;
+        let (signal, vector) = (granted.signal(), granted.vector);
+        let driver = E1000e::take_over(granted.registers, self.dma(), signal, now)?;
+        add_card(devices, at, vector, AnyNic::E1000e(driver));
+        Ok(())
+    }
+
+    const fn dma(&self) -> HostDma {
+        HostDma::new(self.memory)
     }
 
     /// Maps BAR `index` of the function at `at`, lets it reach memory, and gives it a vector. One without MSI and MSI-X is
     /// polled: its pin is switched off.
-    fn grant(&mut self, at: Address, index: u8) -> Result<Granted, LeftOut> {
+    fn grant(&mut self, at: Address, index: u8, messages: Messages) -> Result<Granted, LeftOut> {
         let mut registers = self.map_bar(at, index)?;
         let command = Command::read(&self.config, at);
         (command | Command::MEMORY | Command::BUS_MASTER | Command::PIN_OFF).write(&mut self.config, at);
-        let vector = self.route(at, index, &mut registers)?;
+        let vector = self.route(at, index, messages, &mut registers)?;
         Ok(Granted { registers, vector })
     }
 
@@ -151,10 +235,11 @@ impl Finder {
         &mut self,
         at: Address,
         index: u8,
+        messages: Messages,
         registers: &mut Mmio,
     ) -> Result<Option<DeviceVector>, LeftOut> {
         let Some(vector) = DeviceVector::new(self.next_vector) else { return Ok(None) };
-        if let Some(msix) = Msix::find(&self.config, at) {
+        if let Some(msix) = Msix::find(&self.config, at).filter(|_| messages == Messages::Any) {
             if msix.table_bar == index {
                 msix.enable(&mut self.config, registers, vector, self.apic)?;
             } else {
@@ -181,21 +266,44 @@ impl Finder {
         let until = clock.now().after(READY_TIME);
         let mut pending = true;
         while pending && clock.now() < until {
-            pending = false;
             for device in &mut devices.disks {
                 // None has been given a command yet, so nothing completes.
                 let _ = device.driver.poll(clock.now());
-                pending |= device.readiness() == Readiness::Pending;
             }
+            devices.cards.iter_mut().for_each(|card| card.driver.poll(clock.now()));
+            let disks = devices.disks.iter().map(|device| device.driver.readiness());
+            let cards = devices.cards.iter().map(|card| card.driver.readiness());
+            pending = disks.chain(cards).any(|readiness| readiness == Readiness::Pending);
         }
         devices.disks.retain_mut(|device| {
-            if device.readiness() == Readiness::Ready {
-                return true;
-            }
-            let trouble = device.driver.take_trouble().unwrap_or(DeviceError::TooSlow("starting"));
-            self.leave_out(&device.address, &LeftOut::Device(trouble));
-            false
+            self.keep(device.address, device.driver.readiness(), || device.driver.take_trouble())
         });
-        devices.lines().iter().for_each(|line| info!("{line}"));
+        devices.cards.retain_mut(|card| {
+            self.keep(card.address, card.driver.readiness(), || card.driver.take_trouble())
+        });
     }
+
+    /// Whether to keep a device. The memory of one that is left out stays pinned.
+    fn keep(
+        &mut self,
+        at: Address,
+        readiness: Readiness,
+        trouble: impl FnOnce() -> Option<DeviceError>,
+    ) -> bool {
+        if readiness != Readiness::Ready {
+            let trouble = trouble().unwrap_or(DeviceError::TooSlow("starting"));
+            self.leave_out(&at, &LeftOut::Device(trouble));
+        }
+        readiness == Readiness::Ready
+    }
+}
+
+fn add_card(
+    devices: &mut HostDevices,
+    address: Address,
+    vector: Option<DeviceVector>,
+    driver: AnyNic<Mmio, HostDma>,
+) {
+    let name = format!("eth{}", devices.cards.len());
+    devices.cards.push(Driven { name, address, vector, driver: Box::new(driver) });
 }
