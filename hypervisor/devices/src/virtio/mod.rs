@@ -17,9 +17,11 @@
 
 pub mod blk;
 mod broken;
+pub mod console;
 pub mod cursor;
 pub mod net;
 pub mod queue;
+pub mod rng;
 
 pub use broken::Broken;
 pub use cursor::Cursor;
