@@ -17,9 +17,11 @@
 
 pub mod blk;
 mod broken;
+pub mod console;
 pub mod cursor;
 pub mod net;
 pub mod queue;
+pub mod rng;
 pub mod transport;
 
 pub use broken::Broken;

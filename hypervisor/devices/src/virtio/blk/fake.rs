@@ -10,7 +10,7 @@ use std::{vec, vec::Vec};
 
 /// When requests end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pace {
+pub(crate) enum Pace {
     AtOnce,
     /// When [`FakeDisk::end`] says so.
     Later,
@@ -20,26 +20,26 @@ pub(super) enum Pace {
 type Pending = (BlockRequest, Vec<u8>);
 
 #[derive(Debug)]
-pub(super) struct FakeDisk {
-    pub(super) pace: Pace,
-    pub(super) access: BlockAccess,
+pub(crate) struct FakeDisk {
+    pub(crate) pace: Pace,
+    pub(crate) access: BlockAccess,
     /// What reads see.
-    pub(super) cache: Vec<u8>,
+    pub(crate) cache: Vec<u8>,
     /// What survives a loss of power.
-    pub(super) medium: Vec<u8>,
-    pub(super) pending: VecDeque<Pending>,
+    pub(crate) medium: Vec<u8>,
+    pub(crate) pending: VecDeque<Pending>,
     /// How many may be pending.
-    pub(super) depth: usize,
+    pub(crate) depth: usize,
     /// What all requests end with until it is `None`.
-    pub(super) failure: Option<BlockError>,
+    pub(crate) failure: Option<BlockError>,
     /// What was begun.
-    pub(super) begun: Vec<BlockRequest>,
+    pub(crate) begun: Vec<BlockRequest>,
     ended: BTreeMap<Ticket, (BlockRequest, Result<(), BlockError>)>,
     finished: VecDeque<Ticket>,
 }
 
 impl FakeDisk {
-    pub(super) fn new(sectors: usize, pace: Pace) -> Self {
+    pub(crate) fn new(sectors: usize, pace: Pace) -> Self {
         let content: Vec<u8> = (0..sectors * 512).map(|i| (i / 512 + i % 7) as u8).collect();
         Self {
             pace,
@@ -56,7 +56,7 @@ impl FakeDisk {
     }
 
     /// Ends the pending request `which`, counted from the oldest; whether there was one.
-    pub(super) fn end(&mut self, which: usize) -> bool {
+    pub(crate) fn end(&mut self, which: usize) -> bool {
         let Some((request, data)) = self.pending.remove(which) else { return false };
         let result = self.apply(&request, &data);
         self.ended.insert(request.ticket, (request, result));
@@ -65,7 +65,7 @@ impl FakeDisk {
     }
 
     /// Forgets all requests, as when what they were made by is gone. Those that are pending have changed nothing.
-    pub(super) fn lose_requests(&mut self) {
+    pub(crate) fn lose_requests(&mut self) {
         self.pending.clear();
         self.ended.clear();
         self.finished.clear();

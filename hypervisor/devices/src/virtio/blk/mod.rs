@@ -20,7 +20,7 @@
 
 mod buffers;
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
 mod flight;
 mod request;
 mod run;

@@ -194,15 +194,15 @@ impl<M: GuestMemory, B: Block> Step<'_, M, B> {
 
     /// Gives the request in slot `index` back to the driver.
     fn finish(&mut self, index: u16, status: Status) -> Result<(), Broken> {
+        // First, so that a request whose status cannot be written is not half in flight.
+        self.disk.flight.set_stage(index, Stage::Free);
         let Some(slot) = self.disk.flight.get(index) else { return Ok(()) };
         write_status(self.memory, &slot.chain, status)?;
         let written_bytes = match (status, slot.transfer.operation) {
             (Status::Ok, BlockOperation::Read) => slot.chain.writable_bytes(),
             _ => status_only(&slot.chain),
         };
-        self.queue.push_used(self.memory, slot.head, written_bytes)?;
-        self.disk.flight.set_stage(index, Stage::Free);
-        Ok(())
+        self.queue.push_used(self.memory, slot.head, written_bytes)
     }
 }
 
