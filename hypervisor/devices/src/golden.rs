@@ -5,6 +5,8 @@
 
 extern crate std;
 
+mod virtio;
+
 use crate::lapic::{Accepted, LocalApic, Role};
 use crate::message::{DeliveryMode, Destination, InterruptMessage, Trigger};
 use crate::pci::HostBridge;

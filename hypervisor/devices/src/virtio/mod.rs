@@ -15,10 +15,13 @@
 //!
 //! Source of all of it: Virtual I/O Device (VIRTIO) version 1.3, OASIS Committee Specification 01, called "VIRTIO" here.
 
+pub mod blk;
 mod broken;
+pub mod console;
 pub mod cursor;
 pub mod net;
 pub mod queue;
+pub mod rng;
 pub mod transport;
 
 pub use broken::Broken;

@@ -14,10 +14,13 @@ use crate::vm::Vm;
 use crate::vm::serve::Attention;
 use base::Instant;
 use devices::pci::Slot;
-use devices::virtio::net::{Net, RECEIVE_QUEUE};
-use devices::virtio::{Broken, Progress, Queue, Transport};
-use seams::GuestMemory;
+use devices::virtio::net::Net;
+use devices::virtio::{Broken, Progress, QUEUE_MAX, Queue, Transport};
+use seams::{Block, GuestMemory};
 use vcpu::Vcpu;
+
+/// Every device has it.
+const FIRST_QUEUE: u16 = 0;
 
 /// What a step of a network device works with.
 pub struct NetStep<'a, M> {
@@ -66,6 +69,22 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         })
     }
 
+    /// Takes a step of the disk in `slot` over `medium`, at `now`: after a kick, and when the medium has finished something.
+    /// Without effect if there is no such disk.
+    pub fn run_disk(&mut self, slot: Slot, now: Instant, medium: &mut impl Block) {
+        self.step(slot, now, |device, fabric, memory| {
+            let PciDevice::Disk(function) = device else { return None };
+            let (transport, disk) = function.parts_mut();
+            // What was begun ends also when the device is not to work: with a queue in which nothing is.
+            let mut idle = Queue::new(QUEUE_MAX);
+            let is_running = transport.is_running();
+            transport.take_kicked();
+            let queue = transport.queues_mut().next().filter(|_| is_running).unwrap_or(&mut idle);
+            let done = disk.run(queue, memory, medium).map(|progress| (progress, ()));
+            finish(transport, fabric, memory, done)
+        });
+    }
+
     /// Why a device stopped working at a fault of its driver, if that was not told before.
     pub fn take_broken(&mut self) -> Option<(Slot, Broken)> {
         self.board.pci.take_broken()
@@ -97,7 +116,8 @@ fn finish<T>(
         Ok((progress, done)) => {
             transport.settle(fabric, memory);
             if progress == Progress::More {
-                transport.kick(RECEIVE_QUEUE);
+                // Whatever the device left: its step looks at all queues.
+                transport.kick(FIRST_QUEUE);
             }
             Some(done)
         }

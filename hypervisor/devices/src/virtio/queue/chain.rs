@@ -51,6 +51,22 @@ impl Chain {
         Self { segments: ArrayVec::new_const(), readable_segments: 0, readable_bytes: 0, writable_bytes: 0 }
     }
 
+    /// A chain of these buffers, address and length each, for what is loaded from saved state.
+    ///
+    /// # Errors
+    /// As for a chain that a driver makes.
+    pub(in crate::virtio) fn from_segments(
+        readable: &[(u64, u32)],
+        writable: &[(u64, u32)],
+    ) -> Result<Self, Broken> {
+        let mut chain = Self::new();
+        let readable = readable.iter().map(|segment| (segment, 0));
+        for ((address, len_bytes), flags) in readable.chain(writable.iter().map(|segment| (segment, WRITE))) {
+            chain.push(&Descriptor { address: *address, len_bytes: *len_bytes, flags, next: 0 })?;
+        }
+        Ok(chain)
+    }
+
     /// The buffers that the driver filled for the device to read.
     pub fn readable(&self) -> &[Segment] {
         self.segments.get(..self.readable_segments).unwrap_or_default()
