@@ -590,7 +590,7 @@ impl NicDriver {
     pub fn change_link(self, board: &mut Board) {
         let slot = Slot::new(self.slot as u8).unwrap();
         board.pci.with_device(&mut board.fabric, slot, |device, fabric| {
-            let PciDevice::Net(function) = device;
+            let PciDevice::Net(function) = device else { return };
             let (transport, net) = function.parts_mut();
             assert_eq!(net.set_link(Link::Down), ConfigChange::Changed);
             transport.config_changed(fabric);

@@ -26,11 +26,13 @@ use crate::vm::{DebugExitPort, Settings};
 use backends::VmConsole;
 use base::Instant;
 use core::mem;
+use devices::pci::Slot;
 use devices::{
     AcpiPm, DebugExit, Device, I8042, I8254, Request, ResetControl, RtcCmos, Uart16550, platform as place,
 };
 use pci::PciBus;
 use seams::ByteSource;
+use vcpu::Wanted;
 
 const NANOSECONDS_PER_SECOND: u64 = 1_000_000_000;
 
@@ -41,6 +43,17 @@ pub enum Claim {
     Claimed,
     /// None did: a read gave ones, a write went nowhere.
     Unclaimed,
+}
+
+/// Who gets what is typed on the VM's console.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InputTo {
+    /// The serial line.
+    Uart,
+    /// The virtio console in this slot: the guest has written to it.
+    Virtio(Slot),
+    /// The same, but the guest has no buffers left. It kicks when it has some.
+    VirtioFull(Slot),
 }
 
 /// All devices of a VM.
@@ -55,6 +68,8 @@ pub struct Board {
     pub(crate) pci: PciBus,
     /// A byte for the UART that it had no room for.
     held_input: Option<u8>,
+    /// Who gets what is typed.
+    pub(crate) input: InputTo,
     /// What the devices share.
     pub fabric: Fabric,
 }
@@ -72,6 +87,7 @@ impl Board {
             debug_exit: (settings.debug_exit == DebugExitPort::Present).then_some(DebugExit),
             pci,
             held_input: None,
+            input: InputTo::Uart,
             fabric: Fabric::new(console, now),
         }
     }
@@ -120,14 +136,28 @@ impl Board {
         self.receive();
     }
 
-    /// Gives the UART input for as long as there is some and it has room.
+    /// Gives the UART input for as long as there is some for it and it has room.
     fn receive(&mut self) {
-        while let Some(byte) = self.held_input.take().or_else(|| self.fabric.local.console.take()) {
+        while let Some(byte) = self.held_input.take().or_else(|| self.typed()) {
             if let Err(byte) = self.uart.receive(&mut self.fabric, byte) {
                 self.held_input = Some(byte);
                 return;
             }
         }
+    }
+
+    /// The next byte that was typed for the UART.
+    fn typed(&mut self) -> Option<u8> {
+        if !self.fabric.local.console.has_input() {
+            return None;
+        }
+        match self.input {
+            InputTo::VirtioFull(_) => return None,
+            InputTo::Virtio(slot) if self.pci.kick(&mut self.fabric, slot) == Wanted::Yes => return None,
+            // A guest that has let go of its virtio console listens on its serial line.
+            InputTo::Virtio(_) | InputTo::Uart => self.input = InputTo::Uart,
+        }
+        self.fabric.local.console.take()
     }
 
     /// What the guest asked of its whole machine since this was last called.

@@ -8,16 +8,21 @@
 //! A step is bounded by its device. What it leaves to do keeps the device among those kicked. After each, the driver is
 //! shown what was done, and interrupted if it wants to be. A driver that breaks the rules stops its own device.
 
-use crate::platform::Fabric;
 use crate::platform::pci::PciDevice;
+use crate::platform::{Fabric, InputTo};
 use crate::vm::Vm;
 use crate::vm::serve::Attention;
+use backends::console::GuestOutput;
 use base::Instant;
 use devices::pci::Slot;
-use devices::virtio::net::{Net, RECEIVE_QUEUE};
-use devices::virtio::{Broken, Progress, Queue, Transport};
-use seams::GuestMemory;
+use devices::virtio::net::Net;
+use devices::virtio::rng::Entropy;
+use devices::virtio::{Broken, Progress, QUEUE_MAX, Queue, Transport};
+use seams::{Block, ByteSink, GuestMemory};
 use vcpu::Vcpu;
+
+/// Every device has it.
+const FIRST_QUEUE: u16 = 0;
 
 /// What a step of a network device works with.
 pub struct NetStep<'a, M> {
@@ -66,6 +71,63 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         })
     }
 
+    /// Takes a step of the disk in `slot` over `medium`, at `now`: after a kick, and when the medium has finished something.
+    /// Without effect if there is no such disk.
+    pub fn run_disk(&mut self, slot: Slot, now: Instant, medium: &mut impl Block) {
+        self.step(slot, now, |device, fabric, memory| {
+            let PciDevice::Disk(function) = device else { return None };
+            let (transport, disk) = function.parts_mut();
+            // What was begun ends also when the device is not to work: with a queue in which nothing is.
+            let mut idle = Queue::new(QUEUE_MAX);
+            let is_running = transport.is_running();
+            transport.take_kicked();
+            let queue = transport.queues_mut().next().filter(|_| is_running).unwrap_or(&mut idle);
+            let done = disk.run(queue, memory, medium).map(|progress| (progress, ()));
+            finish(transport, fabric, memory, done)
+        });
+    }
+
+    /// Takes a step of the console in `slot`, at `now`: the VM's own. Once the guest has written something, what is typed is
+    /// for it.
+    pub fn run_console(&mut self, slot: Slot, now: Instant) {
+        let used = self.step(slot, now, |device, fabric, memory| {
+            let PciDevice::Console(function) = device else { return None };
+            let (transport, console) = function.parts_mut();
+            if !transport.is_running() {
+                return None;
+            }
+            transport.take_kicked();
+            let (mut input, output) = fabric.local.console.guest_ends();
+            let mut output = Watched { output, used: Used::No };
+            let mut queues = transport.queues_mut();
+            let (receive, transmit) = (queues.next()?, queues.next()?);
+            let done = console.run(receive, transmit, memory, &mut input, &mut output);
+            drop(queues);
+            let done = done.map(|progress| (progress, output.used));
+            finish(transport, fabric, memory, done)
+        });
+        let has_input = self.board.fabric.local.console.has_input();
+        self.board.input = match (used, self.board.input) {
+            (None, _) | (Some(Used::No), InputTo::Uart) => return,
+            (Some(_), _) if has_input && !self.has_kicked_queues() => InputTo::VirtioFull(slot),
+            (Some(_), _) => InputTo::Virtio(slot),
+        };
+    }
+
+    /// Takes a step of the source of random bytes in `slot`, at `now`: it gives what `entropy` does.
+    pub fn run_entropy(&mut self, slot: Slot, now: Instant, entropy: &mut impl Entropy) {
+        self.step(slot, now, |device, fabric, memory| {
+            let PciDevice::Entropy(function) = device else { return None };
+            let (transport, rng) = function.parts_mut();
+            if !transport.is_running() {
+                return None;
+            }
+            transport.take_kicked();
+            let done = rng.run(transport.queues_mut().next()?, memory, entropy);
+            finish(transport, fabric, memory, done.map(|progress| (progress, ())))
+        });
+    }
+
     /// Why a device stopped working at a fault of its driver, if that was not told before.
     pub fn take_broken(&mut self) -> Option<(Slot, Broken)> {
         self.board.pci.take_broken()
@@ -85,6 +147,26 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     }
 }
 
+/// Whether something was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Used {
+    Yes,
+    No,
+}
+
+/// A console's output that notices when it is used.
+struct Watched<'a> {
+    output: GuestOutput<'a>,
+    used: Used,
+}
+
+impl ByteSink for Watched<'_> {
+    fn offer(&mut self, byte: u8) -> Result<(), u8> {
+        self.used = Used::Yes;
+        self.output.offer(byte)
+    }
+}
+
 /// Ends a step: shows the driver what was done and keeps in mind what was not, or stops the device of a driver that broke
 /// the rules.
 fn finish<T>(
@@ -97,7 +179,8 @@ fn finish<T>(
         Ok((progress, done)) => {
             transport.settle(fabric, memory);
             if progress == Progress::More {
-                transport.kick(RECEIVE_QUEUE);
+                // Whatever the device left: its step looks at all queues.
+                transport.kick(FIRST_QUEUE);
             }
             Some(done)
         }

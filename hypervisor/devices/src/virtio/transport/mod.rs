@@ -27,7 +27,7 @@ pub(crate) mod testing;
 mod tests;
 
 pub use function::VirtioFunction;
-pub use saved::{FunctionImage, TransportState};
+pub use saved::TransportState;
 pub use status::{Phase, Status};
 
 use super::{Broken, Queue, Signal, feature};

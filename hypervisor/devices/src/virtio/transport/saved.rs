@@ -1,9 +1,10 @@
-//! What of the transport is saved.
+//! What of the transport is saved. The device behind it has a section of its own, which follows.
+//!
+//! Whoever loads both lets every queue be run once ([`Transport::kick_all`]): the device may have had requests in flight.
 
 use super::capabilities::ConfigWindow;
-use super::{Phase, QUEUES_MAX, QueueAndVector, Status, Transport, Untold, VirtioFunction};
+use super::{Phase, QUEUES_MAX, QueueAndVector, Status, Transport, Untold};
 use crate::pci::{FunctionState, NO_VECTOR};
-use crate::virtio::VirtioDevice;
 use crate::virtio::queue::QueueState;
 use base::state::{SavedState, StateError};
 use minicbor::{Decode, Encode};
@@ -48,16 +49,6 @@ pub struct TransportState {
     kicked: u8,
     #[n(12)]
     window: ConfigWindow,
-}
-
-/// A function as saved: the registers and the device behind them.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
-pub struct FunctionImage<I> {
-    #[n(0)]
-    transport: TransportState,
-    #[n(1)]
-    device: I,
 }
 
 impl QueueAndVector {
@@ -153,26 +144,6 @@ impl SavedState for Transport {
             return Err(StateError::OutOfRange { section: Self::SECTION, field });
         }
         *self = loaded;
-        Ok(())
-    }
-}
-
-/// Saved in one section, of the device type's name. Whoever loads it lets every queue be run once
-/// ([`Transport::kick_all`]): a device may have had requests in flight.
-impl<D: VirtioDevice + SavedState> SavedState for VirtioFunction<D> {
-    const SECTION: &'static str = D::SECTION;
-    const VERSION: u16 = D::VERSION;
-    type Image = FunctionImage<D::Image>;
-
-    fn save(&self) -> FunctionImage<D::Image> {
-        FunctionImage { transport: self.transport.save(), device: self.device.save() }
-    }
-
-    fn load(&mut self, image: FunctionImage<D::Image>) -> Result<(), StateError> {
-        let mut transport = self.transport.clone();
-        transport.load(image.transport)?;
-        self.device.load(image.device)?;
-        self.transport = transport;
         Ok(())
     }
 }

@@ -352,7 +352,8 @@ proptest! {
             check(function);
         }
         let mut copy = self::function();
-        testing::load(&mut copy, &testing::saved(function));
+        testing::load(&mut copy.transport, &testing::saved(&function.transport));
+        testing::load(&mut copy.device, &testing::saved(&function.device));
         prop_assert_eq!(&copy, function);
     }
 }

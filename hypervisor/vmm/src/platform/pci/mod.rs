@@ -17,6 +17,7 @@ use devices::pci::{ABSENT, BARS, ConfigAccess, HostBridge, Place, Slot, ecam_tar
 use devices::virtio::Broken;
 use devices::{Access, Cx, Device, PortAccess, Width, WindowAccess, WindowOffset, platform as place};
 use seams::Level;
+use vcpu::Wanted;
 
 /// The most devices that a VM can have on PCI.
 pub const DEVICES_MAX: usize = Slot::COUNT as usize - 1;
@@ -208,6 +209,15 @@ impl PciBus {
             self.drive_lines(fabric);
         }
         Some(done)
+    }
+
+    /// Lets the queues of the device in `slot` be run if its driver wants it to work; tells whether it does.
+    pub fn kick(&mut self, fabric: &mut Fabric, slot: Slot) -> Wanted {
+        let kicked = self.with_device(fabric, slot, |device, _| {
+            device.transport_mut().kick(0);
+            device.transport().is_running()
+        });
+        if kicked == Some(true) { Wanted::Yes } else { Wanted::No }
     }
 
     /// Why a device came to need a reset, if that was not told yet.
