@@ -15,6 +15,7 @@
 extern crate alloc;
 
 pub mod console;
+pub mod switch;
 pub mod volume;
 
 pub use console::VmConsole;
