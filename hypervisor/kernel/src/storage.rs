@@ -13,12 +13,13 @@ mod open;
 pub use open::HostVolume;
 
 use crate::devices::HostDevices;
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use backends::volume::claims::Claims;
 use backends::volume::gpt::{self, GptError, Table};
 use backends::volume::port::{Drive, DriveRequest};
-use base::{Instant, VmName};
+use base::{ByteSize, Instant, VmName};
 use buffer::Pooled;
 use drivers::disk::{Action, Command, Completion, Disk, DiskError, DiskGeometry, Refusal, Refused, Unit};
 use iommu::{HostBuffer, HostDma};
@@ -125,6 +126,21 @@ impl Storage {
     pub fn needs_polling(&self, devices: &HostDevices) -> bool {
         let mut pairs = devices.disks.iter().zip(&self.in_flight);
         pairs.any(|(device, in_flight)| device.vector.is_none() && !in_flight.is_idle())
+    }
+
+    /// A line for each partition.
+    pub fn lines(&self) -> Vec<String> {
+        let partitions = self.disks.iter().flat_map(|disk| {
+            let table = disk.table.iter().flat_map(|table| &table.partitions);
+            table.map(move |partition| {
+                let size = ByteSize(partition.sectors.saturating_mul(SECTOR_BYTES));
+                format!(
+                    "  {} partition {}: {:?}, {size}, {}",
+                    disk.name, partition.number, partition.label, partition.guid
+                )
+            })
+        });
+        partitions.collect()
     }
 
     /// A VM has ended, and uses nothing any more.

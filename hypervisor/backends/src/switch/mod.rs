@@ -380,6 +380,16 @@ impl Bridge {
         rate.map_or(now, |rate| rate.ready_at(len_bytes, now))
     }
 
+    /// A frame that came in at `from` goes back to its sender, who will send it again: it counts as never sent.
+    pub fn take_back(&mut self, from: PortId, len_bytes: u32) {
+        if let Some(port) = self.port_mut(from) {
+            port.counters.from.remove(len_bytes);
+            if let Some(rate) = &mut port.rate {
+                rate.give_back(len_bytes);
+            }
+        }
+    }
+
     /// Counts a frame that `to` has got.
     pub fn delivered(&mut self, to: PortId, len_bytes: u32) {
         if let Some(port) = self.port_mut(to) {
