@@ -19,7 +19,7 @@ mod disk;
 mod drive;
 
 pub use disk::PortDisk;
-pub use drive::{Drive, DriveRequest, PortError};
+pub use drive::{Drive, DriveLimits, DriveRequest, PortError};
 
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
