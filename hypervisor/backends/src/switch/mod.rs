@@ -30,6 +30,7 @@ mod table;
 mod tests;
 mod verdict;
 
+pub use config::Reach;
 pub use counters::{Counters, Traffic};
 pub use rate::RateLimit;
 pub use verdict::{Dropped, Forward, PortId, PortSet, TAG_AT, TagChange, tag_bytes};
@@ -77,15 +78,6 @@ pub struct VmPort {
 struct Addresses {
     v4: Vec<Ipv4Addr>,
     v6: Vec<Ipv6Addr>,
-}
-
-/// Whom a guest may talk to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
-    /// All on the network.
-    Network,
-    /// The uplink only.
-    Uplink,
 }
 
 impl VmPort {

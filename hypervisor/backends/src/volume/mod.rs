@@ -13,7 +13,7 @@
 //!                            ¦               requests with their data, moved through a queue
 //!                           Drive            the task that owns the drive's driver
 //! ```
-//! Which partition a name means is found in [`gpt`]; that nothing is written to by one and used by another, in [`claims`].
+//! What a name means is found in [`source`] and [`gpt`]; that nothing is written to by one and used by another, in [`claims`].
 //!
 //! # Principles
 //! - A request is checked here against the volume's own bounds, whatever was checked before.
@@ -24,6 +24,7 @@ pub mod gpt;
 pub mod overlay;
 pub mod port;
 pub mod ram;
+pub mod source;
 #[cfg(test)]
 mod testing;
 pub mod whole_blocks;
