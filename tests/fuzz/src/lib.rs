@@ -9,6 +9,7 @@ pub mod acpi;
 pub mod bytes;
 pub mod cx;
 pub mod drive;
+pub mod hostile_nvme;
 pub mod loading;
 pub mod memory;
 pub mod models;

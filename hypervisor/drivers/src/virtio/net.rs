@@ -98,6 +98,7 @@ impl<M: DmaMemory> Buffers<M> {
 
 impl<R: Registers, M: DmaMemory> VirtioNet<R, M> {
     /// Takes over the card whose structures are at `place` in `registers`. Poll until it is ready.
+    #[cold]
     pub fn take_over(registers: R, place: Place, memory: M, signal: Signal, now: Instant) -> Self {
         let mut transport = Transport::new(registers, place, signal);
         transport.reset();
@@ -115,6 +116,7 @@ impl<R: Registers, M: DmaMemory> VirtioNet<R, M> {
     }
 
     /// The card has failed: its buffers stay where they are, since it may still write to them.
+    #[cold]
     fn fail(&mut self, trouble: DeviceError) {
         self.transport.reset();
         self.trouble = Some(trouble);
@@ -122,6 +124,7 @@ impl<R: Registers, M: DmaMemory> VirtioNet<R, M> {
         self.looked_at = None;
     }
 
+    #[cold]
     fn start(&mut self) -> Result<(), DeviceError> {
         self.features = self.transport.negotiate(HAS_MAC | HAS_STATUS)?;
         if self.features & HAS_MAC == 0 {
@@ -146,6 +149,7 @@ impl<R: Registers, M: DmaMemory> VirtioNet<R, M> {
         Ok(())
     }
 
+    #[cold]
     fn make_queue(&mut self, index: u16) -> Result<Buffers<M>, DeviceError> {
         let size = self.transport.queue_size(index).min(BUFFERS as u16);
         if !size.is_power_of_two() {

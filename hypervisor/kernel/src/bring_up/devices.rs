@@ -6,6 +6,8 @@
 //! All are started at once and waited for together, for [`READY_TIME`] at most: a broken device costs the boot that long and
 //! nothing else. One that is left out may write to no memory any more.
 //!
+//! What makes a driver is not inlined: each is some KiB, and the stack of bring-up is never left.
+//!
 //! Unsafe because windows on device registers are made from what BARs and ACPI's tables say.
 
 use super::board::Acpi;
@@ -70,6 +72,7 @@ impl From<DeviceError> for LeftOut {
 }
 
 /// Finds the host's devices and starts those that there are drivers for.
+#[inline(never)]
 pub fn start(memory: &'static SharedMemory, acpi: &Acpi, apic: ApicId, clock: &HostClock) -> HostDevices {
     let mut finder = Finder { memory, config: config_space(memory, acpi), apic, next_vector: 0 };
     let mut functions = Vec::new();
@@ -157,6 +160,7 @@ impl Finder {
         }
     }
 
+    #[inline(never)]
     fn take_nvme(&mut self, at: Address, devices: &mut HostDevices, now: Instant) -> Result<(), LeftOut> {
         let granted = self.grant(at, 0, Messages::Any)?;
         let (signal, vector) = (granted.signal(), granted.vector);
@@ -167,6 +171,7 @@ impl Finder {
         Ok(())
     }
 
+    #[inline(never)]
     fn take_virtio_blk(
         &mut self,
         function: &Function,
@@ -188,6 +193,7 @@ impl Finder {
         Ok(())
     }
 
+    #[inline(never)]
     fn take_virtio_net(
         &mut self,
         function: &Function,
@@ -202,6 +208,7 @@ impl Finder {
         Ok(())
     }
 
+    #[inline(never)]
     fn take_e1000e(&mut self, at: Address, devices: &mut HostDevices, now: Instant) -> Result<(), LeftOut> {
         let granted = self.grant(at, 0, Messages::Msi)?;
         let (signal, vector) = (granted.signal(), granted.vector);
@@ -216,6 +223,7 @@ impl Finder {
 
     /// Maps BAR `index` of the function at `at`, lets it reach memory, and gives it a vector. One without MSI and MSI-X is
     /// polled: its pin is switched off.
+    #[inline(never)]
     fn grant(&mut self, at: Address, index: u8, messages: Messages) -> Result<Granted, LeftOut> {
         let mut registers = self.map_bar(at, index)?;
         let command = Command::read(&self.config, at);
@@ -262,6 +270,7 @@ impl Finder {
     }
 
     /// Steps the drivers until each is ready or has failed, and leaves out what is not ready in time.
+    #[inline(never)]
     fn await_ready(&mut self, devices: &mut HostDevices, clock: &HostClock) {
         let until = clock.now().after(READY_TIME);
         let mut pending = true;
