@@ -10,6 +10,7 @@ pub mod bytes;
 pub mod cx;
 pub mod drive;
 pub mod hostile_nvme;
+pub mod hostile_virtio;
 pub mod loading;
 pub mod memory;
 pub mod models;
