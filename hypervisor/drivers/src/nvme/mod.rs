@@ -120,6 +120,7 @@ impl<R: Registers, M: DmaMemory> Nvme<R, M> {
     ///
     /// # Errors
     /// When it cannot be driven, or there is no memory.
+    #[cold]
     pub fn take_over(registers: R, mut memory: M, signal: Signal, now: Instant) -> Result<Self, DeviceError> {
         let layout = Capabilities::read(&registers)?;
         let entries = u16::try_from(layout.max_entries).map_or(IO_ENTRIES, |most| most.min(IO_ENTRIES));
@@ -164,6 +165,7 @@ impl<R: Registers, M: DmaMemory> Nvme<R, M> {
     }
 
     /// Tells the controller to stop.
+    #[cold]
     fn stop(&mut self, now: Instant) {
         let configuration = self.registers.read32(CONFIGURATION) & !(ENABLE | SHUTDOWN);
         self.registers.write32(CONFIGURATION, configuration);
@@ -171,6 +173,7 @@ impl<R: Registers, M: DmaMemory> Nvme<R, M> {
     }
 
     /// Begins anew because of `trouble`, unless that has been tried too often.
+    #[cold]
     fn reset(&mut self, trouble: DeviceError, now: Instant) {
         self.trouble = Some(trouble);
         self.resets = self.resets.saturating_add(1);
@@ -180,6 +183,7 @@ impl<R: Registers, M: DmaMemory> Nvme<R, M> {
         self.stop(now);
     }
 
+    #[cold]
     fn fail(&mut self, trouble: DeviceError) {
         // Told to stop in any case, so that it writes to no more memory than it must.
         self.registers.write32(CONFIGURATION, 0);
@@ -199,6 +203,7 @@ impl<R: Registers, M: DmaMemory> Nvme<R, M> {
         }
     }
 
+    #[cold]
     fn await_stop(&mut self, until: Instant, now: Instant) {
         match self.registers.read32(STATUS) {
             NO_ANSWER => self.fail(DeviceError::Vanished),
@@ -209,6 +214,7 @@ impl<R: Registers, M: DmaMemory> Nvme<R, M> {
     }
 
     /// Starts the stopped controller with empty queues.
+    #[cold]
     fn start(&mut self, now: Instant) {
         self.slots.take_back();
         self.admin.reset();
@@ -222,6 +228,7 @@ impl<R: Registers, M: DmaMemory> Nvme<R, M> {
         self.state = State::Starting { until: now.after(self.layout.ready_time) };
     }
 
+    #[cold]
     fn await_start(&mut self, until: Instant, now: Instant) {
         match self.registers.read32(STATUS) {
             NO_ANSWER => self.fail(DeviceError::Vanished),
@@ -237,6 +244,7 @@ impl<R: Registers, M: DmaMemory> Nvme<R, M> {
     }
 
     /// Sends the admin command of `step`.
+    #[cold]
     fn begin(&mut self, step: Setup, now: Instant) {
         let page = self.page.bus_address();
         let [submissions, completions] = self.io.addresses();
@@ -256,6 +264,7 @@ impl<R: Registers, M: DmaMemory> Nvme<R, M> {
     }
 
     /// Waits for the answer to `step`, and goes on to the next.
+    #[cold]
     fn set_up(&mut self, step: Setup, until: Instant, now: Instant) {
         let Some(answer) = self.admin.take(&mut self.registers, &self.layout) else {
             if now >= until {
@@ -309,6 +318,7 @@ impl<R: Registers, M: DmaMemory> Nvme<R, M> {
     }
 
     /// The controller is set up: what waits is sent.
+    #[cold]
     fn run(&mut self, now: Instant) {
         let found = core::mem::take(&mut self.found);
         match &self.identity {
@@ -337,6 +347,7 @@ impl<R: Registers, M: DmaMemory> Nvme<R, M> {
     }
 
     /// Sees to a running controller's deadlines.
+    #[cold]
     fn look_after(&mut self, status_due: Instant, now: Instant) {
         if self.slots.deadline() <= now {
             return self.reset(DeviceError::TooSlow("a command"), now);

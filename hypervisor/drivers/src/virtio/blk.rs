@@ -90,6 +90,7 @@ struct Rings<Ring> {
 
 impl<R: Registers, M: DmaMemory> VirtioBlk<R, M> {
     /// Takes over the device whose structures are at `place` in `registers`. Poll until it is ready.
+    #[cold]
     pub fn take_over(registers: R, place: Place, memory: M, signal: Signal, now: Instant) -> Self {
         let mut device = Self {
             transport: Transport::new(registers, place, signal),
@@ -105,12 +106,14 @@ impl<R: Registers, M: DmaMemory> VirtioBlk<R, M> {
         device
     }
 
+    #[cold]
     fn begin_reset(&mut self, now: Instant) {
         self.transport.reset();
         self.state = State::Resetting { until: now.after(RESET_TIME) };
     }
 
     /// Begins anew because of `trouble`, unless that has been tried too often.
+    #[cold]
     fn reset(&mut self, trouble: DeviceError, now: Instant) {
         self.trouble = Some(trouble);
         self.resets = self.resets.saturating_add(1);
@@ -120,6 +123,7 @@ impl<R: Registers, M: DmaMemory> VirtioBlk<R, M> {
         self.begin_reset(now);
     }
 
+    #[cold]
     fn fail(&mut self, trouble: DeviceError) {
         self.transport.reset();
         self.trouble = Some(trouble);
@@ -143,6 +147,7 @@ impl<R: Registers, M: DmaMemory> VirtioBlk<R, M> {
     }
 
     /// Sets up the device, which has been reset.
+    #[cold]
     fn start(&mut self) -> Result<(), DeviceError> {
         let features = self.transport.negotiate(feature::ALL)?;
         let geometry = self.read_geometry(features)?;
@@ -173,6 +178,7 @@ impl<R: Registers, M: DmaMemory> VirtioBlk<R, M> {
         Some(Rings { queue, headers: self.memory.ring(DEPTH * SLOT_BYTES)? })
     }
 
+    #[cold]
     fn read_geometry(&self, features: u64) -> Result<DiskGeometry, DeviceError> {
         let has = |feature: u64| features & feature != 0;
         let config = |offset: usize| self.transport.config32(offset);
@@ -205,6 +211,7 @@ impl<R: Registers, M: DmaMemory> VirtioBlk<R, M> {
         })
     }
 
+    #[cold]
     fn run(&mut self, now: Instant) {
         self.state = State::Running { status_due: now.after(STATUS_INTERVAL) };
         while let Some(id) = self.slots.waiting() {
@@ -227,6 +234,7 @@ impl<R: Registers, M: DmaMemory> VirtioBlk<R, M> {
         self.transport.notify(&rings.queue);
     }
 
+    #[cold]
     fn look_after(&mut self, status_due: Instant, now: Instant) {
         if self.slots.deadline() <= now {
             return self.reset(DeviceError::TooSlow("a command"), now);

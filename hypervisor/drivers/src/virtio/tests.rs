@@ -222,6 +222,17 @@ fn a_card_that_gives_back_what_it_does_not_have_has_failed() {
 }
 
 #[test]
+fn a_card_that_wants_a_reset_or_is_unplugged_has_failed() {
+    for (fault, error) in [(Fault::NeedsReset, DeviceError::Fatal), (Fault::Vanished, DeviceError::Vanished)]
+    {
+        let (mut card, model) = card();
+        model.misbehave(fault);
+        card.poll(Instant(SECOND));
+        assert_eq!((card.readiness(), card.take_trouble()), (Readiness::Failed, Some(error)));
+    }
+}
+
+#[test]
 fn a_device_of_the_time_before_version_1_is_refused() {
     let bus = FakeDma::new();
     let model = Model::new(&bus, Kind::Network);
