@@ -540,13 +540,18 @@ impl NicDriver {
         self.write(board, 0x14, 1, status);
     }
 
-    /// Brings the device to work: VERSION_1 and the link's status, queues of 8 at 0x1_0000 and 0x2_0000.
+    /// Brings the device to work, with the link's status.
     pub fn start(self, board: &mut Board) {
+        self.start_with(board, 1 << 16);
+    }
+
+    /// Brings a device of any type to work: VERSION_1 and `features` of the low half, queues of 8 at 0x1_0000 and 0x2_0000.
+    pub fn start_with(self, board: &mut Board, features: u64) {
         self.write_config(board, 0x04, 2, 0x6);
         for status in [1, 3] {
             self.set_status(board, status);
         }
-        for (half, features) in [(0, 1 << 16), (1, 1)] {
+        for (half, features) in [(0, features), (1, 1)] {
             self.write(board, 0x08, 4, half);
             self.write(board, 0x0c, 4, features);
         }

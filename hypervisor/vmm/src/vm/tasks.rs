@@ -13,7 +13,8 @@ use crate::platform::{Fabric, InputTo};
 use crate::vm::Vm;
 use crate::vm::serve::Attention;
 use backends::console::GuestOutput;
-use base::Instant;
+use base::{Instant, Nanoseconds};
+use core::fmt;
 use devices::pci::Slot;
 use devices::virtio::net::Net;
 use devices::virtio::rng::Entropy;
@@ -23,6 +24,25 @@ use vcpu::Vcpu;
 
 /// Every device has it.
 const FIRST_QUEUE: u16 = 0;
+
+/// How long nothing is told of broken rules once something was.
+const BROKEN_PAUSE: Nanoseconds = Nanoseconds::from_secs(10);
+
+/// A device whose driver broke the rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BrokenDevice {
+    /// Where it is.
+    pub slot: Slot,
+    /// How they were broken.
+    pub reason: Broken,
+}
+
+impl fmt::Display for BrokenDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { slot, reason } = self;
+        write!(f, "the device in PCI slot {} has stopped until its driver resets it: {reason}", slot.number())
+    }
+}
 
 /// What a step of a network device works with.
 pub struct NetStep<'a, M> {
@@ -128,9 +148,15 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         });
     }
 
-    /// Why a device stopped working at a fault of its driver, if that was not told before.
-    pub fn take_broken(&mut self) -> Option<(Slot, Broken)> {
-        self.board.pci.take_broken()
+    /// What to tell of a driver that broke the rules, at `now`: nothing of one that does so again and again, but now and
+    /// then.
+    pub fn take_broken(&mut self, now: Instant) -> Option<BrokenDevice> {
+        let (slot, reason) = self.board.pci.take_broken()?;
+        if self.broken_told.is_some_and(|told| now.since(told) < BROKEN_PAUSE) {
+            return None;
+        }
+        self.broken_told = Some(now);
+        Some(BrokenDevice { slot, reason })
     }
 
     fn step<T>(
