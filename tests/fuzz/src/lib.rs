@@ -12,6 +12,7 @@ pub mod drive;
 pub mod loading;
 pub mod memory;
 pub mod models;
+pub mod virtio;
 
 pub use bytes::Bytes;
 pub use cx::RecordingCx;
