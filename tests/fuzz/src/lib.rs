@@ -13,6 +13,7 @@ pub mod loading;
 pub mod memory;
 pub mod models;
 pub mod pci;
+pub mod virtio;
 
 pub use bytes::Bytes;
 pub use cx::RecordingCx;
