@@ -2,13 +2,14 @@
 //!
 //! ```text
 //!  on boot's tables:  exceptions ─ handoff ─ CPU protection ─ our tables
-//!  on our tables:     memory ─ stacks ─ configuration ─ serial line ─ ACPI ─ interrupts, clock ─ virtualization ─ VMs
+//!  on our tables:     memory ─ stacks ─ configuration ─ serial line ─ ACPI ─ interrupts, clock ─ virtualization ─ PCI ─ VMs
 //! ```
 //!
 //! Unsafe because the handoff block is read where boot put it, and because each step here fulfils what the unsafe
 //! functions of `machine` and `memory` ask for: that it is done once, on this CPU, in this order.
 
 mod board;
+mod devices;
 mod stacks;
 
 pub use stacks::PER_CPU_BYTES as PER_CPU_STACK_BYTES;
@@ -102,6 +103,8 @@ extern "sysv64" fn on_own_tables(passage: usize) -> ! {
         .unwrap_or_else(|error| refuse(&error));
     info!("virtualization: {engine}");
     acpi.report_iommus();
+    let devices = devices::start(memory, &acpi, alarm.apic.id(), alarm.clock);
+    line.settle();
     let power = Power(acpi.power());
     drop(acpi);
     let released = memory.lock().release_all(&handoff, RegionKind::AcpiReclaim);
@@ -118,12 +121,13 @@ extern "sysv64" fn on_own_tables(passage: usize) -> ! {
     let tsc_stability = if stable { TscStability::Invariant } else { TscStability::Unknown };
     let ground = Ground { files, memory, clock, tsc_stability, wall_clock_at_zero };
     let guests = Guests::new(&config, ground, &engine);
-    let host_lines = Vec::from([
+    let mut host_lines = Vec::from([
         format!("CPU {cpu}"),
         format!("clock TSC {calibration}"),
         format!("timer {}", alarm.timer.report()),
         format!("virtualization {engine}"),
     ]);
+    host_lines.extend(devices.disk_lines().into_iter().chain(devices.card_lines()));
     let cpus = format!("CPU 0: {engine}, {}", engine.mitigations());
     line.settle();
     run::for_ever(Host {
@@ -135,6 +139,7 @@ extern "sysv64" fn on_own_tables(passage: usize) -> ! {
         desk: Desk { guests, host_lines, cpus, memory, fixed, start_wanted: None, power_off_wanted: false },
         terminal: Terminal::new(config.host.attach),
         line,
+        devices,
         power,
         when_idle: config.host.when_idle,
         strays: Strays::default(),

@@ -107,13 +107,15 @@ impl Guests {
         Some(loaded)
     }
 
-    /// Files stay for a VM that starts again when its guest resets it, and for one that was not loaded yet.
+    /// Files stay for a VM that starts again when its guest resets it, and for one that was not loaded yet; those behind
+    /// disks stay in any case.
     fn give_back_files(&mut self) {
         let Self { guests, ground, .. } = self;
         let needs = |guest: &&Guest| guest.config.on_reset == OnReset::Restart || !guest.was_loaded;
         let is_needed = |file: &handoff::File| {
-            let mut names = guests.iter().filter(needs).flat_map(|guest| guest.config.files());
-            names.any(|(path, _)| path.as_str() == file.path)
+            let boot = guests.iter().filter(needs).flat_map(|guest| guest.config.boot_files());
+            let disks = guests.iter().flat_map(|guest| guest.config.disk_files());
+            boot.chain(disks).any(|(path, _)| path.as_str() == file.path)
         };
         let memory = ground.memory;
         ground.files.retain(|file| {
@@ -283,6 +285,8 @@ impl Present {
             report.lines().for_each(|line| info!("{line}"));
         }
         self.vm.stats().lines(self.vm.name()).for_each(|line| info!("{line}"));
+        #[cfg(feature = "exit-shares")]
+        crate::shares::tell();
         if let Some(profile) = self.vm.profile() {
             profile.lines(self.vm.name()).for_each(|line| info!("{line}"));
         }

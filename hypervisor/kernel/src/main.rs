@@ -22,6 +22,7 @@
 extern crate alloc;
 
 mod bring_up;
+mod devices;
 mod dying;
 mod entry;
 #[cfg(feature = "seeded-faults")]
@@ -34,5 +35,7 @@ mod operator;
 mod overrides;
 mod power;
 mod run;
+#[cfg(feature = "exit-shares")]
+mod shares;
 mod strays;
 mod version;

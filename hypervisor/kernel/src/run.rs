@@ -9,6 +9,7 @@
 //!
 //! Interrupts are masked all the way but for the window and the sleep.
 
+use crate::devices::HostDevices;
 #[cfg(feature = "seeded-faults")]
 use crate::faults::{self, Fault};
 use crate::guests::Guest;
@@ -39,6 +40,7 @@ pub struct Host {
     pub desk: Desk,
     pub terminal: Terminal,
     pub line: Line,
+    pub devices: HostDevices,
     pub power: Power,
     pub when_idle: WhenIdle,
     pub strays: Strays,
@@ -112,6 +114,7 @@ pub fn for_ever(mut host: Host) -> ! {
         // and forgotten.
         interrupts::window();
         host.strays.tell_new();
+        host.devices.tell_trouble();
         host.line.poll(&mut host.terminal, &mut host.desk);
         if host.desk.start_wanted.is_some() {
             host.start_wanted();
@@ -270,6 +273,9 @@ impl Host {
             return;
         }
         self.alarm.set(wake);
+        #[cfg(feature = "exit-shares")]
+        return crate::shares::sleeping(interrupts::enable_and_halt);
+        #[cfg(not(feature = "exit-shares"))]
         interrupts::enable_and_halt();
     }
 

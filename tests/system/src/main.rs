@@ -9,10 +9,12 @@ mod acpi;
 mod apics;
 mod broken;
 mod differences;
+mod disks;
 mod faults;
 mod kernels;
 mod linux;
 mod long;
+mod networks;
 mod operator;
 mod reference;
 mod several;
@@ -30,7 +32,7 @@ const STEP: Duration = Duration::from_secs(90);
 
 fn main() -> ExitCode {
     let broken = broken::all();
-    let groups: [&[Scenario]; 12] = [
+    let groups: [&[Scenario]; 14] = [
         acpi::SCENARIOS,
         apics::SCENARIOS,
         linux::SCENARIOS,
@@ -39,6 +41,8 @@ fn main() -> ExitCode {
         reference::SCENARIOS,
         translations::SCENARIOS,
         several::SCENARIOS,
+        disks::SCENARIOS,
+        networks::SCENARIOS,
         operator::SCENARIOS,
         &broken,
         faults::SCENARIOS,

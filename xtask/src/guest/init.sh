@@ -18,6 +18,16 @@ export PATH=/bin:/sbin:/usr/bin:/usr/sbin HOME=/root TERM=vt100 PS1='\h:\w# '
 echo 4 >/proc/sys/kernel/printk
 cd /root || exit
 
+# A root file system that the kernel's command line names takes over.
+root=$(sed -n 's/^\(.* \)\{0,1\}root=\([^ ]*\).*$/\2/p' /proc/cmdline)
+if [ -n "$root" ]; then
+    mount "$root" /mnt || exec sh
+    for place in proc sys dev; do
+        mount --move "/$place" "/mnt/$place"
+    done
+    exec switch_root /mnt /sbin/init
+fi
+
 if [ -n "$run" ]; then
     sh -c "$run"
 else

@@ -119,6 +119,15 @@ fn drivers(kernel: Kernel) -> Result<Drivers> {
     Ok(Drivers { series: kernel.series().to_string(), modules })
 }
 
+/// An ext4 image with a root file system of Debian's packages, fetched and made if necessary.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn rootfs() -> Result<PathBuf> {
+    setup::ensure(&[Need::RootFs])?;
+    setup::rootfs_path()
+}
+
 /// memtest86+, a memory tester that starts by Linux's boot protocol.
 ///
 /// # Errors

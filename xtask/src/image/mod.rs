@@ -9,6 +9,7 @@
 //! ```
 
 mod contents;
+mod data;
 mod elf;
 mod esp;
 mod table;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 pub use contents::{BOOT_LOADER, Contents, Kernels};
+pub use data::{Partition, write_disk};
 pub use elf::without_sections;
 pub use table::Table;
 

@@ -14,19 +14,24 @@ pub fn file(deb: impl Read, wanted: impl Fn(&str) -> bool) -> Result<Vec<u8>> {
 
 /// The paths (without the leading `./`) and contents of all files in the package whose path is `wanted`.
 pub fn files(deb: impl Read, wanted: impl Fn(&str) -> bool) -> Result<Vec<(String, Vec<u8>)>> {
+    with_tar(deb, |tar| files_in_tar(tar, wanted))
+}
+
+/// What `read` makes of the archive of the package's files.
+pub fn with_tar<T>(deb: impl Read, read: impl FnOnce(&mut dyn Read) -> Result<T>) -> Result<T> {
     let mut archive = ar::Archive::new(deb);
     while let Some(member) = archive.next_entry() {
         let member = member?;
         let name = String::from_utf8_lossy(member.header().identifier()).into_owned();
         let Some(kind) = name.trim_end_matches('/').strip_prefix("data.tar") else { continue };
-        let data: Box<dyn Read> = match kind {
+        let mut data: Box<dyn Read> = match kind {
             "" => Box::new(member),
             ".xz" => Box::new(lzma_rust2::XzReader::new(member, true)),
             ".gz" => Box::new(flate2::read::GzDecoder::new(member)),
             ".zst" => Box::new(ruzstd::decoding::StreamingDecoder::new(member)?),
             other => bail!("its files are packed in a way unknown here: data.tar{other}"),
         };
-        return files_in_tar(data, wanted);
+        return read(&mut data);
     }
     bail!("it has no member data.tar")
 }

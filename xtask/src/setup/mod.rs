@@ -11,6 +11,7 @@
 //! v1/linux-6.12/vmlinuz    kernels of guests, as Debian built them
 //! v1/linux-6.12/origin     the package, its version and checksum
 //! v1/linux-6.12/modules/   its drivers for virtio devices, in the order to load them
+//! v1/rootfs-1/root.ext4    a root file system of Debian's packages
 //! v1/bochs-3.0-2/          Bochs, built from Debian's source with changes of ours
 //! v1/apt/                  apt's private configuration, lists and downloads
 //! v1/apt-i386/             the same for packages of 32 bits
@@ -23,6 +24,7 @@ mod distribution;
 mod fetch;
 mod install;
 mod modules;
+mod rootfs;
 
 use std::path::{Path, PathBuf};
 
@@ -58,11 +60,13 @@ pub enum Need {
     Kernel(Kernel),
     /// The memory tester.
     Memtest,
+    /// A root file system.
+    RootFs,
 }
 
 impl Need {
     /// What building, running and testing need.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Toolchain,
         Self::CxxCompiler,
         Self::AcpiCompiler,
@@ -74,6 +78,7 @@ impl Need {
         Self::Kernel(Kernel::V6_12),
         Self::Kernel(Kernel::V6_1I386),
         Self::Memtest,
+        Self::RootFs,
     ];
 
     /// Whether it is there.
@@ -88,6 +93,7 @@ impl Need {
             Self::Busybox(architecture) => busybox_path(architecture)?.is_file(),
             Self::Kernel(kernel) => kernel_path(kernel)?.is_file() && kernel_modules_path(kernel)?.is_dir(),
             Self::Memtest => memtest_path()?.is_file(),
+            Self::RootFs => rootfs_path()?.is_file(),
         })
     }
 
@@ -108,6 +114,7 @@ impl Need {
                 fetch::kernel(registries.of(kernel.architecture()), kernel, &kernel_path(kernel)?)
             }
             Self::Memtest => fetch::memtest(registry, &memtest_path()?),
+            Self::RootFs => rootfs::make(registry, &rootfs_path()?),
         }
     }
 }
@@ -182,6 +189,14 @@ pub fn busybox_path(architecture: Architecture) -> Result<PathBuf> {
 /// When there is no cache folder.
 pub fn memtest_path() -> Result<PathBuf> {
     Ok(layout()?.join("memtest86+"))
+}
+
+/// Where the root file system's image is, or will be.
+///
+/// # Errors
+/// When there is no cache folder.
+pub fn rootfs_path() -> Result<PathBuf> {
+    Ok(layout()?.join(rootfs::FOLDER).join(rootfs::IMAGE))
 }
 
 /// Where a guest's kernel is, or will be.

@@ -1,0 +1,105 @@
+//! The host's disks and network cards, in use.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use base::ByteSize;
+use drivers::any::{AnyDisk, AnyNic};
+use drivers::disk::{Disk, DiskGeometry, Unit};
+use drivers::nic::{Link, Nic};
+use iommu::HostDma;
+use log::warn;
+use machine::Mmio;
+use machine::pci::{Address, DeviceVector};
+use seams::SECTOR_BYTES;
+
+/// A device's driver, and what the host knows of the device.
+pub struct Driven<D> {
+    /// Its name: `nvme0`, `vda`, `eth0`.
+    pub name: String,
+    /// Where it is.
+    pub address: Address,
+    /// How it interrupts; without a vector it is polled.
+    pub vector: Option<DeviceVector>,
+    /// Its driver.
+    pub driver: Box<D>,
+}
+
+/// A device with disks.
+pub type DiskDevice = Driven<AnyDisk<Mmio, HostDma>>;
+/// A network card.
+pub type Card = Driven<AnyNic<Mmio, HostDma>>;
+
+impl DiskDevice {
+    /// Its disks: name, unit and shape.
+    pub fn disks(&self) -> Vec<(String, Unit, DiskGeometry)> {
+        match &*self.driver {
+            AnyDisk::Nvme(nvme) => {
+                let namespaces = nvme.namespaces().iter().zip(0..);
+                let named = namespaces.map(|(namespace, unit)| {
+                    (format!("{}n{}", self.name, namespace.id), Unit(unit), namespace.geometry)
+                });
+                named.collect()
+            }
+            AnyDisk::Virtio(disk) => {
+                let geometry = disk.geometry(Unit(0));
+                geometry.into_iter().map(|geometry| (self.name.clone(), Unit(0), geometry)).collect()
+            }
+        }
+    }
+}
+
+/// All that are driven, in the order of their places on PCI.
+#[derive(Default)]
+pub struct HostDevices {
+    /// Those with disks.
+    pub disks: Vec<DiskDevice>,
+    /// Network cards.
+    pub cards: Vec<Card>,
+}
+
+impl HostDevices {
+    /// A line for each disk: name, size, place.
+    pub fn disk_lines(&self) -> Vec<String> {
+        let disks = self.disks.iter().flat_map(|device| {
+            device.disks().into_iter().map(move |(name, _, geometry)| {
+                let DiskGeometry { sectors, block_bytes, .. } = geometry;
+                let size = ByteSize(sectors.saturating_mul(SECTOR_BYTES));
+                format!("disk {name}: {size}, blocks of {block_bytes} bytes, {}", place(device))
+            })
+        });
+        disks.collect()
+    }
+
+    /// A line for each card: name, address, link, place.
+    pub fn card_lines(&self) -> Vec<String> {
+        let cards = self.cards.iter().map(|card| {
+            let link = match card.driver.link() {
+                Link::Up => "up",
+                Link::Down => "down",
+            };
+            format!("nic {}: {}, link {link}, {}", card.name, card.driver.mac(), place(card))
+        });
+        cards.collect()
+    }
+
+    /// Tells the log what has gone wrong with devices since the last call.
+    pub fn tell_trouble(&mut self) {
+        for device in &mut self.disks {
+            if let Some(trouble) = device.driver.take_trouble() {
+                warn!("{} at PCI {}: {trouble}", device.name, device.address);
+            }
+        }
+        for card in &mut self.cards {
+            if let Some(trouble) = card.driver.take_trouble() {
+                warn!("{} at PCI {}: {trouble}", card.name, card.address);
+            }
+        }
+    }
+}
+
+fn place<D>(device: &Driven<D>) -> String {
+    let how = if device.vector.is_some() { "" } else { ", polled" };
+    format!("PCI {}{how}", device.address)
+}
