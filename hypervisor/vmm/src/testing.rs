@@ -5,7 +5,6 @@ extern crate std;
 use crate::layout::RamLayout;
 use crate::loader::{File, Image};
 use crate::platform::Board;
-use crate::platform::pci::PciDevice;
 use crate::vm::{DebugExitPort, Host, Model, Settings, Vm};
 use base::{ApicId, Gpa, Instant, MIB, MacAddress, Nanoseconds, Port, TscScale, Vector, VmName};
 use config::OnReset;
@@ -595,8 +594,7 @@ impl NicDriver {
     pub fn change_link(self, board: &mut Board) {
         let slot = Slot::new(self.slot as u8).unwrap();
         board.pci.with_device(&mut board.fabric, slot, |device, fabric| {
-            let PciDevice::Net(function) = device else { return };
-            let (transport, net) = function.parts_mut();
+            let (transport, Model::Net(net)) = device.parts_mut() else { return };
             assert_eq!(net.set_link(Link::Down), ConfigChange::Changed);
             transport.config_changed(fabric);
         });

@@ -8,7 +8,7 @@
 //! A step is bounded by its device. What it leaves to do keeps the device among those kicked. After each, the driver is
 //! shown what was done, and interrupted if it wants to be. A driver that breaks the rules stops its own device.
 
-use crate::platform::pci::PciDevice;
+use crate::platform::pci::{Model, PciDevice};
 use crate::platform::{Fabric, InputTo};
 use crate::vm::Vm;
 use crate::vm::serve::Attention;
@@ -77,8 +77,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         step: impl FnOnce(NetStep<'_, M>) -> Result<(Progress, T), Broken>,
     ) -> Option<T> {
         self.step(slot, now, |device, fabric, memory| {
-            let PciDevice::Net(function) = device else { return None };
-            let (transport, net) = function.parts_mut();
+            let (transport, Model::Net(net)) = device.parts_mut() else { return None };
             if !transport.is_running() {
                 return None;
             }
@@ -95,8 +94,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     /// Without effect if there is no such disk.
     pub fn run_disk(&mut self, slot: Slot, now: Instant, medium: &mut impl Block) {
         self.step(slot, now, |device, fabric, memory| {
-            let PciDevice::Disk(function) = device else { return None };
-            let (transport, disk) = function.parts_mut();
+            let (transport, Model::Disk(disk)) = device.parts_mut() else { return None };
             // What was begun ends also when the device is not to work: with a queue in which nothing is.
             let mut idle = Queue::new(QUEUE_MAX);
             let is_running = transport.is_running();
@@ -111,8 +109,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     /// for it.
     pub fn run_console(&mut self, slot: Slot, now: Instant) {
         let used = self.step(slot, now, |device, fabric, memory| {
-            let PciDevice::Console(function) = device else { return None };
-            let (transport, console) = function.parts_mut();
+            let (transport, Model::Console(console)) = device.parts_mut() else { return None };
             if !transport.is_running() {
                 return None;
             }
@@ -137,8 +134,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     /// Takes a step of the source of random bytes in `slot`, at `now`: it gives what `entropy` does.
     pub fn run_entropy(&mut self, slot: Slot, now: Instant, entropy: &mut impl Entropy) {
         self.step(slot, now, |device, fabric, memory| {
-            let PciDevice::Entropy(function) = device else { return None };
-            let (transport, rng) = function.parts_mut();
+            let (transport, Model::Entropy(rng)) = device.parts_mut() else { return None };
             if !transport.is_running() {
                 return None;
             }

@@ -214,7 +214,7 @@ impl PciBus {
     /// Lets the queues of the device in `slot` be run if its driver wants it to work; tells whether it does.
     pub fn kick(&mut self, fabric: &mut Fabric, slot: Slot) -> Wanted {
         let kicked = self.with_device(fabric, slot, |device, _| {
-            device.transport_mut().kick(0);
+            device.parts_mut().0.kick(0);
             device.transport().is_running()
         });
         if kicked == Some(true) { Wanted::Yes } else { Wanted::No }
@@ -223,7 +223,7 @@ impl PciBus {
     /// Why a device came to need a reset, if that was not told yet.
     pub fn take_broken(&mut self) -> Option<(Slot, Broken)> {
         let mut devices = self.devices.iter_mut().zip(device_slots());
-        devices.find_map(|(device, slot)| Some((slot, device.transport_mut().take_broken()?)))
+        devices.find_map(|(device, slot)| Some((slot, device.parts_mut().0.take_broken()?)))
     }
 
     /// Drives each line as the pins on it stand.

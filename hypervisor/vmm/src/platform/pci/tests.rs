@@ -143,7 +143,7 @@ fn a_kick_is_noted_until_the_queue_was_run() {
     let mut board = board();
     NicDriver { slot: 2 }.start(&mut board);
     let run = |board: &mut Board, slot| {
-        board.pci.with_device(&mut board.fabric, slot, |device, _| device.transport_mut().take_kicked())
+        board.pci.with_device(&mut board.fabric, slot, |device, _| device.parts_mut().0.take_kicked())
     };
     assert_eq!(board.pci.kicked().collect::<Vec<_>>(), [Slot::new(2).unwrap()]);
     assert_eq!(run(&mut board, Slot::new(2).unwrap()), Some(0b11));
@@ -219,7 +219,7 @@ proptest! {
                 }
                 Act::Run(slot) => {
                     let slot = Slot::new(slot).unwrap();
-                    board.pci.with_device(&mut board.fabric, slot, |device, _| device.transport_mut().take_kicked());
+                    board.pci.with_device(&mut board.fabric, slot, |device, _| device.parts_mut().0.take_kicked());
                 }
             }
             let inside = |window: &Window| {
