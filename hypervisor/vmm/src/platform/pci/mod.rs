@@ -54,12 +54,13 @@ pub struct PciBus {
 impl PciBus {
     /// The bus after power-on; of `models` the first [`DEVICES_MAX`] have a slot.
     pub fn new(models: Vec<Model>) -> Self {
-        let slots = (1..Slot::COUNT).filter_map(Slot::new);
-        let devices: Vec<_> =
-            models.into_iter().zip(slots).map(|(model, slot)| PciDevice::new(model, slot)).collect();
+        let mut bus = Self::default();
+        bus.devices.reserve_exact(models.len());
         // All the room that is ever needed: nothing is allocated when a guest moves BARs.
-        let windows = Vec::with_capacity(devices.len() * BARS);
-        let mut bus = Self { bridge: HostBridge::new(), devices, windows, kicked: 0 };
+        bus.windows.reserve_exact(models.len() * BARS);
+        for (model, slot) in models.into_iter().zip(device_slots()) {
+            bus.devices.push(PciDevice::new(model, slot));
+        }
         bus.follow_bars();
         bus
     }
