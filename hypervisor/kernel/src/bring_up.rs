@@ -15,6 +15,7 @@ mod stacks;
 pub use stacks::PER_CPU_BYTES as PER_CPU_STACK_BYTES;
 
 use crate::dying::refuse;
+use crate::entropy::HostEntropy;
 use crate::guests::{Ground, Guests};
 use crate::ledger::FixedMemory;
 use crate::line::Line;
@@ -22,6 +23,7 @@ use crate::operator::Desk;
 use crate::overrides;
 use crate::power::Power;
 use crate::run::{self, Alarm, Host};
+use crate::storage::Storage;
 use crate::strays::Strays;
 use crate::version;
 use alloc::boxed::Box;
@@ -32,6 +34,7 @@ use board::{Acpi, Board};
 use config::{Config, LogLevel};
 use console::Terminal;
 use handoff::{HEADER_BYTES, Handoff, Header, RegionKind};
+use iommu::HostDma;
 use log::{LevelFilter, info, warn};
 use machine::clock::{Calibration, HostClock, Timer};
 use machine::cpu::{Cpu, Features};
@@ -103,7 +106,7 @@ extern "sysv64" fn on_own_tables(passage: usize) -> ! {
         .unwrap_or_else(|error| refuse(&error));
     info!("virtualization: {engine}");
     acpi.report_iommus();
-    let devices = devices::start(memory, &acpi, alarm.apic.id(), alarm.clock);
+    let mut devices = devices::start(memory, &acpi, alarm.apic.id(), alarm.clock);
     line.settle();
     let power = Power(acpi.power());
     drop(acpi);
@@ -120,7 +123,9 @@ extern "sysv64" fn on_own_tables(passage: usize) -> ! {
     let stable = cpu.has(Features::INVARIANT_TSC);
     let tsc_stability = if stable { TscStability::Invariant } else { TscStability::Unknown };
     let ground = Ground { files, memory, clock, tsc_stability, wall_clock_at_zero };
-    let guests = Guests::new(&config, ground, &engine);
+    let mut storage = Storage::new(&mut devices, HostDma::new(memory), clock);
+    let entropy = HostEntropy::new(&handoff.entropy);
+    let guests = Guests::new(&config, ground, &engine, &mut storage);
     let mut host_lines = Vec::from([
         format!("CPU {cpu}"),
         format!("clock TSC {calibration}"),
@@ -143,6 +148,8 @@ extern "sysv64" fn on_own_tables(passage: usize) -> ! {
         power,
         when_idle: config.host.when_idle,
         strays: Strays::default(),
+        storage,
+        entropy,
         scrub_took: base::Nanoseconds(0),
         no_scrub_before: Instant(0),
     })

@@ -2,7 +2,9 @@
 
 mod any_vm;
 mod image;
+pub mod pci;
 
+use crate::storage::{HostVolume, Storage};
 use alloc::{boxed::Box, format, string::String, vec::Vec};
 pub use any_vm::AnyVm;
 use base::{Instant, Nanoseconds, VmId, VmName};
@@ -47,6 +49,10 @@ pub struct Present {
     pub vm: AnyVm,
     /// When its making began.
     pub made: Instant,
+    /// What stands behind its disks, in the order of their slots.
+    pub disks: Vec<HostVolume>,
+    /// How many NICs it has.
+    nics: usize,
     files: Files,
 }
 
@@ -72,10 +78,10 @@ pub struct Ground {
 impl Guests {
     /// Makes the VMs of `config` that start by themselves. One that cannot be made is refused by name; the others are
     /// made all the same.
-    pub fn new(config: &Config, ground: Ground, engine: &virt::Engine) -> Self {
+    pub fn new(config: &Config, ground: Ground, engine: &virt::Engine, storage: &mut Storage) -> Self {
         let make = |(index, vm): (u16, &config::Vm)| {
             let body = if vm.autostart {
-                Present::new(VmId(index), vm, &ground, engine)
+                Present::new(VmId(index), vm, &ground, engine, storage)
                     .map_or_else(|reason| Body::refused(vm.name, reason), Body::present)
             } else {
                 Body::Gone(String::from("not started"))
@@ -87,13 +93,13 @@ impl Guests {
     }
 
     /// Makes a VM that is not there.
-    pub fn create(&mut self, vm: VmId, engine: &virt::Engine) -> Result<(), String> {
+    pub fn create(&mut self, vm: VmId, engine: &virt::Engine, storage: &mut Storage) -> Result<(), String> {
         let ground = &self.ground;
         let Some(guest) = self.guests.get_mut(usize::from(vm.0)) else { return Ok(()) };
         if let Body::Present(_) = guest.body {
             return Err(String::from("it is there already"));
         }
-        guest.body = Body::present(Present::new(vm, &guest.config, ground, engine)?);
+        guest.body = Body::present(Present::new(vm, &guest.config, ground, engine, storage)?);
         Ok(())
     }
 
@@ -227,8 +233,32 @@ impl Body {
 }
 
 impl Present {
-    fn new(id: VmId, config: &config::Vm, ground: &Ground, engine: &virt::Engine) -> Result<Self, String> {
+    fn new(
+        id: VmId,
+        config: &config::Vm,
+        ground: &Ground,
+        engine: &virt::Engine,
+        storage: &mut Storage,
+    ) -> Result<Self, String> {
         let made = ground.clock.now();
+        let present = Self::with_disks(id, config, ground, engine, storage, made);
+        if present.is_err() {
+            storage.release(config.name);
+        }
+        present
+    }
+
+    fn with_disks(
+        id: VmId,
+        config: &config::Vm,
+        ground: &Ground,
+        engine: &virt::Engine,
+        storage: &mut Storage,
+        made: Instant,
+    ) -> Result<Self, String> {
+        let opened =
+            config.disks.iter().map(|disk| storage.open(config.name, disk, &ground.files, ground.memory));
+        let disks = opened.collect::<Result<Vec<_>, String>>()?;
         let ram = RamLayout::new(config.memory.0).map_err(|error| format!("{error}"))?;
         let files = Files::of(config, &ground.files)?;
         let map = GuestMap::new(
@@ -260,9 +290,9 @@ impl Present {
             tsc: ground.clock.tsc().scale,
             tsc_stability: ground.tsc_stability,
             wall_clock_at_zero: ground.wall_clock_at_zero,
-            devices: Vec::new(),
+            devices: pci::of(config, &disks)?,
         };
-        Ok(Self { vm: AnyVm::new(settings, vcpu, access), made, files })
+        Ok(Self { vm: AnyVm::new(settings, vcpu, access), made, disks, nics: config.nics.len(), files })
     }
 
     /// Loads the kernel and lets the VM run from its start.

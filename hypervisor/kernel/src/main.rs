@@ -24,6 +24,7 @@ extern crate alloc;
 mod bring_up;
 mod devices;
 mod dying;
+mod entropy;
 mod entry;
 #[cfg(feature = "seeded-faults")]
 mod faults;
@@ -37,5 +38,6 @@ mod power;
 mod run;
 #[cfg(feature = "exit-shares")]
 mod shares;
+mod storage;
 mod strays;
 mod version;

@@ -10,12 +10,15 @@
 //! Interrupts are masked all the way but for the window and the sleep.
 
 use crate::devices::HostDevices;
+use crate::entropy::HostEntropy;
 #[cfg(feature = "seeded-faults")]
 use crate::faults::{self, Fault};
 use crate::guests::Guest;
+use crate::guests::pci::Media;
 use crate::line::Line;
 use crate::operator::Desk;
 use crate::power::Power;
+use crate::storage::{Done, Storage};
 use crate::strays::Strays;
 use alloc::{format, string::String};
 use base::{ApicId, Instant, Nanoseconds, Vector, VmId};
@@ -44,6 +47,8 @@ pub struct Host {
     pub power: Power,
     pub when_idle: WhenIdle,
     pub strays: Strays,
+    pub storage: Storage,
+    pub entropy: HostEntropy,
     /// How long a step of scrubbing is expected to take: as long as the last.
     pub scrub_took: Nanoseconds,
     /// The end of sleep before which no further step is begun.
@@ -122,6 +127,7 @@ pub fn for_ever(mut host: Host) -> ! {
         if host.desk.power_off_wanted {
             host.power_off();
         }
+        host.run_devices();
         host.step();
     }
 }
@@ -134,6 +140,27 @@ impl Host {
                 self.queue.add(vm);
             }
         }
+    }
+
+    /// The tasks of all devices: the host's drives, and what VMs have of them.
+    fn run_devices(&mut self) {
+        let now = self.clock.now();
+        let media = match self.storage.poll(&mut self.devices, now) {
+            Done::Something => Media::Busy,
+            Done::Nothing => Media::Idle,
+        };
+        for (_, guest) in self.desk.guests.iter_mut() {
+            let Some(present) = guest.present() else { continue };
+            if media == Media::Busy || present.vm.has_kicked_queues() {
+                present.run_devices(now, &mut self.entropy, media);
+            }
+        }
+    }
+
+    /// Whether a device's task has more to do, or a device that does not interrupt is to be asked.
+    fn devices_have_work(&mut self) -> bool {
+        let mut guests = self.desk.guests.iter_mut().filter_map(|(_, guest)| guest.present());
+        guests.any(|present| present.vm.has_kicked_queues()) || self.storage.needs_polling(&self.devices)
     }
 
     /// One turn of the loop: somebody is served, or the CPU rests.
@@ -159,8 +186,9 @@ impl Host {
         let Some(present) = self.desk.guests.switch_to(vm, &mut self.engine) else {
             return self.queue.remove(vm);
         };
-        // A line that is polled waits for the end of the slice, which is long while nobody else wants the CPU.
-        let slice = if self.line.needs_polling() { slice.min(sched::SLICE) } else { slice };
+        // What is polled waits for the end of the slice, which is long while nobody else wants the CPU.
+        let is_polled = self.line.needs_polling() || self.storage.needs_polling(&self.devices);
+        let slice = if is_polled { slice.min(sched::SLICE) } else { slice };
         let slice_end = now.after(slice);
         let served = present.vm.serve(&mut Serving { alarm: &self.alarm, slice_end });
         self.charge(vm, now);
@@ -222,7 +250,7 @@ impl Host {
         let Some(vm) = guests.iter().find(|(_, guest)| guest.config.name == name).map(|(vm, _)| vm) else {
             return;
         };
-        match guests.create(vm, &self.engine) {
+        match guests.create(vm, &self.engine, &mut self.storage) {
             Ok(()) => self.queue.add(vm),
             Err(reason) => error!("vm {name}: cannot start: {reason}"),
         }
@@ -254,6 +282,7 @@ impl Host {
         self.queue.remove(vm);
         self.desk.guests.release(vm, last_words);
         let Some(guest) = self.desk.guests.get_mut(vm) else { return };
+        self.storage.release(guest.config.name);
         self.line.show_log(&mut self.terminal);
         if self.terminal.attached() == Some(guest.config.name) {
             self.terminal.show_shell();
@@ -268,7 +297,11 @@ impl Host {
         if faults::is_chosen(Fault::DeafTimer) {
             return interrupts::enable_and_halt();
         }
+        if self.devices_have_work() {
+            return;
+        }
         let wake = self.queue.next_wake().min(self.line.next_poll(self.clock.now()));
+        let wake = wake.min(self.storage.next_deadline(&self.devices));
         if self.line.has_work(&self.terminal) || self.scrub_before(wake) {
             return;
         }

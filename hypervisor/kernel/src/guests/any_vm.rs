@@ -1,12 +1,18 @@
 //! A VM with the vCPU of this machine's vendor. The choice is made once a turn, not at each exit.
 
+use crate::entropy::HostEntropy;
+use crate::storage::HostVolume;
+use arrayvec::ArrayVec;
 use backends::VmConsole;
 use base::{Hpa, Instant, VmName};
+use devices::pci::Slot;
+use devices::virtio::Broken;
 use memory::{GuestAccess, SharedMemory};
 #[cfg(feature = "seeded-faults")]
 use vcpu::VcpuState;
 use virt::{CpuResident, Either, OfVcpu, either, map_either};
 use vmm::loader::{Image, LoadError, Loaded};
+use vmm::vm::DEVICES_MAX;
 use vmm::vm::{CrashReport, EndingLine, Profile};
 use vmm::{Host, Lifecycle, PageInMap, Served, Settings, Stats, Vm};
 
@@ -43,12 +49,23 @@ impl AnyVm {
         fn lifecycle(&self) -> Lifecycle;
         fn stats(&self) -> &Stats;
         fn profile(&self) -> Option<&Profile>;
+        fn has_kicked_queues(&self) -> bool;
         fn ending_line(&self) -> Option<EndingLine>;
         fn crash_report(&self) -> Option<CrashReport>;
         @mut
         fn console_mut(&mut self) -> &mut VmConsole;
         fn wants_cpu(&mut self, now: Instant) -> bool;
+        fn run_console(&mut self, slot: Slot, now: Instant) -> ();
+        fn run_disk(&mut self, slot: Slot, now: Instant, medium: &mut HostVolume) -> ();
+        fn run_entropy(&mut self, slot: Slot, now: Instant, entropy: &mut HostEntropy) -> ();
+        fn take_broken(&mut self) -> Option<(Slot, Broken)>;
         fn start(&mut self, image: &Image<'_>, host: &impl Host) -> Result<Loaded, LoadError>;
+    }
+
+    /// As [`Vm::kicked_devices`].
+    pub fn kicked_devices(&self) -> impl Iterator<Item = Slot> + use<> {
+        let kicked: ArrayVec<Slot, DEVICES_MAX> = either!(&self.0, vm => vm.kicked_devices().collect());
+        kicked.into_iter()
     }
 
     /// As [`Vm::memory`].
