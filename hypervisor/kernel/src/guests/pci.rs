@@ -73,9 +73,8 @@ impl Present {
                 self.vm.run_disk(slot, now, volume);
             }
         }
-        while let Some((slot, broken)) = self.vm.take_broken() {
-            let name = self.vm.name();
-            warn!("vm {name}: PCI device {}: stopped until its driver resets it: {broken}", slot.number());
+        if let Some(broken) = self.vm.take_broken(now) {
+            warn!("vm {}: {broken}", self.vm.name());
         }
     }
 }
