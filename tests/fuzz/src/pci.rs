@@ -9,19 +9,22 @@ use crate::models::take_over;
 use crate::{Bytes, RecordingCx, SparseMemory};
 use base::MacAddress;
 use devices::pci::{BARS, Place, Slot};
+use devices::virtio::blk::Blk;
 use devices::virtio::console::Console;
 use devices::virtio::net::Net;
 use devices::virtio::rng::Rng;
 use devices::virtio::transport::Phase;
 use devices::virtio::{Broken, Transport, VirtioDevice, VirtioFunction};
 use devices::{Access, Device, Width, WindowOffset};
-use seams::Level;
+use seams::{BlockAccess, BlockGeometry, Level};
 
 /// The most that a driver does in one input.
 const ACTS_MAX: usize = 200;
 /// How often the transport is replaced by one that took over its state.
 const COPIES_MAX: usize = 4;
 const MEMORY_BYTES: u64 = 1 << 20;
+const GEOMETRY: BlockGeometry =
+    BlockGeometry { sectors: 64, block_bytes: 4096, access: BlockAccess::ReadWrite };
 
 /// The status bits that a driver can bring about, but for FAILED and DEVICE_NEEDS_RESET, which come beside them.
 const PHASES: [u8; 5] = [0, 1, 3, 11, 15];
@@ -32,10 +35,11 @@ const PHASES: [u8; 5] = [0, 1, 3, 11, 15];
 /// When what holds for every transport does not.
 pub fn virtio_function(input: &[u8]) {
     let mut input = Bytes::new(input);
-    match input.u8() % 3 {
+    match input.u8() % 4 {
         0 => drive(Net::new(MacAddress([2, 0, 0, 0, 0, 1]), Some(1500)), &mut input),
         1 => drive(Console::new(), &mut input),
-        _ => drive(Rng::new(), &mut input),
+        2 => drive(Rng::new(), &mut input),
+        _ => drive(Blk::new(GEOMETRY, [0; 20]).expect("there is memory for a disk"), &mut input),
     }
 }
 
