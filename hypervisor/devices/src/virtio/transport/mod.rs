@@ -195,11 +195,6 @@ impl Transport {
         self.queues.iter_mut().take(self.traits.queue_count.into()).map(|it| &mut it.queue)
     }
 
-    /// Queue `n`, to be run.
-    pub fn queue_mut(&mut self, n: u16) -> Option<&mut Queue> {
-        self.slot_mut(n).map(|it| &mut it.queue)
-    }
-
     fn slot(&self, n: u16) -> Option<&QueueAndVector> {
         self.queues.get(usize::from(n)).filter(|_| n < self.traits.queue_count)
     }
