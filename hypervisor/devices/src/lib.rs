@@ -1,4 +1,5 @@
-//! What guests see: UART, interrupt controllers, timers, RTC, power and ACPI tables, as pure state machines.
+//! What guests see: UART, interrupt controllers, timers, RTC, power, PCI, virtio devices and ACPI tables, as pure
+//! state machines.
 //!
 //! # Principles
 //! - **Registers in, effects out.** A device is a value; it acts through [`Cx`] and reaches nothing else.

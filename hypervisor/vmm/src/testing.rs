@@ -5,7 +5,6 @@ extern crate std;
 use crate::layout::RamLayout;
 use crate::loader::{File, Image};
 use crate::platform::Board;
-use crate::platform::pci::PciDevice;
 use crate::vm::{DebugExitPort, Host, Model, Settings, Vm};
 use base::{ApicId, Gpa, Instant, MIB, MacAddress, Nanoseconds, Port, TscScale, Vector, VmName};
 use config::OnReset;
@@ -540,13 +539,18 @@ impl NicDriver {
         self.write(board, 0x14, 1, status);
     }
 
-    /// Brings the device to work: VERSION_1 and the link's status, queues of 8 at 0x1_0000 and 0x2_0000.
+    /// Brings the device to work, with the link's status.
     pub fn start(self, board: &mut Board) {
+        self.start_with(board, 1 << 16);
+    }
+
+    /// Brings a device of any type to work: VERSION_1 and `features` of the low half, queues of 8 at 0x1_0000 and 0x2_0000.
+    pub fn start_with(self, board: &mut Board, features: u64) {
         self.write_config(board, 0x04, 2, 0x6);
         for status in [1, 3] {
             self.set_status(board, status);
         }
-        for (half, features) in [(0, 1 << 16), (1, 1)] {
+        for (half, features) in [(0, features), (1, 1)] {
             self.write(board, 0x08, 4, half);
             self.write(board, 0x0c, 4, features);
         }
@@ -590,8 +594,7 @@ impl NicDriver {
     pub fn change_link(self, board: &mut Board) {
         let slot = Slot::new(self.slot as u8).unwrap();
         board.pci.with_device(&mut board.fabric, slot, |device, fabric| {
-            let PciDevice::Net(function) = device else { return };
-            let (transport, net) = function.parts_mut();
+            let (transport, Model::Net(net)) = device.parts_mut() else { return };
             assert_eq!(net.set_link(Link::Down), ConfigChange::Changed);
             transport.config_changed(fabric);
         });

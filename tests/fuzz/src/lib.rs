@@ -14,6 +14,8 @@ pub mod hostile_virtio;
 pub mod loading;
 pub mod memory;
 pub mod models;
+pub mod pci;
+pub mod virtio;
 
 pub use bytes::Bytes;
 pub use cx::RecordingCx;

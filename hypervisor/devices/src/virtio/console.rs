@@ -187,9 +187,14 @@ fn send(
 }
 
 impl VirtioDevice for Console {
-    const DEVICE_ID: u16 = 3;
+    fn device_id(&self) -> u16 {
+        3
+    }
+
     /// Communication controller, of no kind that has a number.
-    const CLASS: u32 = 0x07_8000;
+    fn class(&self) -> u32 {
+        0x07_8000
+    }
 
     fn queue_count(&self) -> u16 {
         2

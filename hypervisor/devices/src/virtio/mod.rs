@@ -54,12 +54,15 @@ pub enum Progress {
 /// What the transport needs to know of a device type, and tells it.
 pub trait VirtioDevice {
     /// The device type (VIRTIO 5).
-    const DEVICE_ID: u16;
+    fn device_id(&self) -> u16;
+
     /// The PCI class code of its function: base class, subclass and programming interface from the highest byte down.
-    const CLASS: u32;
+    fn class(&self) -> u32;
 
     /// Features that need one of others, and these: a driver that chooses one without any of them is refused.
-    const DEPENDENCIES: &'static [(u64, u64)] = &[];
+    fn dependencies(&self) -> &'static [(u64, u64)] {
+        &[]
+    }
 
     /// How many queues it has: [`transport::QUEUES_MAX`] at most.
     fn queue_count(&self) -> u16;

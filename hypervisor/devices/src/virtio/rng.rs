@@ -80,9 +80,14 @@ fn fill(
 }
 
 impl VirtioDevice for Rng {
-    const DEVICE_ID: u16 = 4;
+    fn device_id(&self) -> u16 {
+        4
+    }
+
     /// A device that fits no class.
-    const CLASS: u32 = 0xff_0000;
+    fn class(&self) -> u32 {
+        0xff_0000
+    }
 
     fn queue_count(&self) -> u16 {
         1

@@ -12,8 +12,7 @@ use memory::{GuestAccess, SharedMemory};
 use vcpu::VcpuState;
 use virt::{CpuResident, Either, OfVcpu, either, map_either};
 use vmm::loader::{Image, LoadError, Loaded};
-use vmm::vm::{CrashReport, EndingLine, Profile};
-use vmm::vm::{DEVICES_MAX, NetStep};
+use vmm::vm::{BrokenDevice, CrashReport, DEVICES_MAX, EndingLine, NetStep, Profile};
 use vmm::{Host, Lifecycle, PageInMap, Served, Settings, Stats, Vm};
 
 /// What is made for a vCPU here.
@@ -58,7 +57,7 @@ impl AnyVm {
         fn run_console(&mut self, slot: Slot, now: Instant) -> ();
         fn run_disk(&mut self, slot: Slot, now: Instant, medium: &mut HostVolume) -> ();
         fn run_entropy(&mut self, slot: Slot, now: Instant, entropy: &mut HostEntropy) -> ();
-        fn take_broken(&mut self) -> Option<(Slot, Broken)>;
+        fn take_broken(&mut self, now: Instant) -> Option<BrokenDevice>;
         fn start(&mut self, image: &Image<'_>, host: &impl Host) -> Result<Loaded, LoadError>;
     }
 

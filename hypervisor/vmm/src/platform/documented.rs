@@ -3,14 +3,17 @@
 extern crate std;
 
 use super::Board;
-use super::pci::PciBus;
+use super::pci::{Model, PciBus};
 use crate::layout::{BIOS_HOLE_END, BIOS_HOLE_START, IOAPIC_START, LAPIC_START};
 use crate::testing::settings;
 use crate::vm::{DebugExitPort, Settings};
 use backends::VmConsole;
 use base::ram::{HIGH_RAM_START, LOW_RAM_MAX_BYTES};
-use base::{Instant, PAGE_BYTES, Port};
+use base::{Gpa, Instant, MacAddress, PAGE_BYTES, Port};
 use devices::platform as place;
+use devices::virtio::{blk::Blk, console::Console, net::Net, rng::Rng};
+use seams::{BlockAccess, BlockGeometry};
+use std::vec;
 use std::vec::Vec;
 
 const DOCUMENT: &str = include_str!("../../../../docs/virtual-platform.md");
@@ -42,6 +45,41 @@ fn the_ports_of_the_virtual_platform_are_those_that_the_board_answers() {
             documented.iter().any(|&(first, last, _)| (first..=last).contains(&u64::from(port)));
         assert_eq!(board.answers_port(Port(port)), is_documented, "port {port:#x}");
     }
+}
+
+/// Ids, class and number of queues of each device in the table of PCI's.
+fn pci_devices() -> Vec<(u64, u64, u64)> {
+    let heading = "| Device | Vendor and device | Class | Queues |";
+    let lines = DOCUMENT.lines().skip_while(|line| *line != heading).skip(2);
+    let rows = lines.take_while(|line| line.starts_with('|'));
+    rows.map(|row| {
+        let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let (vendor, device) = cells[1].split_once(':').unwrap();
+        let hexadecimal = |text| u64::from_str_radix(text, 16).unwrap();
+        let queues = cells[3].split(':').next().unwrap();
+        (hexadecimal(device) << 16 | hexadecimal(vendor), hexadecimal(cells[2]), queues.parse().unwrap())
+    })
+    .collect()
+}
+
+#[test]
+fn the_pci_devices_of_the_virtual_platform_are_those_that_a_guest_finds() {
+    let geometry = BlockGeometry { sectors: 8, block_bytes: 512, access: BlockAccess::ReadWrite };
+    let models = vec![
+        Model::Net(Net::new(MacAddress([2, 0, 0, 0, 0, 1]), None)),
+        Model::Disk(Blk::new(geometry, [0; 20]).unwrap()),
+        Model::Console(Console::new()),
+        Model::Entropy(Rng::new()),
+    ];
+    let mut board = Board::new(&settings(), VmConsole::new(), PciBus::new(models), Instant(0));
+    let mut read = |at: u64, size| board.read_memory(Gpa::from_low_bits(at), size).0;
+    let found = (1..5).map(|slot| {
+        let (config, bar) = (0xe000_0000 + (slot << 15), 0xc000_0000 + slot * 0x8000);
+        assert_eq!(read(config + 0x10, 4), bar);
+        assert_eq!(read(config + 0x14, 4), bar + 0x4000);
+        (read(config, 4), read(config + 8, 4) >> 8, read(bar + 0x12, 2))
+    });
+    assert_eq!(found.collect::<Vec<_>>(), pci_devices());
 }
 
 #[test]

@@ -18,7 +18,7 @@ pub use host::Host;
 pub use lifecycle::{Lifecycle, PageInMap, Served};
 pub use profile::{ExitProfile, Profile};
 pub use report::{CrashReport, Line};
-pub use tasks::NetStep;
+pub use tasks::{BrokenDevice, NetStep};
 
 use crate::exits::{Msrs, VmClock};
 use crate::layout::RamLayout;
@@ -98,6 +98,8 @@ pub struct Vm<V: Vcpu, M: GuestMemory> {
     apic_keeper: ApicKeeper,
     /// The vectors whose ends exit, as 256 bits, while the processor runs the local APIC.
     exiting_ends: [u64; 4],
+    /// When it was last told that a driver has broken the rules.
+    broken_told: Option<Instant>,
     /// What has to be looked at before the next entry.
     attention: Attention,
     /// Whether the vCPU still has to tell when the guest can take an interrupt. Its doing so fulfils the wish.
@@ -133,6 +135,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             apic_page: PageInMap::Hidden,
             apic_keeper: ApicKeeper::Model,
             exiting_ends: [0; 4],
+            broken_told: None,
             attention: Attention::None,
             window: Wanted::No,
             task_priority_exits: Wanted::No,

@@ -8,12 +8,13 @@
 //! A step is bounded by its device. What it leaves to do keeps the device among those kicked. After each, the driver is
 //! shown what was done, and interrupted if it wants to be. A driver that breaks the rules stops its own device.
 
-use crate::platform::pci::PciDevice;
+use crate::platform::pci::{Model, PciDevice};
 use crate::platform::{Fabric, InputTo};
 use crate::vm::Vm;
 use crate::vm::serve::Attention;
 use backends::console::GuestOutput;
-use base::Instant;
+use base::{Instant, Nanoseconds};
+use core::fmt;
 use devices::pci::Slot;
 use devices::virtio::net::Net;
 use devices::virtio::rng::Entropy;
@@ -23,6 +24,25 @@ use vcpu::Vcpu;
 
 /// Every device has it.
 const FIRST_QUEUE: u16 = 0;
+
+/// How long nothing is told of broken rules once something was.
+const BROKEN_PAUSE: Nanoseconds = Nanoseconds::from_secs(10);
+
+/// A device whose driver broke the rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BrokenDevice {
+    /// Where it is.
+    pub slot: Slot,
+    /// How they were broken.
+    pub reason: Broken,
+}
+
+impl fmt::Display for BrokenDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { slot, reason } = self;
+        write!(f, "the device in PCI slot {} has stopped until its driver resets it: {reason}", slot.number())
+    }
+}
 
 /// What a step of a network device works with.
 pub struct NetStep<'a, M> {
@@ -57,8 +77,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         step: impl FnOnce(NetStep<'_, M>) -> Result<(Progress, T), Broken>,
     ) -> Option<T> {
         self.step(slot, now, |device, fabric, memory| {
-            let PciDevice::Net(function) = device else { return None };
-            let (transport, net) = function.parts_mut();
+            let (transport, Model::Net(net)) = device.parts_mut() else { return None };
             if !transport.is_running() {
                 return None;
             }
@@ -75,8 +94,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     /// Without effect if there is no such disk.
     pub fn run_disk(&mut self, slot: Slot, now: Instant, medium: &mut impl Block) {
         self.step(slot, now, |device, fabric, memory| {
-            let PciDevice::Disk(function) = device else { return None };
-            let (transport, disk) = function.parts_mut();
+            let (transport, Model::Disk(disk)) = device.parts_mut() else { return None };
             // What was begun ends also when the device is not to work: with a queue in which nothing is.
             let mut idle = Queue::new(QUEUE_MAX);
             let is_running = transport.is_running();
@@ -91,8 +109,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     /// for it.
     pub fn run_console(&mut self, slot: Slot, now: Instant) {
         let used = self.step(slot, now, |device, fabric, memory| {
-            let PciDevice::Console(function) = device else { return None };
-            let (transport, console) = function.parts_mut();
+            let (transport, Model::Console(console)) = device.parts_mut() else { return None };
             if !transport.is_running() {
                 return None;
             }
@@ -117,8 +134,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     /// Takes a step of the source of random bytes in `slot`, at `now`: it gives what `entropy` does.
     pub fn run_entropy(&mut self, slot: Slot, now: Instant, entropy: &mut impl Entropy) {
         self.step(slot, now, |device, fabric, memory| {
-            let PciDevice::Entropy(function) = device else { return None };
-            let (transport, rng) = function.parts_mut();
+            let (transport, Model::Entropy(rng)) = device.parts_mut() else { return None };
             if !transport.is_running() {
                 return None;
             }
@@ -128,9 +144,15 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         });
     }
 
-    /// Why a device stopped working at a fault of its driver, if that was not told before.
-    pub fn take_broken(&mut self) -> Option<(Slot, Broken)> {
-        self.board.pci.take_broken()
+    /// What to tell of a driver that broke the rules, at `now`: nothing of one that does so again and again, but now and
+    /// then.
+    pub fn take_broken(&mut self, now: Instant) -> Option<BrokenDevice> {
+        let (slot, reason) = self.board.pci.take_broken()?;
+        if self.broken_told.is_some_and(|told| now.since(told) < BROKEN_PAUSE) {
+            return None;
+        }
+        self.broken_told = Some(now);
+        Some(BrokenDevice { slot, reason })
     }
 
     fn step<T>(

@@ -114,9 +114,14 @@ impl Blk {
 }
 
 impl VirtioDevice for Blk {
-    const DEVICE_ID: u16 = 2;
+    fn device_id(&self) -> u16 {
+        2
+    }
+
     /// Mass storage, of no kind that has a number.
-    const CLASS: u32 = 0x01_8000;
+    fn class(&self) -> u32 {
+        0x01_8000
+    }
 
     fn queue_count(&self) -> u16 {
         1

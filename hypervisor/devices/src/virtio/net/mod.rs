@@ -70,6 +70,16 @@ const OFFERED: u64 = feature::CSUM
     | feature::MRG_RXBUF
     | feature::STATUS;
 
+/// What needs what (5.1.3.1): a feature, and those of which it needs one.
+const DEPENDENCIES: [(u64, u64); 6] = [
+    (feature::GUEST_TSO4, feature::GUEST_CSUM),
+    (feature::GUEST_TSO6, feature::GUEST_CSUM),
+    (feature::GUEST_ECN, feature::GUEST_TSO4 | feature::GUEST_TSO6),
+    (feature::HOST_TSO4, feature::CSUM),
+    (feature::HOST_TSO6, feature::CSUM),
+    (feature::HOST_ECN, feature::HOST_TSO4 | feature::HOST_TSO6),
+];
+
 /// The configuration's `status`: the link is up (5.1.4).
 const STATUS_LINK_UP: u16 = 1;
 /// The configuration up to `mtu`.
@@ -174,9 +184,18 @@ impl Net {
 }
 
 impl VirtioDevice for Net {
-    const DEVICE_ID: u16 = 1;
+    fn device_id(&self) -> u16 {
+        1
+    }
+
     /// Network controller, Ethernet.
-    const CLASS: u32 = 0x02_0000;
+    fn class(&self) -> u32 {
+        0x02_0000
+    }
+
+    fn dependencies(&self) -> &'static [(u64, u64)] {
+        &DEPENDENCIES
+    }
 
     fn queue_count(&self) -> u16 {
         2

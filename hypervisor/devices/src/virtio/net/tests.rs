@@ -294,3 +294,12 @@ proptest! {
         prop_assert_eq!(copy, device);
     }
 }
+
+#[test]
+fn every_feature_that_needs_another_and_what_it_needs_is_offered() {
+    let net = Net::new(MacAddress([2, 0, 0, 0, 0, 1]), None);
+    let (features, dependencies) = (net.features(), net.dependencies());
+    assert!(dependencies.iter().all(|&(feature, one_of)| (feature | one_of) & !features == 0));
+    // Segmentation to the guest needs a checksum that may be partial.
+    assert!(dependencies.contains(&(1 << 7, 1 << 1)));
+}

@@ -1,17 +1,80 @@
 //! Which register an access means: in configuration space, in BAR 0, in MSI-X's table.
 
-use super::capabilities::{COMMON, ISR};
+use super::capabilities::{COMMON, DEVICE, ISR, NOTIFY, NOTIFY_MULTIPLIER, WINDOW_DATA};
 use super::{Effect, Transport};
 use crate::cx::Cx;
-use crate::device::{WindowAccess, WindowOffset};
-use crate::pci::{ABSENT, CONFIG_END, Lanes, OWN_CAPABILITIES};
+use crate::device::{Access, WindowAccess, WindowOffset};
+use crate::pci::{ABSENT, CONFIG_END, Lanes, MSIX_BAR, OWN_CAPABILITIES, Place};
 
 /// Where the first capability of virtio's is.
 const FIRST_CAPABILITY: u8 = OWN_CAPABILITIES as u8;
 
+/// The BAR with the transport's registers.
+const REGISTERS_BAR: u8 = 0;
+const MSIX_BAR_NUMBER: u8 = MSIX_BAR as u8;
+
+/// What a read finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// A register of the transport with this value.
+    Value(u32),
+    /// The device's own configuration there.
+    DeviceConfig(WindowAccess),
+}
+
 impl Transport {
-    /// Reads configuration space.
-    pub(super) fn read_config(&self, access: WindowAccess) -> u32 {
+    /// Reads what `access` means.
+    pub(super) fn read(&mut self, access: Access<Place>) -> Found {
+        let Some(Access { at, width }) = self.resolve(access) else { return Found::Value(0) };
+        Found::Value(match at {
+            Place::Config(at) => self.read_config(Access { at, width }),
+            Place::Bar(REGISTERS_BAR, WindowOffset(offset @ DEVICE..NOTIFY)) => {
+                return Found::DeviceConfig(Access { at: WindowOffset(offset - DEVICE), width });
+            }
+            Place::Bar(REGISTERS_BAR, at) => self.read_register(Access { at, width }),
+            Place::Bar(MSIX_BAR_NUMBER, at) => self.read_msix(Access { at, width }),
+            Place::Bar(..) => ABSENT,
+        })
+    }
+
+    /// Writes to what `access` means.
+    #[inline]
+    pub(super) fn write(&mut self, cx: &mut impl Cx, access: Access<Place>, value: u32) -> Effect {
+        // What drivers do most, and all that they do when all is set up.
+        if let Place::Bar(REGISTERS_BAR, WindowOffset(offset @ NOTIFY..)) = access.at {
+            self.kick(((offset - NOTIFY) / NOTIFY_MULTIPLIER) as u16);
+            return Effect::None;
+        }
+        self.write_other(cx, access, value)
+    }
+
+    fn write_other(&mut self, cx: &mut impl Cx, access: Access<Place>, value: u32) -> Effect {
+        let Some(Access { at, width }) = self.resolve(access) else { return Effect::None };
+        match at {
+            Place::Config(at) => self.write_config(cx, Access { at, width }, value),
+            Place::Bar(REGISTERS_BAR, WindowOffset(offset)) => match offset {
+                COMMON..ISR => return self.write_common(cx, offset - COMMON, width, value),
+                ISR..DEVICE => {}
+                DEVICE..NOTIFY => {
+                    return Effect::DeviceConfig(Access { at: WindowOffset(offset - DEVICE), width });
+                }
+                NOTIFY.. => self.kick(((offset - NOTIFY) / NOTIFY_MULTIPLIER) as u16),
+            },
+            Place::Bar(MSIX_BAR_NUMBER, at) => self.write_msix(cx, Access { at, width }, value),
+            Place::Bar(..) => {}
+        }
+        Effect::None
+    }
+
+    /// `access`, or where the window of the last capability leads if it is to that; `None` if that leads nowhere.
+    fn resolve(&self, access: Access<Place>) -> Option<Access<Place>> {
+        match access.at {
+            Place::Config(WindowOffset(WINDOW_DATA)) => self.window.target(),
+            _ => Some(access),
+        }
+    }
+
+    fn read_config(&self, access: WindowAccess) -> u32 {
         let Some(lanes) = Lanes::of(access) else { return ABSENT };
         let register = match lanes.register {
             offset @ OWN_CAPABILITIES..CONFIG_END => self.window.read(offset, self.traits.config_len),
@@ -20,8 +83,7 @@ impl Transport {
         lanes.take(register)
     }
 
-    /// Writes configuration space.
-    pub(super) fn write_config(&mut self, cx: &mut impl Cx, access: WindowAccess, value: u32) {
+    fn write_config(&mut self, cx: &mut impl Cx, access: WindowAccess, value: u32) {
         let Some(lanes) = Lanes::of(access) else { return };
         match lanes.register {
             OWN_CAPABILITIES..CONFIG_END => self.window.write(lanes, value),
@@ -30,7 +92,7 @@ impl Transport {
     }
 
     /// Reads BAR 0, but for the device's own configuration.
-    pub(super) fn read_register(&mut self, access: WindowAccess) -> u32 {
+    fn read_register(&mut self, access: WindowAccess) -> u32 {
         let Some(lanes) = Lanes::of(access) else { return ABSENT };
         match lanes.register {
             COMMON..ISR => lanes.take(self.read_common(lanes.register - COMMON)),
@@ -39,21 +101,12 @@ impl Transport {
         }
     }
 
-    /// Writes BAR 0, but for kicks and the device's own configuration.
-    pub(super) fn write_register(&mut self, cx: &mut impl Cx, access: WindowAccess, value: u32) -> Effect {
-        match access.at {
-            WindowOffset(offset @ COMMON..ISR) => self.write_common(cx, offset - COMMON, access.width, value),
-            _ => Effect::None,
-        }
-    }
-
-    /// Reads MSI-X's BAR.
-    pub(super) fn read_msix(&self, access: WindowAccess) -> u32 {
+    fn read_msix(&self, access: WindowAccess) -> u32 {
         Lanes::of(access).map_or(ABSENT, |lanes| lanes.take(self.function.read_msix(lanes.register)))
     }
 
     /// Writes MSI-X's BAR, which takes whole registers.
-    pub(super) fn write_msix(&mut self, cx: &mut impl Cx, access: WindowAccess, value: u32) {
+    fn write_msix(&mut self, cx: &mut impl Cx, access: WindowAccess, value: u32) {
         if let Some(lanes) = Lanes::of(access).filter(|lanes| lanes.is_whole()) {
             self.function.write_msix(cx, lanes.register, value);
         }

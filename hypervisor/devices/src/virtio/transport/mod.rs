@@ -32,9 +32,10 @@ pub use status::{Phase, Status};
 
 use super::{Broken, Queue, Signal, feature};
 use crate::cx::Cx;
-use crate::device::Width;
+use crate::device::{Width, WindowAccess};
 use crate::pci::{Cause, Function, Identity, InterruptPin, Layout, MSIX_CAPABILITY, NO_VECTOR, Slot};
 use crate::platform::{PCI_MEMORY_BASE, pci_gsi};
+use access::Found;
 use capabilities::{BAR_LEN_BYTES, ConfigWindow};
 use seams::{GuestMemory, Level};
 
@@ -104,6 +105,8 @@ enum Effect {
     Reset,
     /// The driver may have these features.
     Accepted(u64),
+    /// It is a write to the device's own configuration.
+    DeviceConfig(WindowAccess),
 }
 
 /// The registers of a virtio device.
@@ -190,11 +193,6 @@ impl Transport {
     /// The queues, to be run.
     pub fn queues_mut(&mut self) -> impl Iterator<Item = &mut Queue> {
         self.queues.iter_mut().take(self.traits.queue_count.into()).map(|it| &mut it.queue)
-    }
-
-    /// Queue `n`, to be run.
-    pub fn queue_mut(&mut self, n: u16) -> Option<&mut Queue> {
-        self.slot_mut(n).map(|it| &mut it.queue)
     }
 
     fn slot(&self, n: u16) -> Option<&QueueAndVector> {

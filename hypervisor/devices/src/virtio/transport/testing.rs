@@ -28,9 +28,17 @@ pub(crate) struct KeeperState {
 }
 
 impl VirtioDevice for Keeper {
-    const DEVICE_ID: u16 = 4;
-    const CLASS: u32 = 0xff_0000;
-    const DEPENDENCIES: &'static [(u64, u64)] = &[(NEEDY, PLAIN)];
+    fn device_id(&self) -> u16 {
+        4
+    }
+
+    fn class(&self) -> u32 {
+        0xff_0000
+    }
+
+    fn dependencies(&self) -> &'static [(u64, u64)] {
+        &[(NEEDY, PLAIN)]
+    }
 
     fn queue_count(&self) -> u16 {
         2

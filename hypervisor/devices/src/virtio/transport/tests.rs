@@ -151,7 +151,7 @@ fn give_back(bench: &mut Bench, memory: &FlatMemory, n: u16, base: u64) {
     memory.put(base + 0x1000, &[0, 0, 1, 0, 3, 0]);
     let Bench { function, cx } = bench;
     let (transport, _) = function.parts_mut();
-    let queue = transport.queue_mut(n).unwrap();
+    let queue = transport.queues_mut().nth(n.into()).unwrap();
     assert_eq!(queue.next_chain(memory, &mut Chain::default()), Ok(Some(Head(3))));
     queue.push_used(memory, Head(3), 16).unwrap();
     transport.settle(cx, memory);

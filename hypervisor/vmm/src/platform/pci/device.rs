@@ -1,15 +1,12 @@
 //! The devices that a VM can have on PCI, by value.
 
-use crate::platform::Fabric;
-use devices::pci::{Place, Slot};
 use devices::virtio::blk::Blk;
 use devices::virtio::console::Console;
 use devices::virtio::net::Net;
 use devices::virtio::rng::Rng;
-use devices::virtio::{Transport, VirtioFunction};
-use devices::{Access, Device};
+use devices::virtio::{VirtioDevice, VirtioFunction};
 
-/// A device as it is after power-on, before it has a place.
+/// A device of one of the types.
 #[derive(Clone, Debug)]
 pub enum Model {
     /// A disk.
@@ -23,66 +20,96 @@ pub enum Model {
 }
 
 /// A device in a slot.
-pub enum PciDevice {
-    Disk(VirtioFunction<Blk>),
-    Net(VirtioFunction<Net>),
-    Console(VirtioFunction<Console>),
-    Entropy(VirtioFunction<Rng>),
-}
+pub type PciDevice = VirtioFunction<Model>;
 
-impl PciDevice {
-    pub fn new(model: Model, slot: Slot) -> Self {
-        match model {
-            Model::Disk(device) => Self::Disk(VirtioFunction::new(device, slot)),
-            Model::Net(device) => Self::Net(VirtioFunction::new(device, slot)),
-            Model::Console(device) => Self::Console(VirtioFunction::new(device, slot)),
-            Model::Entropy(device) => Self::Entropy(VirtioFunction::new(device, slot)),
+impl VirtioDevice for Model {
+    fn device_id(&self) -> u16 {
+        match self {
+            Self::Disk(device) => device.device_id(),
+            Self::Net(device) => device.device_id(),
+            Self::Console(device) => device.device_id(),
+            Self::Entropy(device) => device.device_id(),
         }
     }
 
-    #[inline]
-    pub const fn transport(&self) -> &Transport {
+    fn class(&self) -> u32 {
         match self {
-            Self::Disk(function) => function.transport(),
-            Self::Net(function) => function.transport(),
-            Self::Console(function) => function.transport(),
-            Self::Entropy(function) => function.transport(),
+            Self::Disk(device) => device.class(),
+            Self::Net(device) => device.class(),
+            Self::Console(device) => device.class(),
+            Self::Entropy(device) => device.class(),
         }
     }
 
-    pub const fn transport_mut(&mut self) -> &mut Transport {
+    fn dependencies(&self) -> &'static [(u64, u64)] {
         match self {
-            Self::Disk(function) => function.parts_mut().0,
-            Self::Net(function) => function.parts_mut().0,
-            Self::Console(function) => function.parts_mut().0,
-            Self::Entropy(function) => function.parts_mut().0,
+            Self::Disk(device) => device.dependencies(),
+            Self::Net(device) => device.dependencies(),
+            Self::Console(device) => device.dependencies(),
+            Self::Entropy(device) => device.dependencies(),
         }
     }
 
-    pub fn read(&mut self, fabric: &mut Fabric, access: Access<Place>) -> u32 {
+    fn queue_count(&self) -> u16 {
         match self {
-            Self::Disk(function) => function.read(fabric, access),
-            Self::Net(function) => function.read(fabric, access),
-            Self::Console(function) => function.read(fabric, access),
-            Self::Entropy(function) => function.read(fabric, access),
+            Self::Disk(device) => device.queue_count(),
+            Self::Net(device) => device.queue_count(),
+            Self::Console(device) => device.queue_count(),
+            Self::Entropy(device) => device.queue_count(),
         }
     }
 
-    pub fn write(&mut self, fabric: &mut Fabric, access: Access<Place>, value: u32) {
+    fn features(&self) -> u64 {
         match self {
-            Self::Disk(function) => function.write(fabric, access, value),
-            Self::Net(function) => function.write(fabric, access, value),
-            Self::Console(function) => function.write(fabric, access, value),
-            Self::Entropy(function) => function.write(fabric, access, value),
+            Self::Disk(device) => device.features(),
+            Self::Net(device) => device.features(),
+            Self::Console(device) => device.features(),
+            Self::Entropy(device) => device.features(),
         }
     }
 
-    pub fn reset(&mut self, fabric: &mut Fabric) {
+    fn config_len(&self) -> u32 {
         match self {
-            Self::Disk(function) => function.reset(fabric),
-            Self::Net(function) => function.reset(fabric),
-            Self::Console(function) => function.reset(fabric),
-            Self::Entropy(function) => function.reset(fabric),
+            Self::Disk(device) => device.config_len(),
+            Self::Net(device) => device.config_len(),
+            Self::Console(device) => device.config_len(),
+            Self::Entropy(device) => device.config_len(),
+        }
+    }
+
+    fn read_config(&self, offset: u32, bytes: &mut [u8]) {
+        match self {
+            Self::Disk(device) => device.read_config(offset, bytes),
+            Self::Net(device) => device.read_config(offset, bytes),
+            Self::Console(device) => device.read_config(offset, bytes),
+            Self::Entropy(device) => device.read_config(offset, bytes),
+        }
+    }
+
+    fn write_config(&mut self, offset: u32, bytes: &[u8]) {
+        match self {
+            Self::Disk(device) => device.write_config(offset, bytes),
+            Self::Net(device) => device.write_config(offset, bytes),
+            Self::Console(device) => device.write_config(offset, bytes),
+            Self::Entropy(device) => device.write_config(offset, bytes),
+        }
+    }
+
+    fn features_accepted(&mut self, features: u64) {
+        match self {
+            Self::Disk(device) => device.features_accepted(features),
+            Self::Net(device) => device.features_accepted(features),
+            Self::Console(device) => device.features_accepted(features),
+            Self::Entropy(device) => device.features_accepted(features),
+        }
+    }
+
+    fn reset(&mut self) {
+        match self {
+            Self::Disk(device) => device.reset(),
+            Self::Net(device) => device.reset(),
+            Self::Console(device) => device.reset(),
+            Self::Entropy(device) => device.reset(),
         }
     }
 }

@@ -54,12 +54,13 @@ pub struct PciBus {
 impl PciBus {
     /// The bus after power-on; of `models` the first [`DEVICES_MAX`] have a slot.
     pub fn new(models: Vec<Model>) -> Self {
-        let slots = (1..Slot::COUNT).filter_map(Slot::new);
-        let devices: Vec<_> =
-            models.into_iter().zip(slots).map(|(model, slot)| PciDevice::new(model, slot)).collect();
+        let mut bus = Self::default();
+        bus.devices.reserve_exact(models.len());
         // All the room that is ever needed: nothing is allocated when a guest moves BARs.
-        let windows = Vec::with_capacity(devices.len() * BARS);
-        let mut bus = Self { bridge: HostBridge::new(), devices, windows, kicked: 0 };
+        bus.windows.reserve_exact(models.len() * BARS);
+        for (model, slot) in models.into_iter().zip(device_slots()) {
+            bus.devices.push(PciDevice::new(model, slot));
+        }
         bus.follow_bars();
         bus
     }
@@ -214,7 +215,7 @@ impl PciBus {
     /// Lets the queues of the device in `slot` be run if its driver wants it to work; tells whether it does.
     pub fn kick(&mut self, fabric: &mut Fabric, slot: Slot) -> Wanted {
         let kicked = self.with_device(fabric, slot, |device, _| {
-            device.transport_mut().kick(0);
+            device.parts_mut().0.kick(0);
             device.transport().is_running()
         });
         if kicked == Some(true) { Wanted::Yes } else { Wanted::No }
@@ -223,7 +224,7 @@ impl PciBus {
     /// Why a device came to need a reset, if that was not told yet.
     pub fn take_broken(&mut self) -> Option<(Slot, Broken)> {
         let mut devices = self.devices.iter_mut().zip(device_slots());
-        devices.find_map(|(device, slot)| Some((slot, device.transport_mut().take_broken()?)))
+        devices.find_map(|(device, slot)| Some((slot, device.parts_mut().0.take_broken()?)))
     }
 
     /// Drives each line as the pins on it stand.

@@ -8,6 +8,7 @@ use crate::testing::{self, NIC, NicDriver, settings};
 use crate::vm::Settings;
 use backends::VmConsole;
 use base::{Instant, Port, Vector};
+use proptest::prelude::*;
 use std::vec;
 
 /// A board with network devices in slots 1 and 3, and between them one more.
@@ -142,7 +143,7 @@ fn a_kick_is_noted_until_the_queue_was_run() {
     let mut board = board();
     NicDriver { slot: 2 }.start(&mut board);
     let run = |board: &mut Board, slot| {
-        board.pci.with_device(&mut board.fabric, slot, |device, _| device.transport_mut().take_kicked())
+        board.pci.with_device(&mut board.fabric, slot, |device, _| device.parts_mut().0.take_kicked())
     };
     assert_eq!(board.pci.kicked().collect::<Vec<_>>(), [Slot::new(2).unwrap()]);
     assert_eq!(run(&mut board, Slot::new(2).unwrap()), Some(0b11));
@@ -166,4 +167,69 @@ fn power_on_puts_everything_back_in_its_place() {
     assert_eq!(read(&mut board, ecam(1, 0x04), 2), 2);
     assert!(!board.pci.is_kicked() && !board.answers_memory(gpa(0xd000_0000)));
     assert_eq!(read(&mut board, 0xc000_a000, 4), u32::from_le_bytes([NIC[0], NIC[1], NIC[2], NIC[3]]).into());
+}
+
+/// What a guest that means harm does: an access to the bus, or moving a BAR to somewhere that matters.
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    Read(u64, u8),
+    Write(u64, u8, u64),
+    Config(u32, u32),
+    Run(u8),
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let address = prop_oneof![
+        (0..4_u64, 0..0x8000_u64).prop_map(|(slot, offset)| 0xc000_0000 + slot * 0x8000 + offset),
+        (0..4_u64, 0..0x110_u64).prop_map(|(slot, offset)| ecam(slot, offset)),
+        0xdfff_8000..0xe000_0010_u64,
+        0xe00f_fff0..0xe010_0010_u64,
+    ];
+    let size = prop_oneof![Just(1_u8), Just(2), Just(4), Just(8)];
+    let value = prop_oneof![0..16_u64, any::<u64>()];
+    let bar = prop_oneof![
+        Just(0xc000_8000_u32),
+        Just(0xdfff_c000),
+        Just(0xe000_0000),
+        Just(0xffff_ffff),
+        Just(0),
+        any::<u32>()
+    ];
+    prop_oneof![
+        (address.clone(), size.clone()).prop_map(|(address, size)| Act::Read(address, size)),
+        (address, size, value).prop_map(|(address, size, value)| Act::Write(address, size, value)),
+        (1..4_u32, 4..6_u32, bar)
+            .prop_map(|(slot, dword, value)| Act::Config(slot << 11 | dword << 2, value)),
+        (0..5_u8).prop_map(Act::Run),
+    ]
+}
+
+proptest! {
+    /// Wherever a guest puts its BARs, what answers is a register of the bus, in its windows; and the lines follow the pins.
+    #[test]
+    fn a_hostile_guest_breaks_no_bus(acts in proptest::collection::vec(act(), 1..100)) {
+        let mut board = board();
+        for act in acts {
+            match act {
+                Act::Read(at, size) => _ = board.read_memory(gpa(at), size),
+                Act::Write(at, size, value) => _ = board.write_memory(gpa(at), size, value),
+                Act::Config(address, value) => {
+                    board.write_port(Port(0xcf8), Width::Dword, 1 << 31 | address);
+                    board.write_port(Port(0xcfc), Width::Dword, value);
+                }
+                Act::Run(slot) => {
+                    let slot = Slot::new(slot).unwrap();
+                    board.pci.with_device(&mut board.fabric, slot, |device, _| device.parts_mut().0.take_kicked());
+                }
+            }
+            let inside = |window: &Window| {
+                window.address >= 0xc000_0000 && window.len_bytes <= 0xe000_0000 - window.address
+            };
+            prop_assert!(board.pci.windows.iter().all(inside));
+            let kicked: Vec<_> = board.pci.kicked().collect();
+            for (device, slot) in board.pci.devices.iter().zip(device_slots()) {
+                prop_assert_eq!(device.transport().kicked() != 0, kicked.contains(&slot));
+            }
+        }
+    }
 }
