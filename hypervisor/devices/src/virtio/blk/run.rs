@@ -108,7 +108,7 @@ impl<M: GuestMemory, B: Block> Step<'_, M, B> {
 
     /// Begins what could not be begun earlier.
     fn resume(&mut self) -> Result<Medium, Broken> {
-        while let Some(index) = self.disk.flight.first(Stage::Waiting) {
+        while let Some(index) = self.disk.flight.first_waiting() {
             if self.budget.is_spent() || self.begin(index)? == Medium::Busy {
                 return Ok(Medium::Busy);
             }
@@ -119,7 +119,7 @@ impl<M: GuestMemory, B: Block> Step<'_, M, B> {
     /// Takes new requests. All that are begun make the medium busy for this disk.
     fn take(&mut self) -> Result<Medium, Broken> {
         while !self.budget.is_spent() {
-            let Some(index) = self.disk.flight.first(Stage::Free) else { return Ok(Medium::Busy) };
+            let Some(index) = self.disk.flight.first_free() else { return Ok(Medium::Busy) };
             let Some(slot) = self.disk.flight.get_mut(index) else { return Ok(Medium::Busy) };
             let Some(head) = self.queue.next_chain(self.memory, &mut slot.chain)? else { break };
             self.budget.chains -= 1;
