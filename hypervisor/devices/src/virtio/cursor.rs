@@ -63,15 +63,16 @@ impl<'a> Cursor<'a> {
     /// # Errors
     /// The first address that refused.
     pub fn read_u128(&mut self, memory: &impl GuestMemory) -> Result<u128, MemoryError> {
-        let (before, mut bytes) = (self.clone(), [0; 16]);
-        match self.next_piece(bytes.len() as u64) {
-            Some(piece) if piece.len_bytes as usize == bytes.len() => read_u128(memory, piece.gpa),
-            _ => {
-                *self = before;
-                self.read(memory, &mut bytes)?;
-                Ok(u128::from_le_bytes(bytes))
-            }
+        const BYTES: usize = size_of::<u128>();
+        let Some(piece) = self.next_piece(BYTES as u64) else { return Ok(0) };
+        if piece.len_bytes as usize == BYTES {
+            return read_u128(memory, piece.gpa);
         }
+        let mut bytes = [0; BYTES];
+        let Some((first, rest)) = bytes.split_at_mut_checked(piece.len_bytes as usize) else { return Ok(0) };
+        memory.read(piece.gpa, first)?;
+        self.read(memory, rest)?;
+        Ok(u128::from_le_bytes(bytes))
     }
 
     /// Copies `bytes` to the guest as far as there is room; tells how many.
