@@ -14,7 +14,7 @@ use iommu::HostDma;
 use log::warn;
 use machine::Mmio;
 use machine::pci::{Address, Command, DeviceVector, HostConfig};
-use seams::SECTOR_BYTES;
+use seams::{Clock, SECTOR_BYTES};
 
 /// A device's driver, and what the host knows of the device.
 pub struct Driven<D> {
@@ -90,6 +90,19 @@ impl HostDevices {
             format!("nic {}: {}, link {link}, {}", card.name, card.driver.mac(), place(card))
         });
         cards.collect()
+    }
+
+    /// Shuts the disks down before the power goes. Each says in time that it is off, or fails.
+    #[cold]
+    pub fn shut_down(&mut self, clock: &impl Clock) {
+        for device in &mut self.disks {
+            device.driver.shut_down(clock.now());
+            while device.driver.readiness() == Readiness::Pending {
+                // What was in flight ends here, and nobody waits for it.
+                let _ = device.driver.poll(clock.now());
+            }
+        }
+        self.tell_trouble();
     }
 
     /// Tells the log what has gone wrong with devices since the last call. One that has failed for good loses its way to

@@ -5,6 +5,7 @@
 //!            ▼                                                                                    │
 //!        Stopping ──not ready──► Starting ──ready──► SettingUp(identify, queues) ──► Running ─────┘
 //!            └────────────┬─────────┴─────────────────────┴────── too slow, too often ───► Failed
+//!                                                                    shut_down ──► ShuttingDown ──► Off
 //! ```
 //! One pair of queues for I/O, [`DEPTH`] commands in flight. A command that has no answer at its deadline makes the driver
 //! reset the controller: when that has stopped, nothing of it is in flight any more, and what was is sent once more or, the
@@ -34,7 +35,7 @@ use command::{PAGE_BYTES, Subject};
 use queue::QueuePair;
 use registers::{
     ADMIN_ATTRIBUTES, ADMIN_COMPLETIONS, ADMIN_SUBMISSIONS, CONFIGURATION, Capabilities, ENABLE, FATAL,
-    NO_ANSWER, OUR_CONFIGURATION, READY, SHUTDOWN, STATUS,
+    NO_ANSWER, OUR_CONFIGURATION, READY, SHUTDOWN, SHUTDOWN_NORMAL, SHUTDOWN_OVER, SHUTDOWN_STATUS, STATUS,
 };
 use seams::{DmaMemory, DmaRing, Registers};
 use transfer::Lists;
@@ -45,6 +46,8 @@ const ADMIN_ENTRIES: u16 = 8;
 const IO_ENTRIES: u16 = 2 * DEPTH as u16;
 /// How long an admin command may take.
 const ADMIN_TIME: Nanoseconds = Nanoseconds::from_secs(5);
+/// How long a controller may take to bring its cache to the medium.
+const SHUTDOWN_TIME: Nanoseconds = Nanoseconds::from_secs(10);
 /// How often the status is looked at while commands are in flight: reading a register takes as long as a thousand
 /// instructions.
 const STATUS_INTERVAL: Nanoseconds = Nanoseconds::from_secs(1);
@@ -82,6 +85,8 @@ enum State {
     Starting { until: Instant },
     SettingUp { step: Setup, until: Instant },
     Running { status_due: Instant },
+    ShuttingDown { until: Instant },
+    Off,
     Failed,
 }
 
@@ -199,7 +204,18 @@ impl<R: Registers, M: DmaMemory> Nvme<R, M> {
             State::Starting { until } => self.await_start(until, now),
             State::SettingUp { step, until } => self.set_up(step, until, now),
             State::Running { status_due } => self.look_after(status_due, now),
-            State::Failed => {}
+            State::ShuttingDown { until } => self.await_shutdown(until, now),
+            State::Off | State::Failed => {}
+        }
+    }
+
+    #[cold]
+    fn await_shutdown(&mut self, until: Instant, now: Instant) {
+        match self.registers.read32(STATUS) {
+            NO_ANSWER => self.fail(DeviceError::Vanished),
+            status if status & SHUTDOWN_STATUS == SHUTDOWN_OVER => self.state = State::Off,
+            _ if now >= until => self.fail(DeviceError::TooSlow("shutting down")),
+            _ => {}
         }
     }
 
@@ -388,7 +404,9 @@ impl<R: Registers, M: DmaMemory> Disk for Nvme<R, M> {
 
     fn submit(&mut self, command: Command<M::Buffer>, now: Instant) -> Result<(), Refused<M::Buffer>> {
         let checked = match self.geometry(command.unit) {
-            _ if self.state == State::Failed => Err(Refusal::Gone),
+            _ if matches!(self.state, State::ShuttingDown { .. } | State::Off | State::Failed) => {
+                Err(Refusal::Gone)
+            }
             Some(geometry) => geometry.check(&command),
             None => Err(Refusal::NoSuchUnit),
         };
@@ -416,18 +434,37 @@ impl<R: Registers, M: DmaMemory> Disk for Nvme<R, M> {
     fn next_deadline(&self) -> Instant {
         match self.state {
             // No interrupt tells the end of these.
-            State::Stopping { .. } | State::Starting { .. } | State::SettingUp { .. } => Instant(0),
+            State::Stopping { .. }
+            | State::Starting { .. }
+            | State::SettingUp { .. }
+            | State::ShuttingDown { .. } => Instant(0),
             State::Running { status_due } => match self.slots.deadline() {
                 Instant::FAR_FUTURE => Instant::FAR_FUTURE,
                 deadline => deadline.min(status_due),
             },
-            State::Failed => Instant::FAR_FUTURE,
+            State::Off | State::Failed => Instant::FAR_FUTURE,
+        }
+    }
+
+    fn shut_down(&mut self, now: Instant) {
+        match self.state {
+            State::Running { .. } => {
+                self.slots.fail_all();
+                self.registers.write32(CONFIGURATION, OUR_CONFIGURATION | ENABLE | SHUTDOWN_NORMAL);
+                self.state = State::ShuttingDown { until: now.after(SHUTDOWN_TIME) };
+            }
+            State::Stopping { .. } | State::Starting { .. } | State::SettingUp { .. } => {
+                self.fail(DeviceError::TooSlow("a reset"));
+            }
+            State::ShuttingDown { .. } | State::Off | State::Failed => {}
         }
     }
 
     fn readiness(&self) -> Readiness {
         match self.state {
             State::Failed => Readiness::Failed,
+            State::Off => Readiness::Off,
+            State::ShuttingDown { .. } => Readiness::Pending,
             _ if self.identity.is_some() => Readiness::Ready,
             _ => Readiness::Pending,
         }

@@ -66,6 +66,8 @@ const STATUS_INTERVAL: Nanoseconds = Nanoseconds::from_secs(1);
 enum State {
     Resetting { until: Instant },
     Running { status_due: Instant },
+    ShuttingDown { until: Instant },
+    Off,
     Failed,
 }
 
@@ -142,7 +144,9 @@ impl<R: Registers, M: DmaMemory> VirtioBlk<R, M> {
             }
             State::Resetting { until } if now >= until => self.fail(DeviceError::TooSlow("resetting")),
             State::Running { status_due } => self.look_after(status_due, now),
-            State::Resetting { .. } | State::Failed => {}
+            State::ShuttingDown { .. } if self.transport.has_reset() => self.state = State::Off,
+            State::ShuttingDown { until } if now >= until => self.fail(DeviceError::TooSlow("shutting down")),
+            State::Resetting { .. } | State::ShuttingDown { .. } | State::Off | State::Failed => {}
         }
     }
 
@@ -329,7 +333,9 @@ impl<R: Registers, M: DmaMemory> Disk for VirtioBlk<R, M> {
 
     fn submit(&mut self, command: Command<M::Buffer>, now: Instant) -> Result<(), Refused<M::Buffer>> {
         let checked = match self.geometry(command.unit) {
-            _ if self.state == State::Failed => Err(Refusal::Gone),
+            _ if matches!(self.state, State::ShuttingDown { .. } | State::Off | State::Failed) => {
+                Err(Refusal::Gone)
+            }
             Some(geometry) => geometry.check(&command),
             None => Err(Refusal::NoSuchUnit),
         };
@@ -355,18 +361,30 @@ impl<R: Registers, M: DmaMemory> Disk for VirtioBlk<R, M> {
 
     fn next_deadline(&self) -> Instant {
         match self.state {
-            State::Resetting { .. } => Instant(0),
+            State::Resetting { .. } | State::ShuttingDown { .. } => Instant(0),
             State::Running { status_due } => match self.slots.deadline() {
                 Instant::FAR_FUTURE => Instant::FAR_FUTURE,
                 deadline => deadline.min(status_due),
             },
-            State::Failed => Instant::FAR_FUTURE,
+            State::Off | State::Failed => Instant::FAR_FUTURE,
         }
+    }
+
+    /// The device's cache is its host's, and outlives the device.
+    fn shut_down(&mut self, now: Instant) {
+        if self.state == State::Failed {
+            return;
+        }
+        self.slots.fail_all();
+        self.transport.reset();
+        self.state = State::ShuttingDown { until: now.after(RESET_TIME) };
     }
 
     fn readiness(&self) -> Readiness {
         match self.state {
             State::Failed => Readiness::Failed,
+            State::Off => Readiness::Off,
+            State::ShuttingDown { .. } => Readiness::Pending,
             _ if self.geometry.is_some() => Readiness::Ready,
             _ => Readiness::Pending,
         }
