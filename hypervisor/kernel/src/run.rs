@@ -342,7 +342,7 @@ impl Host {
             }
         }
         info!("powering off");
-        self.devices.shut_down(self.clock);
+        self.desk.devices.shut_down(self.clock);
         self.line.flush(&mut self.terminal);
         self.power.off(self.clock)
     }

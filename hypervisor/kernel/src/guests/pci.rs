@@ -34,8 +34,6 @@ pub fn of(config: &config::Vm, disks: &[HostVolume]) -> Result<Vec<Model>, Strin
         models.push(Model::Disk(disk.map_err(|_| String::from("the host has no memory for its disks"))?));
     }
     models.extend(config.nics.iter().map(|nic| Model::Net(Net::new(nic.mac, None))));
-    models.clear();
-    return Ok(models);
     models.push(Model::Console(Console::new()));
     models.push(Model::Entropy(Rng::new()));
     Ok(models)
