@@ -141,7 +141,8 @@ fn full_overlay(lab: &Lab) -> Result<()> {
     ensure!(full.contains("status 1"), "2 MiB fitted: {full:?}");
     let kept = command(
         &mut emulator,
-        "dd if=/dev/vda bs=4096 count=64 iflag=direct 2>/dev/null | tr -d '\\0' | wc -c",
+        // Short enough to be echoed in one line.
+        "dd if=/dev/vda bs=4k count=64 iflag=direct 2>&- | tr -d '\\0' | wc -c",
     )?;
     ensure!(kept.trim() == "0", "{} bytes of what fitted are not there", kept.trim());
     emulator.send("poweroff -f\n")?;
@@ -160,7 +161,7 @@ fn refused(lab: &Lab) -> Result<()> {
     };
     let config = String::from("[host]\nwhen_idle = \"shell\"\n\n")
         + &vm("owner", "partition:web-root")
-        + &vm("second", "partition:web-root")
+        + &vm("second", "partition:nvme0n1p2")
         + &vm("whole", "disk:nvme0n1")
         + &vm("lost", "partition:no-such")
         + &vm("absent", "disk:nvme7n1");

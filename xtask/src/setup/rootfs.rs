@@ -13,7 +13,7 @@ use super::deb;
 use crate::{paths, process};
 
 /// The folder of the image in the cache: a change of what is below gets a new name.
-pub const FOLDER: &str = "rootfs-1";
+pub const FOLDER: &str = "rootfs-2";
 /// The image's file.
 pub const IMAGE: &str = "root.ext4";
 
