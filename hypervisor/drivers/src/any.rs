@@ -51,6 +51,10 @@ impl<R: Registers, M: DmaMemory> Disk for AnyDisk<R, M> {
         each!(self, disk, Self::Nvme | Self::Virtio => disk.next_deadline())
     }
 
+    fn shut_down(&mut self, now: Instant) {
+        each!(self, disk, Self::Nvme | Self::Virtio => disk.shut_down(now));
+    }
+
     fn readiness(&self) -> Readiness {
         each!(self, disk, Self::Nvme | Self::Virtio => disk.readiness())
     }

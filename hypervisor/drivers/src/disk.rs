@@ -239,6 +239,10 @@ pub trait Disk {
     /// When [`Disk::poll`] has to be called though no interrupt came.
     fn next_deadline(&self) -> Instant;
 
+    /// Tells the device that the power will go: it takes no commands any more, and brings what it still has in a cache to
+    /// the medium. Poll until it is off, or has failed.
+    fn shut_down(&mut self, now: Instant);
+
     /// Whether the device can be used. Poll as long as it is pending.
     fn readiness(&self) -> Readiness;
 

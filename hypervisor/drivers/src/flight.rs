@@ -37,34 +37,46 @@ struct Slot<B> {
 /// All slots.
 pub struct Flight<B> {
     slots: [Option<Slot<B>>; DEPTH],
-    depth: usize,
+    /// The slots with a command, a bit each; of these the ones that wait, and the ones that are over or lost.
+    used: u32,
+    waiting: u32,
+    over: u32,
+    /// The slots that there are.
+    all: u32,
 }
+
+const _: () = assert!(DEPTH == u32::BITS as usize);
 
 impl<B> Flight<B> {
     /// `depth` slots, at most [`DEPTH`].
     pub const fn new(depth: usize) -> Self {
-        Self { slots: [const { None }; DEPTH], depth }
+        let all = if depth < DEPTH { (1 << depth) - 1 } else { u32::MAX };
+        Self { slots: [const { None }; DEPTH], used: 0, waiting: 0, over: 0, all }
     }
 
     /// How many commands can be in flight.
     pub const fn depth(&self) -> usize {
-        self.depth
+        self.all.count_ones() as usize
     }
 
     /// Puts `command` into a free slot, and names that.
+    ///
+    /// # Errors
+    /// The command, when none is free.
     pub fn put(&mut self, command: Command<B>) -> Result<u16, Refused<B>> {
-        let mut free = self.slots.iter_mut().take(self.depth).enumerate().filter(|(_, slot)| slot.is_none());
-        let Some((index, slot)) = free.next() else {
+        let free = first(self.all & !self.used);
+        let Some((id, place)) = free.and_then(|id| Some((id, self.slots.get_mut(usize::from(id))?))) else {
             return Err(Refused { command, reason: Refusal::Full });
         };
-        *slot = Some(Slot { command, stage: Stage::Waiting, attempts: 0 });
-        Ok(index as u16)
+        *place = Some(Slot { command, stage: Stage::Waiting, attempts: 0 });
+        self.used |= 1 << id;
+        self.waiting |= 1 << id;
+        Ok(id)
     }
 
     /// A slot whose command waits to be sent.
-    pub fn waiting(&self) -> Option<u16> {
-        let waits = |slot: &Option<Slot<B>>| slot.as_ref().is_some_and(|slot| slot.stage == Stage::Waiting);
-        self.slots.iter().position(waits).map(|index| index as u16)
+    pub const fn waiting(&self) -> Option<u16> {
+        first(self.waiting)
     }
 
     /// Slot `id`'s command.
@@ -79,8 +91,8 @@ impl<B> Flight<B> {
             Action::Read(_) | Action::Write(_) => TRANSFER_TIME,
             Action::Flush | Action::Discard | Action::WriteZeroes => LONG_TIME,
         };
-        slot.stage = Stage::Sent { deadline: now.after(time) };
         slot.attempts = slot.attempts.saturating_add(1);
+        self.set(id, Stage::Sent { deadline: now.after(time) });
     }
 
     /// The device says that slot `id`'s command is over.
@@ -90,44 +102,36 @@ impl<B> Flight<B> {
     pub fn finish(&mut self, id: u16, result: Result<(), DiskError>) -> Result<(), DeviceError> {
         match self.slot_mut(id) {
             Some(slot) if matches!(slot.stage, Stage::Sent { .. }) => {
-                slot.stage = Stage::Over(result);
+                self.end(id, result);
                 Ok(())
             }
             _ => Err(DeviceError::Nonsense("the completion of a command that it does not have")),
         }
     }
 
-    /// The command in slot `id` is over without having been sent.
+    /// The command in slot `id` is over, whether it was sent or not.
     pub fn end(&mut self, id: u16, result: Result<(), DiskError>) {
-        if let Some(slot) = self.slot_mut(id) {
-            slot.stage = Stage::Over(result);
-        }
+        self.set(id, Stage::Over(result));
     }
 
     /// The device has stopped: it has no command any more.
     pub fn take_back(&mut self) {
-        for slot in self.slots.iter_mut().flatten() {
-            if let Stage::Sent { .. } = slot.stage {
-                let is_last = slot.attempts >= MAX_ATTEMPTS;
-                slot.stage = if is_last { Stage::Over(Err(DiskError::TimedOut)) } else { Stage::Waiting };
-            }
+        for id in bits(self.sent()) {
+            let is_last = self.slot_mut(id).is_none_or(|slot| slot.attempts >= MAX_ATTEMPTS);
+            self.set(id, if is_last { Stage::Over(Err(DiskError::TimedOut)) } else { Stage::Waiting });
         }
     }
 
     /// The device has failed, and may still have what was sent to it.
     pub fn fail_all(&mut self) {
-        for slot in self.slots.iter_mut().flatten() {
-            slot.stage = match slot.stage {
-                Stage::Waiting => Stage::Over(Err(DiskError::Gone)),
-                Stage::Sent { .. } => Stage::Lost,
-                over => over,
-            };
-        }
+        bits(self.sent()).for_each(|id| self.set(id, Stage::Lost));
+        bits(self.waiting).for_each(|id| self.end(id, Err(DiskError::Gone)));
     }
 
     /// When the first command that was sent is due.
     pub fn deadline(&self) -> Instant {
-        let deadlines = self.slots.iter().flatten().filter_map(|slot| match slot.stage {
+        let stages = bits(self.sent()).filter_map(|id| self.slots.get(usize::from(id))?.as_ref());
+        let deadlines = stages.filter_map(|slot| match slot.stage {
             Stage::Sent { deadline } => Some(deadline),
             _ => None,
         });
@@ -136,9 +140,9 @@ impl<B> Flight<B> {
 
     /// Takes a command that is over out of its slot.
     pub fn take_over(&mut self) -> Option<Completion<B>> {
-        let is_over = |slot: &Slot<B>| matches!(slot.stage, Stage::Over(_) | Stage::Lost);
-        let place = self.slots.iter_mut().find(|place| place.as_ref().is_some_and(is_over))?;
-        let Slot { command, stage, .. } = place.take()?;
+        let id = first(self.over)?;
+        (self.used, self.over) = (self.used & !(1 << id), self.over & !(1 << id));
+        let Slot { command, stage, .. } = self.slots.get_mut(usize::from(id))?.take()?;
         let ticket = command.ticket;
         Some(match stage {
             Stage::Over(result) => Completion { ticket, buffer: command.action.into_buffer(), result },
@@ -147,7 +151,38 @@ impl<B> Flight<B> {
         })
     }
 
+    /// The slots whose commands the device has.
+    const fn sent(&self) -> u32 {
+        self.used & !self.waiting & !self.over
+    }
+
+    /// Slot `id`, if it is used, is in `stage` now.
+    fn set(&mut self, id: u16, stage: Stage) {
+        let Some(slot) = self.slot_mut(id) else { return };
+        slot.stage = stage;
+        let bit = 1 << id;
+        (self.waiting, self.over) = match stage {
+            Stage::Waiting => (self.waiting | bit, self.over & !bit),
+            Stage::Sent { .. } => (self.waiting & !bit, self.over & !bit),
+            Stage::Over(_) | Stage::Lost => (self.waiting & !bit, self.over | bit),
+        };
+    }
+
     fn slot_mut(&mut self, id: u16) -> Option<&mut Slot<B>> {
         self.slots.get_mut(usize::from(id)).and_then(Option::as_mut)
     }
+}
+
+/// The lowest bit of `mask`.
+const fn first(mask: u32) -> Option<u16> {
+    if mask == 0 { None } else { Some(mask.trailing_zeros() as u16) }
+}
+
+/// All bits of `mask`.
+fn bits(mut mask: u32) -> impl Iterator<Item = u16> {
+    core::iter::from_fn(move || {
+        let bit = first(mask)?;
+        mask &= mask.wrapping_sub(1);
+        Some(bit)
+    })
 }

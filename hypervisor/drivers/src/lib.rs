@@ -39,6 +39,8 @@ pub enum Readiness {
     Ready,
     /// It never will.
     Failed,
+    /// It was shut down, and the power may go.
+    Off,
 }
 
 /// How a driver learns that its device has something for it.

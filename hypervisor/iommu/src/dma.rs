@@ -94,23 +94,28 @@ impl DmaBuffer for HostBuffer {
 /// A ring in whole frames.
 pub struct HostRing(DmaFrames);
 
+// Not inlined: drivers have many of these accesses.
 impl DmaRing for HostRing {
     fn bus_address(&self) -> BusAddress {
         self.0.bus_address()
     }
 
+    #[inline(never)]
     fn load32(&self, offset: usize) -> u32 {
         self.0.window.load(offset).unwrap_or(0)
     }
 
+    #[inline(never)]
     fn store32(&mut self, offset: usize, value: u32) {
         self.0.window.store(offset, value);
     }
 
+    #[inline(never)]
     fn load64(&self, offset: usize) -> u64 {
         self.0.window.load(offset).unwrap_or(0)
     }
 
+    #[inline(never)]
     fn store64(&mut self, offset: usize, value: u64) {
         self.0.window.store(offset, value);
     }

@@ -16,9 +16,10 @@ pub use stacks::PER_CPU_BYTES as PER_CPU_STACK_BYTES;
 
 use crate::dying::refuse;
 use crate::entropy::HostEntropy;
-use crate::guests::{Ground, Guests};
+use crate::guests::{Backing, Ground, Guests};
 use crate::ledger::FixedMemory;
 use crate::line::Line;
+use crate::network::Networks;
 use crate::operator::Desk;
 use crate::overrides;
 use crate::power::Power;
@@ -123,9 +124,11 @@ extern "sysv64" fn on_own_tables(passage: usize) -> ! {
     let stable = cpu.has(Features::INVARIANT_TSC);
     let tsc_stability = if stable { TscStability::Invariant } else { TscStability::Unknown };
     let ground = Ground { files, memory, clock, tsc_stability, wall_clock_at_zero };
-    let mut storage = Storage::new(&mut devices, HostDma::new(memory), clock);
+    let storage = Storage::new(&mut devices, HostDma::new(memory), clock);
+    let networks = Networks::new(&config, &devices);
+    let mut backing = Backing { storage, networks };
     let entropy = HostEntropy::new(&handoff.entropy);
-    let guests = Guests::new(&config, ground, &engine, &mut storage);
+    let guests = Guests::new(&config, ground, &engine, &mut backing);
     let mut host_lines = Vec::from([
         format!("CPU {cpu}"),
         format!("clock TSC {calibration}"),
@@ -141,14 +144,22 @@ extern "sysv64" fn on_own_tables(passage: usize) -> ! {
         engine,
         memory,
         queue: RunQueue::new(),
-        desk: Desk { guests, host_lines, cpus, memory, fixed, start_wanted: None, power_off_wanted: false },
+        desk: Desk {
+            guests,
+            backing,
+            devices,
+            host_lines,
+            cpus,
+            memory,
+            fixed,
+            start_wanted: None,
+            power_off_wanted: false,
+        },
         terminal: Terminal::new(config.host.attach),
         line,
-        devices,
         power,
         when_idle: config.host.when_idle,
         strays: Strays::default(),
-        storage,
         entropy,
         scrub_took: base::Nanoseconds(0),
         no_scrub_before: Instant(0),

@@ -5,14 +5,16 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use base::ByteSize;
+use drivers::Readiness;
 use drivers::any::{AnyDisk, AnyNic};
 use drivers::disk::{Disk, DiskGeometry, Unit};
+use drivers::error::DeviceError;
 use drivers::nic::{Link, Nic};
 use iommu::HostDma;
 use log::warn;
 use machine::Mmio;
-use machine::pci::{Address, DeviceVector};
-use seams::SECTOR_BYTES;
+use machine::pci::{Address, Command, DeviceVector, HostConfig};
+use seams::{Clock, SECTOR_BYTES};
 
 /// A device's driver, and what the host knows of the device.
 pub struct Driven<D> {
@@ -51,8 +53,9 @@ impl DiskDevice {
 }
 
 /// All that are driven, in the order of their places on PCI.
-#[derive(Default)]
 pub struct HostDevices {
+    /// Where they can be switched off.
+    pub config: HostConfig,
     /// Those with disks.
     pub disks: Vec<DiskDevice>,
     /// Network cards.
@@ -60,6 +63,11 @@ pub struct HostDevices {
 }
 
 impl HostDevices {
+    /// None as yet.
+    pub const fn new(config: HostConfig) -> Self {
+        Self { config, disks: Vec::new(), cards: Vec::new() }
+    }
+
     /// A line for each disk: name, size, place.
     pub fn disk_lines(&self) -> Vec<String> {
         let disks = self.disks.iter().flat_map(|device| {
@@ -84,19 +92,45 @@ impl HostDevices {
         cards.collect()
     }
 
-    /// Tells the log what has gone wrong with devices since the last call.
+    /// Shuts the disks down before the power goes. Each says in time that it is off, or fails.
+    #[cold]
+    pub fn shut_down(&mut self, clock: &impl Clock) {
+        for device in &mut self.disks {
+            device.driver.shut_down(clock.now());
+            while device.driver.readiness() == Readiness::Pending {
+                // What was in flight ends here, and nobody waits for it.
+                let _ = device.driver.poll(clock.now());
+            }
+        }
+        self.tell_trouble();
+    }
+
+    /// Tells the log what has gone wrong with devices since the last call. One that has failed for good loses its way to
+    /// memory: nobody knows what it still does.
     pub fn tell_trouble(&mut self) {
         for device in &mut self.disks {
-            if let Some(trouble) = device.driver.take_trouble() {
-                warn!("{} at PCI {}: {trouble}", device.name, device.address);
-            }
+            let trouble = device.driver.take_trouble();
+            tell(device, trouble, device.driver.readiness(), &mut self.config);
         }
         for card in &mut self.cards {
-            if let Some(trouble) = card.driver.take_trouble() {
-                warn!("{} at PCI {}: {trouble}", card.name, card.address);
-            }
+            let trouble = card.driver.take_trouble();
+            tell(card, trouble, card.driver.readiness(), &mut self.config);
         }
     }
+}
+
+#[inline(never)]
+fn tell<D>(device: &Driven<D>, trouble: Option<DeviceError>, readiness: Readiness, config: &mut HostConfig) {
+    let Some(trouble) = trouble else { return };
+    warn!("{} at PCI {}: {trouble}", device.name, device.address);
+    if readiness == Readiness::Failed {
+        switch_off(config, device.address);
+    }
+}
+
+/// Takes a function's way to memory.
+pub fn switch_off(config: &mut HostConfig, at: Address) {
+    Command::read(config, at).difference(Command::BUS_MASTER).write(config, at);
 }
 
 fn place<D>(device: &Driven<D>) -> String {

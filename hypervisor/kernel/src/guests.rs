@@ -4,6 +4,7 @@ mod any_vm;
 mod image;
 pub mod pci;
 
+use crate::network::Networks;
 use crate::storage::{HostVolume, Storage};
 use alloc::{boxed::Box, format, string::String, vec::Vec};
 pub use any_vm::AnyVm;
@@ -64,6 +65,20 @@ pub struct Guests {
     ground: Ground,
 }
 
+/// What stands behind the devices of all VMs.
+pub struct Backing {
+    pub storage: Storage,
+    pub networks: Networks,
+}
+
+impl Backing {
+    /// A VM has ended, and uses nothing any more.
+    pub fn release(&mut self, id: VmId, name: VmName) {
+        self.storage.release(name);
+        self.networks.detach(id);
+    }
+}
+
 /// What all VMs of a host have in common.
 pub struct Ground {
     /// The files that boot has read, as far as a VM may have to be loaded from them.
@@ -78,10 +93,10 @@ pub struct Ground {
 impl Guests {
     /// Makes the VMs of `config` that start by themselves. One that cannot be made is refused by name; the others are
     /// made all the same.
-    pub fn new(config: &Config, ground: Ground, engine: &virt::Engine, storage: &mut Storage) -> Self {
+    pub fn new(config: &Config, ground: Ground, engine: &virt::Engine, backing: &mut Backing) -> Self {
         let make = |(index, vm): (u16, &config::Vm)| {
             let body = if vm.autostart {
-                Present::new(VmId(index), vm, &ground, engine, storage)
+                Present::new(VmId(index), vm, &ground, engine, backing)
                     .map_or_else(|reason| Body::refused(vm.name, reason), Body::present)
             } else {
                 Body::Gone(String::from("not started"))
@@ -93,13 +108,13 @@ impl Guests {
     }
 
     /// Makes a VM that is not there.
-    pub fn create(&mut self, vm: VmId, engine: &virt::Engine, storage: &mut Storage) -> Result<(), String> {
+    pub fn create(&mut self, vm: VmId, engine: &virt::Engine, backing: &mut Backing) -> Result<(), String> {
         let ground = &self.ground;
         let Some(guest) = self.guests.get_mut(usize::from(vm.0)) else { return Ok(()) };
         if let Body::Present(_) = guest.body {
             return Err(String::from("it is there already"));
         }
-        guest.body = Body::present(Present::new(vm, &guest.config, ground, engine, storage)?);
+        guest.body = Body::present(Present::new(vm, &guest.config, ground, engine, backing)?);
         Ok(())
     }
 
@@ -173,6 +188,13 @@ impl Guests {
         self.get_mut(vm)?.present()
     }
 
+    /// A VM that is there, and all others beside it.
+    pub fn split(&mut self, vm: VmId) -> Option<(&mut Present, Others<'_>)> {
+        let (before, rest) = self.guests.split_at_mut_checked(usize::from(vm.0))?;
+        let (one, after) = rest.split_first_mut()?;
+        Some((one.present()?, Others { before, after }))
+    }
+
     /// Gives back what a VM has that will not run again; `last_words` is what is left of it.
     pub fn release(&mut self, vm: VmId, last_words: String) {
         if self.current == Some(vm) {
@@ -191,6 +213,24 @@ impl Guests {
         if let Some(present) = before.and_then(Guest::present) {
             present.vm.unload();
         }
+    }
+}
+
+/// All VMs but one.
+pub struct Others<'a> {
+    before: &'a mut [Guest],
+    after: &'a mut [Guest],
+}
+
+impl Others<'_> {
+    /// One of them that is there.
+    pub fn get_mut(&mut self, vm: VmId) -> Option<&mut Present> {
+        let place = usize::from(vm.0);
+        let guest = match place.checked_sub(self.before.len() + 1) {
+            Some(place) => self.after.get_mut(place),
+            None => self.before.get_mut(place),
+        };
+        guest.and_then(Guest::present)
     }
 }
 
@@ -238,12 +278,12 @@ impl Present {
         config: &config::Vm,
         ground: &Ground,
         engine: &virt::Engine,
-        storage: &mut Storage,
+        backing: &mut Backing,
     ) -> Result<Self, String> {
         let made = ground.clock.now();
-        let present = Self::with_disks(id, config, ground, engine, storage, made);
+        let present = Self::with_disks(id, config, ground, engine, backing, made);
         if present.is_err() {
-            storage.release(config.name);
+            backing.release(id, config.name);
         }
         present
     }
@@ -253,12 +293,15 @@ impl Present {
         config: &config::Vm,
         ground: &Ground,
         engine: &virt::Engine,
-        storage: &mut Storage,
+        backing: &mut Backing,
         made: Instant,
     ) -> Result<Self, String> {
-        let opened =
-            config.disks.iter().map(|disk| storage.open(config.name, disk, &ground.files, ground.memory));
+        let opened = config
+            .disks
+            .iter()
+            .map(|disk| backing.storage.open(config.name, disk, &ground.files, ground.memory));
         let disks = opened.collect::<Result<Vec<_>, String>>()?;
+        pci::attach(id, config, &mut backing.networks)?;
         let ram = RamLayout::new(config.memory.0).map_err(|error| format!("{error}"))?;
         let files = Files::of(config, &ground.files)?;
         let map = GuestMap::new(

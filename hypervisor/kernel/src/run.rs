@@ -9,7 +9,6 @@
 //!
 //! Interrupts are masked all the way but for the window and the sleep.
 
-use crate::devices::HostDevices;
 use crate::entropy::HostEntropy;
 #[cfg(feature = "seeded-faults")]
 use crate::faults::{self, Fault};
@@ -18,7 +17,7 @@ use crate::guests::pci::Media;
 use crate::line::Line;
 use crate::operator::Desk;
 use crate::power::Power;
-use crate::storage::{Done, Storage};
+use crate::storage::Done;
 use crate::strays::Strays;
 use alloc::{format, string::String};
 use base::{ApicId, Instant, Nanoseconds, Vector, VmId};
@@ -43,11 +42,9 @@ pub struct Host {
     pub desk: Desk,
     pub terminal: Terminal,
     pub line: Line,
-    pub devices: HostDevices,
     pub power: Power,
     pub when_idle: WhenIdle,
     pub strays: Strays,
-    pub storage: Storage,
     pub entropy: HostEntropy,
     /// How long a step of scrubbing is expected to take: as long as the last.
     pub scrub_took: Nanoseconds,
@@ -119,7 +116,7 @@ pub fn for_ever(mut host: Host) -> ! {
         // and forgotten.
         interrupts::window();
         host.strays.tell_new();
-        host.devices.tell_trouble();
+        host.desk.devices.tell_trouble();
         host.line.poll(&mut host.terminal, &mut host.desk);
         if host.desk.start_wanted.is_some() {
             host.start_wanted();
@@ -145,22 +142,26 @@ impl Host {
     /// The tasks of all devices: the host's drives, and what VMs have of them.
     fn run_devices(&mut self) {
         let now = self.clock.now();
-        let media = match self.storage.poll(&mut self.devices, now) {
+        let Desk { guests, backing, devices, .. } = &mut self.desk;
+        let media = match backing.storage.poll(devices, now) {
             Done::Something => Media::Busy,
             Done::Nothing => Media::Idle,
         };
-        for (_, guest) in self.desk.guests.iter_mut() {
+        for (_, guest) in guests.iter_mut() {
             let Some(present) = guest.present() else { continue };
             if media == Media::Busy || present.vm.has_kicked_queues() {
                 present.run_devices(now, &mut self.entropy, media);
             }
         }
+        backing.networks.run(guests, devices, now);
     }
 
     /// Whether a device's task has more to do, or a device that does not interrupt is to be asked.
     fn devices_have_work(&mut self) -> bool {
         let mut guests = self.desk.guests.iter_mut().filter_map(|(_, guest)| guest.present());
-        guests.any(|present| present.vm.has_kicked_queues()) || self.storage.needs_polling(&self.devices)
+        guests.any(|present| present.vm.has_kicked_queues())
+            || self.desk.backing.storage.needs_polling(&self.desk.devices)
+            || self.desk.backing.networks.needs_polling(&self.desk.devices)
     }
 
     /// One turn of the loop: somebody is served, or the CPU rests.
@@ -187,9 +188,11 @@ impl Host {
             return self.queue.remove(vm);
         };
         // What is polled waits for the end of the slice, which is long while nobody else wants the CPU.
-        let is_polled = self.line.needs_polling() || self.storage.needs_polling(&self.devices);
+        let is_polled = self.line.needs_polling()
+            || self.desk.backing.storage.needs_polling(&self.desk.devices)
+            || self.desk.backing.networks.needs_polling(&self.desk.devices);
         let slice = if is_polled { slice.min(sched::SLICE) } else { slice };
-        let slice_end = now.after(slice);
+        let slice_end = now.after(slice).min(self.desk.backing.networks.next_deadline());
         let served = present.vm.serve(&mut Serving { alarm: &self.alarm, slice_end });
         self.charge(vm, now);
         #[cfg(feature = "seeded-faults")]
@@ -250,7 +253,7 @@ impl Host {
         let Some(vm) = guests.iter().find(|(_, guest)| guest.config.name == name).map(|(vm, _)| vm) else {
             return;
         };
-        match guests.create(vm, &self.engine, &mut self.storage) {
+        match guests.create(vm, &self.engine, &mut self.desk.backing) {
             Ok(()) => self.queue.add(vm),
             Err(reason) => error!("vm {name}: cannot start: {reason}"),
         }
@@ -282,7 +285,7 @@ impl Host {
         self.queue.remove(vm);
         self.desk.guests.release(vm, last_words);
         let Some(guest) = self.desk.guests.get_mut(vm) else { return };
-        self.storage.release(guest.config.name);
+        self.desk.backing.release(vm, guest.config.name);
         self.line.show_log(&mut self.terminal);
         if self.terminal.attached() == Some(guest.config.name) {
             self.terminal.show_shell();
@@ -301,7 +304,8 @@ impl Host {
             return;
         }
         let wake = self.queue.next_wake().min(self.line.next_poll(self.clock.now()));
-        let wake = wake.min(self.storage.next_deadline(&self.devices));
+        let wake = wake.min(self.desk.backing.storage.next_deadline(&self.desk.devices));
+        let wake = wake.min(self.desk.backing.networks.next_deadline());
         if self.line.has_work(&self.terminal) || self.scrub_before(wake) {
             return;
         }
@@ -338,6 +342,7 @@ impl Host {
             }
         }
         info!("powering off");
+        self.desk.devices.shut_down(self.clock);
         self.line.flush(&mut self.terminal);
         self.power.off(self.clock)
     }

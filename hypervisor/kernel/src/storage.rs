@@ -13,12 +13,14 @@ mod open;
 pub use open::HostVolume;
 
 use crate::devices::HostDevices;
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use backends::volume::claims::Claims;
 use backends::volume::gpt::{self, GptError, Table};
-use backends::volume::port::{Drive, DriveRequest};
-use base::{Instant, VmName};
+use backends::volume::port::{Drive, DriveLimits, DriveRequest};
+use backends::volume::source::HostDisk;
+use base::{ByteSize, Instant, VmName};
 use buffer::Pooled;
 use drivers::disk::{Action, Command, Completion, Disk, DiskError, DiskGeometry, Refusal, Refused, Unit};
 use iommu::{HostBuffer, HostDma};
@@ -29,14 +31,12 @@ use seams::{
     BlockAccess, BlockError, BlockGeometry, BlockOperation, Clock, DmaBuffer, DmaMemory, SECTOR_BYTES, Ticket,
 };
 
-/// One disk of the host, and the VMs that have a part of it.
-struct HostDisk {
-    name: String,
+/// The way to one disk of the host, and the VMs that have a part of it.
+struct HostDrive {
     /// Its device's place in [`HostDevices::disks`].
     device: usize,
     unit: Unit,
-    drive: Drive<Pooled, CurrentCpu>,
-    table: Option<Table>,
+    ports: Drive<Pooled, CurrentCpu>,
 }
 
 /// What one device has been given and not ended.
@@ -50,7 +50,10 @@ struct InFlight {
 /// All disks.
 pub struct Storage {
     dma: HostDma,
+    /// What each is called, and what is on it.
     disks: Vec<HostDisk>,
+    /// The way to each, in the same order.
+    drives: Vec<HostDrive>,
     /// One for each device.
     in_flight: Vec<InFlight>,
     claims: Claims,
@@ -82,18 +85,19 @@ impl Storage {
             .enumerate()
             .flat_map(|(n, d)| d.disks().into_iter().map(move |disk| (n, disk)))
             .collect();
-        let disks = found
-            .into_iter()
-            .map(|(device, (name, unit, geometry))| {
-                let table = read_table(devices, device, unit, &geometry, dma, clock);
-                let table = table.map_err(|error| tell_no_table(&name, &error)).ok();
-                if let Some(table) = &table {
-                    tell_table(&name, table);
-                }
-                HostDisk { name, device, unit, drive: Drive::new(shape(&geometry)), table }
-            })
-            .collect();
-        Self { dma, disks, in_flight, claims: Claims::new() }
+        let mut disks = Vec::new();
+        let mut drives = Vec::new();
+        for (device, (name, unit, geometry)) in found {
+            let table = read_table(devices, device, unit, &geometry, dma, clock);
+            tell_table(&name, &table);
+            disks.push(HostDisk { name, sectors: geometry.sectors, table });
+            let limits = DriveLimits {
+                transfer_sectors_max: geometry.max_transfer_sectors,
+                clear_sectors_max: geometry.max_clear_sectors,
+            };
+            drives.push(HostDrive { device, unit, ports: Drive::new(shape(&geometry), limits) });
+        }
+        Self { dma, disks, drives, in_flight, claims: Claims::new() }
     }
 
     /// Takes back what the devices have done, and gives them what VMs want.
@@ -105,9 +109,9 @@ impl Storage {
                 in_flight.end(completion, self.dma);
                 done = Done::Something;
             }
-            let mut disks = self.disks.iter_mut().filter(|disk| disk.device == number);
-            while let Some(disk) = disks.next() {
-                if in_flight.begin(&mut *device.driver, disk, self.dma, now) == Done::Something {
+            let drives = self.drives.iter_mut().filter(|drive| drive.device == number);
+            for drive in drives {
+                if in_flight.begin(&mut *device.driver, drive, self.dma, now) == Done::Something {
                     done = Done::Something;
                 }
             }
@@ -127,6 +131,21 @@ impl Storage {
         pairs.any(|(device, in_flight)| device.vector.is_none() && !in_flight.is_idle())
     }
 
+    /// A line for each partition.
+    pub fn lines(&self) -> Vec<String> {
+        let partitions = self.disks.iter().flat_map(|disk| {
+            let table = disk.table.iter().flat_map(|table| &table.partitions);
+            table.map(move |partition| {
+                let size = ByteSize(partition.sectors.saturating_mul(SECTOR_BYTES));
+                format!(
+                    "  {} partition {}: {:?}, {size}, {}",
+                    disk.name, partition.number, partition.label, partition.guid
+                )
+            })
+        });
+        partitions.collect()
+    }
+
     /// A VM has ended, and uses nothing any more.
     pub fn release(&mut self, vm: VmName) {
         self.claims.release(vm);
@@ -142,7 +161,7 @@ impl InFlight {
     fn begin(
         &mut self,
         driver: &mut impl Disk<Buffer = HostBuffer>,
-        disk: &mut HostDisk,
+        drive: &mut HostDrive,
         dma: HostDma,
         now: Instant,
     ) -> Done {
@@ -153,9 +172,9 @@ impl InFlight {
         while self.held.is_none()
             && let Some(slot) = self.requests.iter().position(Option::is_none)
             && let Ok(ticket) = u16::try_from(slot)
-            && let Some(mut request) = disk.drive.take_request()
+            && let Some(mut request) = drive.ports.take_request()
         {
-            let command = command_for(&mut request, Ticket(ticket), disk.unit);
+            let command = command_for(&mut request, Ticket(ticket), drive.unit);
             if let Some(place) = self.requests.get_mut(slot) {
                 *place = Some(request);
             }
@@ -274,14 +293,12 @@ fn read_table(
     })
 }
 
-fn tell_no_table(name: &str, error: &GptError) {
-    match error {
-        GptError::NotGpt => {}
-        other => warn!("disk {name}: no partitions: {other}"),
-    }
-}
-
-fn tell_table(name: &str, table: &Table) {
+fn tell_table(name: &str, table: &Result<Table, GptError>) {
+    let table = match table {
+        Ok(table) => table,
+        Err(GptError::NotGpt) => return,
+        Err(error) => return warn!("disk {name}: no partitions: {error}"),
+    };
     if let Err(damage) = &table.primary {
         warn!("disk {name}: the first copy of its partition table is not used: {damage}");
     }

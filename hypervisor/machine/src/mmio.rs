@@ -67,27 +67,34 @@ impl Register for u8 {}
 impl Register for u16 {}
 impl Register for u32 {}
 
+// Not inlined: an access takes as long as a hundred instructions, and drivers have many.
 impl Registers for Mmio {
+    #[inline(never)]
     fn read8(&self, offset: usize) -> u8 {
         self.read(offset).unwrap_or(u8::MAX)
     }
 
+    #[inline(never)]
     fn read16(&self, offset: usize) -> u16 {
         self.read(offset).unwrap_or(u16::MAX)
     }
 
+    #[inline(never)]
     fn read32(&self, offset: usize) -> u32 {
         Self::read32(self, offset)
     }
 
+    #[inline(never)]
     fn write8(&mut self, offset: usize, value: u8) {
         self.write(offset, value);
     }
 
+    #[inline(never)]
     fn write16(&mut self, offset: usize, value: u16) {
         self.write(offset, value);
     }
 
+    #[inline(never)]
     fn write32(&mut self, offset: usize, value: u32) {
         Self::write32(self, offset, value);
     }

@@ -9,6 +9,8 @@ pub mod acpi;
 pub mod bytes;
 pub mod cx;
 pub mod drive;
+pub mod hostile_nvme;
+pub mod hostile_virtio;
 pub mod loading;
 pub mod memory;
 pub mod models;

@@ -26,6 +26,11 @@ impl Traffic {
         self.frames = self.frames.wrapping_add(1);
         self.bytes = self.bytes.wrapping_add(len_bytes.into());
     }
+
+    pub(super) fn remove(&mut self, len_bytes: u32) {
+        self.frames = self.frames.wrapping_sub(1);
+        self.bytes = self.bytes.wrapping_sub(len_bytes.into());
+    }
 }
 
 impl Counters {

@@ -28,9 +28,12 @@ mod rate;
 mod table;
 #[cfg(test)]
 mod tests;
+mod verdict;
 
+pub use config::Reach;
 pub use counters::{Counters, Traffic};
 pub use rate::RateLimit;
+pub use verdict::{Dropped, Forward, PortId, PortSet, TAG_AT, TagChange, tag_bytes};
 
 use alloc::vec::Vec;
 use base::{BitRate, Instant, MacAddress, VlanId};
@@ -47,52 +50,6 @@ pub const FRAME_BYTES_MAX: u32 = 65535 + 14 + 4;
 
 /// The most ports of a bridge.
 pub const PORTS_MAX: usize = 64;
-
-/// A port's place on its bridge.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct PortId(u8);
-
-impl PortId {
-    /// Its number, below [`PORTS_MAX`].
-    pub const fn index(self) -> usize {
-        self.0 as usize
-    }
-
-    const fn bit(self) -> u64 {
-        1_u64.wrapping_shl(self.0 as u32)
-    }
-}
-
-/// Ports of one bridge.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub struct PortSet(u64);
-
-impl PortSet {
-    /// Whether there is none.
-    pub const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// Whether `port` is among them.
-    pub const fn contains(self, port: PortId) -> bool {
-        self.0 & port.bit() != 0
-    }
-
-    /// Each of them.
-    pub fn iter(self) -> impl Iterator<Item = PortId> {
-        (0..PORTS_MAX as u8).map(PortId).filter(move |port| self.contains(*port))
-    }
-
-    const fn with(self, port: PortId) -> Self {
-        Self(self.0 | port.bit())
-    }
-}
-
-impl fmt::Debug for PortSet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.iter().map(|port| port.0)).finish()
-    }
-}
 
 /// What is at a port.
 ///
@@ -123,15 +80,6 @@ struct Addresses {
     v6: Vec<Ipv6Addr>,
 }
 
-/// Whom a guest may talk to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
-    /// All on the network.
-    Network,
-    /// The uplink only.
-    Uplink,
-}
-
 impl VmPort {
     /// A guest that sends from `mac`, and, unless `ip` is empty, from these IP addresses only; in a VLAN, or in the one
     /// without tags.
@@ -143,122 +91,6 @@ impl VmPort {
         let link_local = (!v6.is_empty()).then(|| checks::link_local(mac));
         let v6 = v6.into_iter().chain(link_local).collect();
         Self { mac, addresses: (!ip.is_empty()).then_some(Addresses { v4, v6 }), vlan, reach }
-    }
-}
-
-/// What to do with the tag of a frame on its way to one port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TagChange {
-    /// Nothing.
-    Keep,
-    /// Put the four bytes of [`tag_bytes`] behind the addresses.
-    Insert(VlanId),
-    /// Leave out the four bytes behind the addresses.
-    Remove,
-}
-
-/// Where a tag stands in a frame: behind the two addresses.
-pub const TAG_AT: usize = 12;
-
-/// A tag without priority (IEEE 802.1Q, section 9.6).
-pub const fn tag_bytes(vlan: VlanId) -> [u8; 4] {
-    let [kind, more] = frame::TAGGED.to_be_bytes();
-    let [high, low] = vlan.number().to_be_bytes();
-    [kind, more, high, low]
-}
-
-/// Who gets a frame; somebody does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Forward {
-    /// The guests.
-    pub vms: PortSet,
-    /// What becomes of the tag on the way to them.
-    pub vm_tag: TagChange,
-    /// The uplinks.
-    pub uplinks: PortSet,
-    /// What becomes of the tag on the way to them.
-    pub uplink_tag: TagChange,
-}
-
-impl Forward {
-    /// Each receiver, with what becomes of the tag.
-    pub fn receivers(&self) -> impl Iterator<Item = (PortId, TagChange)> {
-        let (vm_tag, uplink_tag) = (self.vm_tag, self.uplink_tag);
-        let vms = self.vms.iter().map(move |port| (port, vm_tag));
-        vms.chain(self.uplinks.iter().map(move |port| (port, uplink_tag)))
-    }
-}
-
-/// Why nobody gets a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dropped {
-    /// It is shorter than an Ethernet header, or longer than any frame.
-    Length,
-    /// The port is not there.
-    NoPort,
-    /// It is not from the address of its port; or from outside, and from the address of a VM or of none.
-    SourceMac,
-    /// It is from an IP address that is not its port's, or its source cannot be seen.
-    SourceIp,
-    /// It speaks for an address that is not its port's: ARP, neighbour or router discovery.
-    Neighbour,
-    /// It is neither IP nor ARP, from a port with given addresses.
-    Protocol,
-    /// It has a tag where none may be, or two.
-    Tagged,
-    /// It is for the bridge itself, which takes part in no protocol (IEEE 802.1Q, table 8-1).
-    Reserved,
-    /// It is for a VM in another VLAN.
-    Vlan,
-    /// It is between two VMs of which one may talk to the uplink only.
-    Isolated,
-    /// Its sender has sent as much as it may.
-    Rate,
-    /// There is nobody that it could be for.
-    NoReceiver,
-    /// Its receiver had no room. Told by who moves frames, with [`Bridge::undelivered`].
-    ReceiverFull,
-}
-
-impl Dropped {
-    /// How many reasons there are.
-    pub const COUNT: usize = Self::ALL.len();
-
-    /// Every reason.
-    pub const ALL: [Self; 13] = [
-        Self::Length,
-        Self::NoPort,
-        Self::SourceMac,
-        Self::SourceIp,
-        Self::Neighbour,
-        Self::Protocol,
-        Self::Tagged,
-        Self::Reserved,
-        Self::Vlan,
-        Self::Isolated,
-        Self::Rate,
-        Self::NoReceiver,
-        Self::ReceiverFull,
-    ];
-}
-
-impl fmt::Display for Dropped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Length => "length",
-            Self::NoPort => "port",
-            Self::SourceMac => "source MAC",
-            Self::SourceIp => "source IP",
-            Self::Neighbour => "ARP or ND owner",
-            Self::Protocol => "protocol",
-            Self::Tagged => "tag",
-            Self::Reserved => "reserved address",
-            Self::Vlan => "VLAN",
-            Self::Isolated => "isolation",
-            Self::Rate => "rate",
-            Self::NoReceiver => "no receiver",
-            Self::ReceiverFull => "receiver full",
-        })
     }
 }
 
@@ -302,12 +134,18 @@ struct Port {
 
 /// What follows from where a frame came in.
 struct Source {
+    sender: Sender,
     vlan: Option<VlanId>,
-    reach: Reach,
     vm_tag: TagChange,
     uplink_tag: TagChange,
     /// The uplinks that it may reach.
     uplinks: PortSet,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sender {
+    Guest(Reach),
+    Outside,
 }
 
 impl Bridge {
@@ -329,7 +167,8 @@ impl Bridge {
             return Err(AttachError::MacInUse(vm.mac));
         }
         let free = self.ports.iter().position(Option::is_none).unwrap_or(self.ports.len());
-        let id = u8::try_from(free).ok().filter(|_| free < PORTS_MAX).map(PortId).ok_or(AttachError::Full)?;
+        let id =
+            u8::try_from(free).ok().filter(|_| free < PORTS_MAX).map(PortId::new).ok_or(AttachError::Full)?;
         if matches!(kind, PortKind::Uplink) {
             self.uplinks = self.uplinks.with(id);
         }
@@ -347,7 +186,7 @@ impl Bridge {
         if let Some(place) = self.ports.get_mut(id.index()) {
             *place = None;
         }
-        self.uplinks.0 &= !id.bit();
+        self.uplinks = self.uplinks.without(id);
         self.learned.forget(id);
     }
 
@@ -378,6 +217,16 @@ impl Bridge {
     pub fn ready_at(&self, from: PortId, len_bytes: u32, now: Instant) -> Instant {
         let rate = self.ports.get(from.index()).and_then(Option::as_ref).and_then(|port| port.rate.as_ref());
         rate.map_or(now, |rate| rate.ready_at(len_bytes, now))
+    }
+
+    /// A frame that came in at `from` goes back to its sender, who will send it again: it counts as never sent.
+    pub fn take_back(&mut self, from: PortId, len_bytes: u32) {
+        if let Some(port) = self.port_mut(from) {
+            port.counters.from.remove(len_bytes);
+            if let Some(rate) = &mut port.rate {
+                rate.give_back(len_bytes);
+            }
+        }
     }
 
     /// Counts a frame that `to` has got.
@@ -420,8 +269,8 @@ impl Bridge {
             PortKind::Vm(vm) => {
                 checks::check_guest(vm, &frame)?;
                 let uplink_tag = vm.vlan.map_or(TagChange::Keep, TagChange::Insert);
-                let (vlan, reach, uplinks) = (vm.vlan, vm.reach, self.uplinks);
-                Source { vlan, reach, vm_tag: TagChange::Keep, uplink_tag, uplinks }
+                let (sender, vlan, uplinks) = (Sender::Guest(vm.reach), vm.vlan, self.uplinks);
+                Source { sender, vlan, vm_tag: TagChange::Keep, uplink_tag, uplinks }
             }
             PortKind::Uplink => {
                 let (vlan, vm_tag) = frame.outside_vlan()?;
@@ -431,7 +280,7 @@ impl Bridge {
                 self.learned.learn(frame.source, vlan, from, now);
                 // Between two uplinks nothing is carried: it would be a loop.
                 let uplinks = PortSet::default();
-                Source { vlan, reach: Reach::Network, vm_tag, uplink_tag: TagChange::Keep, uplinks }
+                Source { sender: Sender::Outside, vlan, vm_tag, uplink_tag: TagChange::Keep, uplinks }
             }
         };
         if frame.is_reserved() {
@@ -455,9 +304,7 @@ impl Bridge {
     ) -> Result<(PortSet, PortSet), Dropped> {
         let nobody = PortSet::default();
         if destination.is_multicast() {
-            let vms = self
-                .vms()
-                .filter(|(id, vm)| *id != from && allows(source, self.uplinks.contains(from), vm).is_ok());
+            let vms = self.vms().filter(|(id, vm)| *id != from && allows(source, vm).is_ok());
             let vms = vms.fold(nobody, |set, (id, _)| set.with(id));
             return some(vms, source.uplinks);
         }
@@ -465,7 +312,7 @@ impl Bridge {
             if id == from {
                 return Err(Dropped::NoReceiver);
             }
-            allows(source, self.uplinks.contains(from), vm)?;
+            allows(source, vm)?;
             return Ok((nobody.with(id), nobody));
         }
         match self.learned.find(destination, source.vlan, now) {
@@ -476,7 +323,7 @@ impl Bridge {
     }
 
     fn vms(&self) -> impl Iterator<Item = (PortId, &VmPort)> {
-        (0..).map(PortId).zip(&self.ports).filter_map(|(id, port)| match port {
+        (0..).map(PortId::new).zip(&self.ports).filter_map(|(id, port)| match port {
             Some(Port { kind: PortKind::Vm(vm), .. }) => Some((id, vm)),
             _ => None,
         })
@@ -492,15 +339,15 @@ impl Bridge {
     }
 }
 
-/// Whether a frame from `source`, an uplink or a VM, may reach `vm`.
-fn allows(source: &Source, is_from_uplink: bool, vm: &VmPort) -> Result<(), Dropped> {
+/// Whether a frame from `source` may reach `vm`.
+fn allows(source: &Source, vm: &VmPort) -> Result<(), Dropped> {
     if source.vlan != vm.vlan {
         return Err(Dropped::Vlan);
     }
-    if !is_from_uplink && (source.reach == Reach::Uplink || vm.reach == Reach::Uplink) {
-        return Err(Dropped::Isolated);
+    match (source.sender, vm.reach) {
+        (Sender::Outside, _) | (Sender::Guest(Reach::Network), Reach::Network) => Ok(()),
+        _ => Err(Dropped::Isolated),
     }
-    Ok(())
 }
 
 fn some(vms: PortSet, uplinks: PortSet) -> Result<(PortSet, PortSet), Dropped> {

@@ -47,6 +47,11 @@ impl RateLimit {
         self.paid_until.max(saved_from).after(self.cost(len_bytes))
     }
 
+    /// Takes the payment for a frame back.
+    pub fn give_back(&mut self, len_bytes: u32) {
+        self.paid_until = Instant(self.paid_until.0.saturating_sub(self.cost(len_bytes).0));
+    }
+
     fn cost(&self, len_bytes: u32) -> Nanoseconds {
         let cost = (u128::from(self.nanoseconds_per_byte) * u128::from(len_bytes)) >> 32;
         Nanoseconds(u64::try_from(cost).unwrap_or(u64::MAX))

@@ -139,8 +139,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const ONE: PortId = PortId(0);
-    const OTHER: PortId = PortId(1);
+    const ONE: PortId = PortId::new(0);
+    const OTHER: PortId = PortId::new(1);
 
     fn mac(number: u32) -> MacAddress {
         let [a, b, c, d] = number.to_be_bytes();
@@ -182,10 +182,10 @@ mod tests {
             let mut now = Instant(0);
             for (number, port, seconds) in seen {
                 now = now.after(Nanoseconds::from_secs(seconds / 40));
-                table.learn(mac(number), None, PortId(port), now);
+                table.learn(mac(number), None, PortId::new(port), now);
             }
             for port in 0..3 {
-                let entries = table.buckets.iter().flatten().flatten().filter(|entry| entry.port == PortId(port)).count();
+                let entries = table.buckets.iter().flatten().flatten().filter(|entry| entry.port == PortId::new(port)).count();
                 prop_assert_eq!(entries, usize::from(table.held[usize::from(port)]));
                 prop_assert!(entries <= ENTRIES_OF_PORT);
             }

@@ -319,7 +319,7 @@ mod owners {
         assert_eq!(verdict(0x88b5, &[0; 46]), Some(Dropped::Protocol));
         assert_eq!(verdict(46, &[0; 46]), Some(Dropped::Protocol));
         let (mut bridge, _) = guarded();
-        let two = PortId(1);
+        let two = PortId::new(1);
         assert!(send(&mut bridge, two, &plain(mac(1), mac(2))).is_ok());
     }
 }

@@ -8,14 +8,9 @@ use base::VmName;
 use core::fmt;
 use core::ops::Range;
 
-/// What sectors are counted on.
+/// What sectors are counted on: a disk of the host, by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Medium {
-    /// A disk of the host, by its number.
-    Disk(u16),
-    /// A file of boot's, by its number.
-    File(u16),
-}
+pub struct Medium(pub u16);
 
 /// How a volume is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,7 +123,7 @@ mod tests {
     #[test]
     fn readers_share_and_writers_are_alone() {
         let mut claims = Claims::new();
-        let disk = Medium::Disk(0);
+        let disk = Medium(0);
         assert_eq!(claims.claim(claim("a", disk, 0..100, Use::Read)), Ok(()));
         assert_eq!(claims.claim(claim("b", disk, 0..100, Use::Read)), Ok(()));
         let refused = claims.claim(claim("c", disk, 0..100, Use::Write)).unwrap_err();
@@ -136,8 +131,8 @@ mod tests {
             alloc::format!("{refused}"),
             "vm \"a\" uses it, so that nobody else may write to it: end that VM, or write overlay or read_only = true"
         );
-        assert_eq!(claims.claim(claim("c", Medium::Disk(1), 0..100, Use::Write)), Ok(()));
-        let refused = claims.claim(claim("a", Medium::Disk(1), 50..60, Use::Read)).unwrap_err();
+        assert_eq!(claims.claim(claim("c", Medium(1), 0..100, Use::Write)), Ok(()));
+        let refused = claims.claim(claim("a", Medium(1), 50..60, Use::Read)).unwrap_err();
         assert_eq!(
             alloc::format!("{refused}"),
             "vm \"c\" writes to it, so that nobody else may use it: end that VM, or write overlay or read_only = true there"
@@ -147,19 +142,18 @@ mod tests {
     #[test]
     fn a_disk_and_its_partition_meet_and_two_partitions_do_not() {
         let mut claims = Claims::new();
-        let disk = Medium::Disk(0);
+        let disk = Medium(0);
         assert_eq!(claims.claim(claim("a", disk, 2048..4096, Use::Write)), Ok(()));
         assert_eq!(claims.claim(claim("b", disk, 4096..8192, Use::Write)), Ok(()));
         let by = VmName::new("a").unwrap();
         assert_eq!(claims.claim(claim("c", disk, 0..9000, Use::Write)), Err(ClaimError::Written { by }));
         assert_eq!(claims.claim(claim("c", disk, 4095..4096, Use::Read)), Err(ClaimError::Written { by }));
-        assert_eq!(claims.claim(claim("c", Medium::File(0), 0..9000, Use::Write)), Ok(()));
     }
 
     #[test]
     fn what_an_ended_vm_had_is_free() {
         let mut claims = Claims::new();
-        let whole = |vm| claim(vm, Medium::Disk(0), 0..10, Use::Write);
+        let whole = |vm| claim(vm, Medium(0), 0..10, Use::Write);
         assert_eq!(claims.claim(whole("a")), Ok(()));
         assert!(claims.claim(whole("b")).is_err());
         claims.release(VmName::new("a").unwrap());
@@ -174,11 +168,11 @@ mod tests {
             let mut claims = Claims::new();
             for (first, len, writes, disk) in asked {
                 let usage = if writes { Use::Write } else { Use::Read };
-                let _ = claims.claim(claim("a", Medium::Disk(disk), first..first + len, usage));
+                let _ = claims.claim(claim("a", Medium(disk), first..first + len, usage));
             }
             for disk in 0..2 {
                 for sector in 0..40 {
-                    let here = claims.held.iter().filter(|held| held.medium == Medium::Disk(disk) && held.sectors.contains(&sector));
+                    let here = claims.held.iter().filter(|held| held.medium == Medium(disk) && held.sectors.contains(&sector));
                     let users: Vec<_> = here.collect();
                     prop_assert!(users.len() <= 1 || users.iter().all(|user| user.usage == Use::Read));
                 }

@@ -7,11 +7,13 @@
 //!                    |        /
 //!                    +-------+
 //!              Base: |       |
-//!                 RamDisk   PortDisk         a file; a drive or a partition of it
+//!                    |   WholeBlocks         requests of single sectors, where a drive has larger blocks
+//!                    |       |
+//!                 RamDisk  PortDisk          a file; a drive or a partition of it
 //!                            ¦               requests with their data, moved through a queue
 //!                           Drive            the task that owns the drive's driver
 //! ```
-//! Which partition a name means is found in [`gpt`]; that nothing is written to by one and used by another, in [`claims`].
+//! What a name means is found in [`source`] and [`gpt`]; that nothing is written to by one and used by another, in [`claims`].
 //!
 //! # Principles
 //! - A request is checked here against the volume's own bounds, whatever was checked before.
@@ -22,8 +24,10 @@ pub mod gpt;
 pub mod overlay;
 pub mod port;
 pub mod ram;
+pub mod source;
 #[cfg(test)]
 mod testing;
+pub mod whole_blocks;
 
 use base::ByteSize;
 use overlay::{Overlay, OverlayError, limit_for_all};
@@ -34,6 +38,7 @@ use seams::{
     DmaBuffer, Ticket,
 };
 use sync::ThisCpu;
+use whole_blocks::WholeBlocks;
 
 /// What stands behind one disk. `R` are a file's bytes, `D` buffers that a drive reaches, `C` names the CPU.
 #[derive(Debug)]
@@ -46,11 +51,15 @@ pub enum Volume<R, D: DmaBuffer, C: ThisCpu> {
 
 /// What a volume's sectors come from.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one a disk, and a box would be one more way to every sector"
+)]
 pub enum Base<R, D: DmaBuffer, C: ThisCpu> {
     /// A file in memory, which is never changed.
     File(RamDisk<R, ReadOnly>),
     /// A drive, or a partition of one.
-    Drive(PortDisk<D, C>),
+    Drive(WholeBlocks<PortDisk<D, C>>),
 }
 
 impl<R: AsRef<[u8]>, D: DmaBuffer, C: ThisCpu> Volume<R, D, C> {
@@ -71,9 +80,9 @@ impl<R: AsRef<[u8]>, D: DmaBuffer, C: ThisCpu> Volume<R, D, C> {
     /// A drive, or what of it the port leads to.
     ///
     /// # Errors
-    /// As [`Overlay::new`].
+    /// As [`Overlay::new`]; [`OverlayError::NoMemory`] also without an overlay.
     pub fn drive(port: PortDisk<D, C>, overlay: Option<ByteSize>) -> Result<Self, OverlayError> {
-        let base = Base::Drive(port);
+        let base = Base::Drive(WholeBlocks::new(port)?);
         match overlay {
             None => Ok(Self::Plain(base)),
             Some(limit) => Overlay::new(base, limit).map(Self::Overlaid),

@@ -76,12 +76,12 @@ impl DmaBuffer for TestBuffer {
     }
 }
 
-/// A medium on which each request is pending until it is told to go on.
+/// A medium on which each request is pending until it is told to go on, and which takes whole blocks only.
 pub struct SlowDisk {
     pub bytes: Vec<u8>,
     pub geometry: BlockGeometry,
-    /// Begun and not over.
-    pub pending: Vec<BlockRequest>,
+    /// Begun and not over, with what is to be written.
+    pub pending: Vec<(BlockRequest, Vec<u8>)>,
     over: Vec<BlockRequest>,
 }
 
@@ -92,11 +92,22 @@ impl SlowDisk {
 
     /// Ends one of the pending requests.
     pub fn go_on(&mut self, which: usize) {
-        if !self.pending.is_empty() {
-            let index = which % self.pending.len();
-            self.over.push(self.pending.remove(index));
+        if self.pending.is_empty() {
+            return;
         }
+        let (request, data) = self.pending.remove(which % self.pending.len());
+        let start = request.first_sector as usize * 512;
+        match request.operation {
+            BlockOperation::Write => self.bytes[start..start + data.len()].copy_from_slice(&data),
+            BlockOperation::WriteZeroes => self.bytes[start..start + len_bytes(&request)].fill(0),
+            _ => {}
+        }
+        self.over.push(request);
     }
+}
+
+fn len_bytes(request: &BlockRequest) -> usize {
+    request.sectors as usize * 512
 }
 
 impl Block for SlowDisk {
@@ -104,10 +115,20 @@ impl Block for SlowDisk {
         self.geometry
     }
 
-    fn begin(&mut self, request: &BlockRequest, _: &mut impl BlockBuffers) -> Begun {
+    fn begin(&mut self, request: &BlockRequest, buffers: &mut impl BlockBuffers) -> Begun {
         assert_eq!(check(&self.geometry, request), Ok(()));
-        assert_eq!(request.operation, BlockOperation::Read, "the tests only read");
-        self.pending.push(*request);
+        let block_sectors = self.geometry.block_bytes / 512;
+        let is_whole = request.first_sector.is_multiple_of(block_sectors.into())
+            && request.sectors.is_multiple_of(block_sectors);
+        assert!(is_whole, "{request:?}");
+        let mut data = Vec::new();
+        if request.operation == BlockOperation::Write {
+            data.resize(len_bytes(request), 0);
+            if let Err(error) = buffers.take(&mut data) {
+                return Begun::Done(Err(error.into()));
+            }
+        }
+        self.pending.push((*request, data));
         Begun::Pending
     }
 
@@ -119,9 +140,11 @@ impl Block for SlowDisk {
     fn collect(&mut self, ticket: Ticket, buffers: &mut impl BlockBuffers) -> Result<(), BlockError> {
         let index = self.over.iter().position(|request| request.ticket == ticket).unwrap();
         let request = self.over.remove(index);
-        let start = request.first_sector as usize * 512;
-        let bytes = &self.bytes[start..start + request.sectors as usize * 512];
-        bytes.chunks(700).try_for_each(|chunk| buffers.put(chunk))?;
+        if request.operation == BlockOperation::Read {
+            let start = request.first_sector as usize * 512;
+            let bytes = &self.bytes[start..start + len_bytes(&request)];
+            bytes.chunks(700).try_for_each(|chunk| buffers.put(chunk))?;
+        }
         Ok(())
     }
 }

@@ -81,3 +81,33 @@ impl fmt::Display for Broken {
 }
 
 impl core::error::Error for Broken {}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use super::*;
+    use base::Gpa;
+    use std::string::ToString;
+
+    #[test]
+    fn a_broken_rule_says_what_was_found_and_where() {
+        let texts = [
+            (Broken::QueueSize(3), "the queue size 3 is not a power of two that was offered"),
+            (Broken::QueueAddress(0x11), "no ring can be at 0x11"),
+            (Broken::Memory(MemoryError::Unmapped(Gpa::ZERO)), "guest-physical 0x0 is not memory"),
+            (
+                Broken::AvailableIndex(9, 0),
+                "the available index 9 is further from the used index 0 than the queue is long",
+            ),
+            (Broken::Head(8), "the available ring names descriptor 8, past the table's end"),
+            (Broken::Next(8), "a chain leads to descriptor 8, past the table's end"),
+            (Broken::Loop, "a chain leads back into itself"),
+            (Broken::Buffer(0x1000, 0), "no buffer can have 0 bytes at 0x1000"),
+            (Broken::IndirectLength(24), "an indirect table of 24 bytes holds no whole descriptors"),
+        ];
+        for (broken, text) in texts {
+            assert_eq!(broken.to_string(), text);
+        }
+    }
+}

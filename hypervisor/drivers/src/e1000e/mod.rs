@@ -114,6 +114,7 @@ impl<R: Registers, M: DmaMemory> E1000e<R, M> {
     ///
     /// # Errors
     /// When it is not there, or there is no memory.
+    #[cold]
     pub fn take_over(registers: R, mut memory: M, signal: Signal, now: Instant) -> Result<Self, DeviceError> {
         if registers.read32(STATUS) == NO_ANSWER {
             return Err(DeviceError::Vanished);
@@ -147,6 +148,7 @@ impl<R: Registers, M: DmaMemory> E1000e<R, M> {
     }
 
     /// The card has failed: its buffers stay where they are, since it may still write to them.
+    #[cold]
     fn fail(&mut self, trouble: DeviceError) {
         self.reset();
         self.trouble = Some(trouble);
@@ -154,6 +156,7 @@ impl<R: Registers, M: DmaMemory> E1000e<R, M> {
         self.looked_at = None;
     }
 
+    #[cold]
     fn await_reset(&mut self, from: Instant, now: Instant) {
         if now.since(from) < QUIET_TIME {
             return;
@@ -170,6 +173,7 @@ impl<R: Registers, M: DmaMemory> E1000e<R, M> {
     }
 
     /// Sets up the card, which has been reset: it has read its address from its EEPROM.
+    #[cold]
     fn start(&mut self) -> Result<(), DeviceError> {
         self.registers.write32(INTERRUPT_MASK_CLEAR, u32::MAX);
         let (low, high) = (self.registers.read32(ADDRESS_LOW), self.registers.read32(ADDRESS_HIGH));

@@ -5,6 +5,7 @@
 //!            ▼                                                                                    │
 //!        Stopping ──not ready──► Starting ──ready──► SettingUp(identify, queues) ──► Running ─────┘
 //!            └────────────┬─────────┴─────────────────────┴────── too slow, too often ───► Failed
+//!                                                                    shut_down ──► ShuttingDown ──► Off
 //! ```
 //! One pair of queues for I/O, [`DEPTH`] commands in flight. A command that has no answer at its deadline makes the driver
 //! reset the controller: when that has stopped, nothing of it is in flight any more, and what was is sent once more or, the
@@ -34,7 +35,7 @@ use command::{PAGE_BYTES, Subject};
 use queue::QueuePair;
 use registers::{
     ADMIN_ATTRIBUTES, ADMIN_COMPLETIONS, ADMIN_SUBMISSIONS, CONFIGURATION, Capabilities, ENABLE, FATAL,
-    NO_ANSWER, OUR_CONFIGURATION, READY, SHUTDOWN, STATUS,
+    NO_ANSWER, OUR_CONFIGURATION, READY, SHUTDOWN, SHUTDOWN_NORMAL, SHUTDOWN_OVER, SHUTDOWN_STATUS, STATUS,
 };
 use seams::{DmaMemory, DmaRing, Registers};
 use transfer::Lists;
@@ -45,6 +46,8 @@ const ADMIN_ENTRIES: u16 = 8;
 const IO_ENTRIES: u16 = 2 * DEPTH as u16;
 /// How long an admin command may take.
 const ADMIN_TIME: Nanoseconds = Nanoseconds::from_secs(5);
+/// How long a controller may take to bring its cache to the medium.
+const SHUTDOWN_TIME: Nanoseconds = Nanoseconds::from_secs(10);
 /// How often the status is looked at while commands are in flight: reading a register takes as long as a thousand
 /// instructions.
 const STATUS_INTERVAL: Nanoseconds = Nanoseconds::from_secs(1);
@@ -82,6 +85,8 @@ enum State {
     Starting { until: Instant },
     SettingUp { step: Setup, until: Instant },
     Running { status_due: Instant },
+    ShuttingDown { until: Instant },
+    Off,
     Failed,
 }
 
@@ -120,6 +125,7 @@ impl<R: Registers, M: DmaMemory> Nvme<R, M> {
     ///
     /// # Errors
     /// When it cannot be driven, or there is no memory.
+    #[cold]
     pub fn take_over(registers: R, mut memory: M, signal: Signal, now: Instant) -> Result<Self, DeviceError> {
         let layout = Capabilities::read(&registers)?;
         let entries = u16::try_from(layout.max_entries).map_or(IO_ENTRIES, |most| most.min(IO_ENTRIES));
@@ -164,6 +170,7 @@ impl<R: Registers, M: DmaMemory> Nvme<R, M> {
     }
 
     /// Tells the controller to stop.
+    #[cold]
     fn stop(&mut self, now: Instant) {
         let configuration = self.registers.read32(CONFIGURATION) & !(ENABLE | SHUTDOWN);
         self.registers.write32(CONFIGURATION, configuration);
@@ -171,6 +178,7 @@ impl<R: Registers, M: DmaMemory> Nvme<R, M> {
     }
 
     /// Begins anew because of `trouble`, unless that has been tried too often.
+    #[cold]
     fn reset(&mut self, trouble: DeviceError, now: Instant) {
         self.trouble = Some(trouble);
         self.resets = self.resets.saturating_add(1);
@@ -180,6 +188,7 @@ impl<R: Registers, M: DmaMemory> Nvme<R, M> {
         self.stop(now);
     }
 
+    #[cold]
     fn fail(&mut self, trouble: DeviceError) {
         // Told to stop in any case, so that it writes to no more memory than it must.
         self.registers.write32(CONFIGURATION, 0);
@@ -195,10 +204,22 @@ impl<R: Registers, M: DmaMemory> Nvme<R, M> {
             State::Starting { until } => self.await_start(until, now),
             State::SettingUp { step, until } => self.set_up(step, until, now),
             State::Running { status_due } => self.look_after(status_due, now),
-            State::Failed => {}
+            State::ShuttingDown { until } => self.await_shutdown(until, now),
+            State::Off | State::Failed => {}
         }
     }
 
+    #[cold]
+    fn await_shutdown(&mut self, until: Instant, now: Instant) {
+        match self.registers.read32(STATUS) {
+            NO_ANSWER => self.fail(DeviceError::Vanished),
+            status if status & SHUTDOWN_STATUS == SHUTDOWN_OVER => self.state = State::Off,
+            _ if now >= until => self.fail(DeviceError::TooSlow("shutting down")),
+            _ => {}
+        }
+    }
+
+    #[cold]
     fn await_stop(&mut self, until: Instant, now: Instant) {
         match self.registers.read32(STATUS) {
             NO_ANSWER => self.fail(DeviceError::Vanished),
@@ -209,6 +230,7 @@ impl<R: Registers, M: DmaMemory> Nvme<R, M> {
     }
 
     /// Starts the stopped controller with empty queues.
+    #[cold]
     fn start(&mut self, now: Instant) {
         self.slots.take_back();
         self.admin.reset();
@@ -222,6 +244,7 @@ impl<R: Registers, M: DmaMemory> Nvme<R, M> {
         self.state = State::Starting { until: now.after(self.layout.ready_time) };
     }
 
+    #[cold]
     fn await_start(&mut self, until: Instant, now: Instant) {
         match self.registers.read32(STATUS) {
             NO_ANSWER => self.fail(DeviceError::Vanished),
@@ -237,6 +260,7 @@ impl<R: Registers, M: DmaMemory> Nvme<R, M> {
     }
 
     /// Sends the admin command of `step`.
+    #[cold]
     fn begin(&mut self, step: Setup, now: Instant) {
         let page = self.page.bus_address();
         let [submissions, completions] = self.io.addresses();
@@ -256,6 +280,7 @@ impl<R: Registers, M: DmaMemory> Nvme<R, M> {
     }
 
     /// Waits for the answer to `step`, and goes on to the next.
+    #[cold]
     fn set_up(&mut self, step: Setup, until: Instant, now: Instant) {
         let Some(answer) = self.admin.take(&mut self.registers, &self.layout) else {
             if now >= until {
@@ -309,6 +334,7 @@ impl<R: Registers, M: DmaMemory> Nvme<R, M> {
     }
 
     /// The controller is set up: what waits is sent.
+    #[cold]
     fn run(&mut self, now: Instant) {
         let found = core::mem::take(&mut self.found);
         match &self.identity {
@@ -337,6 +363,7 @@ impl<R: Registers, M: DmaMemory> Nvme<R, M> {
     }
 
     /// Sees to a running controller's deadlines.
+    #[cold]
     fn look_after(&mut self, status_due: Instant, now: Instant) {
         if self.slots.deadline() <= now {
             return self.reset(DeviceError::TooSlow("a command"), now);
@@ -377,7 +404,9 @@ impl<R: Registers, M: DmaMemory> Disk for Nvme<R, M> {
 
     fn submit(&mut self, command: Command<M::Buffer>, now: Instant) -> Result<(), Refused<M::Buffer>> {
         let checked = match self.geometry(command.unit) {
-            _ if self.state == State::Failed => Err(Refusal::Gone),
+            _ if matches!(self.state, State::ShuttingDown { .. } | State::Off | State::Failed) => {
+                Err(Refusal::Gone)
+            }
             Some(geometry) => geometry.check(&command),
             None => Err(Refusal::NoSuchUnit),
         };
@@ -405,18 +434,37 @@ impl<R: Registers, M: DmaMemory> Disk for Nvme<R, M> {
     fn next_deadline(&self) -> Instant {
         match self.state {
             // No interrupt tells the end of these.
-            State::Stopping { .. } | State::Starting { .. } | State::SettingUp { .. } => Instant(0),
+            State::Stopping { .. }
+            | State::Starting { .. }
+            | State::SettingUp { .. }
+            | State::ShuttingDown { .. } => Instant(0),
             State::Running { status_due } => match self.slots.deadline() {
                 Instant::FAR_FUTURE => Instant::FAR_FUTURE,
                 deadline => deadline.min(status_due),
             },
-            State::Failed => Instant::FAR_FUTURE,
+            State::Off | State::Failed => Instant::FAR_FUTURE,
+        }
+    }
+
+    fn shut_down(&mut self, now: Instant) {
+        match self.state {
+            State::Running { .. } => {
+                self.slots.fail_all();
+                self.registers.write32(CONFIGURATION, OUR_CONFIGURATION | ENABLE | SHUTDOWN_NORMAL);
+                self.state = State::ShuttingDown { until: now.after(SHUTDOWN_TIME) };
+            }
+            State::Stopping { .. } | State::Starting { .. } | State::SettingUp { .. } => {
+                self.fail(DeviceError::TooSlow("a reset"));
+            }
+            State::ShuttingDown { .. } | State::Off | State::Failed => {}
         }
     }
 
     fn readiness(&self) -> Readiness {
         match self.state {
             State::Failed => Readiness::Failed,
+            State::Off => Readiness::Off,
+            State::ShuttingDown { .. } => Readiness::Pending,
             _ if self.identity.is_some() => Readiness::Ready,
             _ => Readiness::Pending,
         }

@@ -91,7 +91,9 @@ impl Inside {
             Some(Fault::Vanished) => u32::MAX,
             Some(Fault::Fatal) if ready => 0b11,
             Some(Fault::StuckReady) => 1,
-            _ => ready.into(),
+            // A shutdown is over at once, unless nothing is answered.
+            Some(Fault::Mute(_)) => ready.into(),
+            _ => u32::from(ready) | (self.configuration >> 14 & 1) << 3,
         }
     }
 

@@ -24,6 +24,11 @@ pub const OUR_CONFIGURATION: u32 = 6 << 16 | 4 << 20;
 pub const READY: u32 = 1 << 0;
 /// Status: a fatal error.
 pub const FATAL: u32 = 1 << 1;
+/// Configuration: a normal shutdown.
+pub const SHUTDOWN_NORMAL: u32 = 0b01 << 14;
+/// Status: how far a shutdown is, and that it is over.
+pub const SHUTDOWN_STATUS: u32 = 0b11 << 2;
+pub const SHUTDOWN_OVER: u32 = 0b10 << 2;
 /// What a bus without an answer reads as; no status has all these bits.
 pub const NO_ANSWER: u32 = u32::MAX;
 

@@ -244,6 +244,23 @@ fn a_controller_that_does_not_start_or_stop_is_told_of_in_time() {
 }
 
 #[test]
+fn a_controller_is_shut_down_before_the_power_goes() {
+    let (mut driver, model, _) = started();
+    driver.shut_down(Instant(0));
+    assert_eq!(driver.readiness(), Readiness::Pending);
+    settle(&mut driver, Instant(0));
+    assert_eq!(driver.readiness(), Readiness::Off);
+    assert_eq!(driver.submit(command(1, 0, 0, Action::Flush), Instant(0)).unwrap_err().reason, Refusal::Gone);
+    assert!(model.0.borrow().commands.is_empty());
+
+    let (mut driver, model, _) = started();
+    model.misbehave(Fault::Mute(1));
+    driver.shut_down(Instant(0));
+    settle(&mut driver, Instant(10 * SECOND));
+    assert_eq!(driver.take_trouble(), Some(DeviceError::TooSlow("shutting down")));
+}
+
+#[test]
 fn what_cannot_be_driven_is_refused_at_once() {
     let refusal = |capabilities: u64, limit: usize| {
         let bus = FakeDma::new();

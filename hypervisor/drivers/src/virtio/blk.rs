@@ -66,6 +66,8 @@ const STATUS_INTERVAL: Nanoseconds = Nanoseconds::from_secs(1);
 enum State {
     Resetting { until: Instant },
     Running { status_due: Instant },
+    ShuttingDown { until: Instant },
+    Off,
     Failed,
 }
 
@@ -90,6 +92,7 @@ struct Rings<Ring> {
 
 impl<R: Registers, M: DmaMemory> VirtioBlk<R, M> {
     /// Takes over the device whose structures are at `place` in `registers`. Poll until it is ready.
+    #[cold]
     pub fn take_over(registers: R, place: Place, memory: M, signal: Signal, now: Instant) -> Self {
         let mut device = Self {
             transport: Transport::new(registers, place, signal),
@@ -105,12 +108,14 @@ impl<R: Registers, M: DmaMemory> VirtioBlk<R, M> {
         device
     }
 
+    #[cold]
     fn begin_reset(&mut self, now: Instant) {
         self.transport.reset();
         self.state = State::Resetting { until: now.after(RESET_TIME) };
     }
 
     /// Begins anew because of `trouble`, unless that has been tried too often.
+    #[cold]
     fn reset(&mut self, trouble: DeviceError, now: Instant) {
         self.trouble = Some(trouble);
         self.resets = self.resets.saturating_add(1);
@@ -120,6 +125,7 @@ impl<R: Registers, M: DmaMemory> VirtioBlk<R, M> {
         self.begin_reset(now);
     }
 
+    #[cold]
     fn fail(&mut self, trouble: DeviceError) {
         self.transport.reset();
         self.trouble = Some(trouble);
@@ -138,11 +144,14 @@ impl<R: Registers, M: DmaMemory> VirtioBlk<R, M> {
             }
             State::Resetting { until } if now >= until => self.fail(DeviceError::TooSlow("resetting")),
             State::Running { status_due } => self.look_after(status_due, now),
-            State::Resetting { .. } | State::Failed => {}
+            State::ShuttingDown { .. } if self.transport.has_reset() => self.state = State::Off,
+            State::ShuttingDown { until } if now >= until => self.fail(DeviceError::TooSlow("shutting down")),
+            State::Resetting { .. } | State::ShuttingDown { .. } | State::Off | State::Failed => {}
         }
     }
 
     /// Sets up the device, which has been reset.
+    #[cold]
     fn start(&mut self) -> Result<(), DeviceError> {
         let features = self.transport.negotiate(feature::ALL)?;
         let geometry = self.read_geometry(features)?;
@@ -173,6 +182,7 @@ impl<R: Registers, M: DmaMemory> VirtioBlk<R, M> {
         Some(Rings { queue, headers: self.memory.ring(DEPTH * SLOT_BYTES)? })
     }
 
+    #[cold]
     fn read_geometry(&self, features: u64) -> Result<DiskGeometry, DeviceError> {
         let has = |feature: u64| features & feature != 0;
         let config = |offset: usize| self.transport.config32(offset);
@@ -205,6 +215,7 @@ impl<R: Registers, M: DmaMemory> VirtioBlk<R, M> {
         })
     }
 
+    #[cold]
     fn run(&mut self, now: Instant) {
         self.state = State::Running { status_due: now.after(STATUS_INTERVAL) };
         while let Some(id) = self.slots.waiting() {
@@ -227,6 +238,7 @@ impl<R: Registers, M: DmaMemory> VirtioBlk<R, M> {
         self.transport.notify(&rings.queue);
     }
 
+    #[cold]
     fn look_after(&mut self, status_due: Instant, now: Instant) {
         if self.slots.deadline() <= now {
             return self.reset(DeviceError::TooSlow("a command"), now);
@@ -321,7 +333,9 @@ impl<R: Registers, M: DmaMemory> Disk for VirtioBlk<R, M> {
 
     fn submit(&mut self, command: Command<M::Buffer>, now: Instant) -> Result<(), Refused<M::Buffer>> {
         let checked = match self.geometry(command.unit) {
-            _ if self.state == State::Failed => Err(Refusal::Gone),
+            _ if matches!(self.state, State::ShuttingDown { .. } | State::Off | State::Failed) => {
+                Err(Refusal::Gone)
+            }
             Some(geometry) => geometry.check(&command),
             None => Err(Refusal::NoSuchUnit),
         };
@@ -347,18 +361,30 @@ impl<R: Registers, M: DmaMemory> Disk for VirtioBlk<R, M> {
 
     fn next_deadline(&self) -> Instant {
         match self.state {
-            State::Resetting { .. } => Instant(0),
+            State::Resetting { .. } | State::ShuttingDown { .. } => Instant(0),
             State::Running { status_due } => match self.slots.deadline() {
                 Instant::FAR_FUTURE => Instant::FAR_FUTURE,
                 deadline => deadline.min(status_due),
             },
-            State::Failed => Instant::FAR_FUTURE,
+            State::Off | State::Failed => Instant::FAR_FUTURE,
         }
+    }
+
+    /// The device's cache is its host's, and outlives the device.
+    fn shut_down(&mut self, now: Instant) {
+        if self.state == State::Failed {
+            return;
+        }
+        self.slots.fail_all();
+        self.transport.reset();
+        self.state = State::ShuttingDown { until: now.after(RESET_TIME) };
     }
 
     fn readiness(&self) -> Readiness {
         match self.state {
             State::Failed => Readiness::Failed,
+            State::Off => Readiness::Off,
+            State::ShuttingDown { .. } => Readiness::Pending,
             _ if self.geometry.is_some() => Readiness::Ready,
             _ => Readiness::Pending,
         }

@@ -13,7 +13,7 @@ use super::transport::{Health, Transport};
 use crate::error::DeviceError;
 use crate::nic::{Link as Cable, MAX_FRAME_BYTES, MIN_FRAME_BYTES, Mac, Nic, NicCounters, Sent};
 use crate::{Readiness, Signal};
-use base::Instant;
+use base::{Instant, Nanoseconds};
 use seams::{DmaBuffer, DmaMemory, Registers};
 
 /// Features (section 5.1.3).
@@ -30,11 +30,13 @@ const TRANSMIT: u16 = 1;
 const BUFFERS: usize = 64;
 const HEADER_BYTES: usize = 12;
 const BUFFER_BYTES: usize = 2048;
+/// How often the status is looked at: reading a register takes as long as a hundred instructions.
+const STATUS_INTERVAL: Nanoseconds = Nanoseconds::from_secs(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Resetting { until: Instant },
-    Running,
+    Running { status_due: Instant },
     Failed,
 }
 
@@ -98,6 +100,7 @@ impl<M: DmaMemory> Buffers<M> {
 
 impl<R: Registers, M: DmaMemory> VirtioNet<R, M> {
     /// Takes over the card whose structures are at `place` in `registers`. Poll until it is ready.
+    #[cold]
     pub fn take_over(registers: R, place: Place, memory: M, signal: Signal, now: Instant) -> Self {
         let mut transport = Transport::new(registers, place, signal);
         transport.reset();
@@ -115,6 +118,7 @@ impl<R: Registers, M: DmaMemory> VirtioNet<R, M> {
     }
 
     /// The card has failed: its buffers stay where they are, since it may still write to them.
+    #[cold]
     fn fail(&mut self, trouble: DeviceError) {
         self.transport.reset();
         self.trouble = Some(trouble);
@@ -122,6 +126,7 @@ impl<R: Registers, M: DmaMemory> VirtioNet<R, M> {
         self.looked_at = None;
     }
 
+    #[cold]
     fn start(&mut self) -> Result<(), DeviceError> {
         self.features = self.transport.negotiate(HAS_MAC | HAS_STATUS)?;
         if self.features & HAS_MAC == 0 {
@@ -146,6 +151,7 @@ impl<R: Registers, M: DmaMemory> VirtioNet<R, M> {
         Ok(())
     }
 
+    #[cold]
     fn make_queue(&mut self, index: u16) -> Result<Buffers<M>, DeviceError> {
         let size = self.transport.queue_size(index).min(BUFFERS as u16);
         if !size.is_power_of_two() {
@@ -154,6 +160,10 @@ impl<R: Registers, M: DmaMemory> VirtioNet<R, M> {
         let mut buffers = Buffers::new(&mut self.memory, index, size).ok_or(DeviceError::OutOfMemory)?;
         self.transport.enable(&mut buffers.queue)?;
         Ok(buffers)
+    }
+
+    const fn is_running(&self) -> bool {
+        matches!(self.state, State::Running { .. })
     }
 
     /// Takes back what has been sent.
@@ -202,7 +212,7 @@ impl<R: Registers, M: DmaMemory> Nic for VirtioNet<R, M> {
     }
 
     fn link(&self) -> Cable {
-        let is_up = self.state == State::Running
+        let is_up = self.is_running()
             && (self.features & HAS_STATUS == 0 || self.transport.config16(CONFIG_STATUS) & LINK_UP != 0);
         if is_up { Cable::Up } else { Cable::Down }
     }
@@ -210,21 +220,25 @@ impl<R: Registers, M: DmaMemory> Nic for VirtioNet<R, M> {
     fn poll(&mut self, now: Instant) {
         match self.state {
             State::Resetting { .. } if self.transport.has_reset() => match self.start() {
-                Ok(()) => self.state = State::Running,
+                Ok(()) => self.state = State::Running { status_due: now.after(STATUS_INTERVAL) },
                 Err(error) => self.fail(error),
             },
             State::Resetting { until } if now >= until => self.fail(DeviceError::TooSlow("resetting")),
-            State::Running => match self.transport.health() {
+            State::Running { status_due } if now >= status_due => match self.transport.health() {
                 Health::Vanished => self.fail(DeviceError::Vanished),
                 Health::NeedsReset => self.fail(DeviceError::Fatal),
-                Health::Good => self.reclaim(),
+                Health::Good => {
+                    self.state = State::Running { status_due: now.after(STATUS_INTERVAL) };
+                    self.reclaim();
+                }
             },
+            State::Running { .. } => self.reclaim(),
             State::Resetting { .. } | State::Failed => {}
         }
     }
 
     fn transmit_with(&mut self, len_bytes: usize, fill: impl FnOnce(&mut [u8])) -> Sent {
-        if self.state != State::Running || !(MIN_FRAME_BYTES..=MAX_FRAME_BYTES).contains(&len_bytes) {
+        if !self.is_running() || !(MIN_FRAME_BYTES..=MAX_FRAME_BYTES).contains(&len_bytes) {
             self.counters.send_errors += 1;
             return Sent::Dropped;
         }
@@ -246,7 +260,7 @@ impl<R: Registers, M: DmaMemory> Nic for VirtioNet<R, M> {
     }
 
     fn peek(&mut self) -> Option<&[u8]> {
-        if self.state == State::Running {
+        if self.is_running() {
             self.look();
         }
         let (number, len_bytes) = self.looked_at?;
@@ -269,7 +283,7 @@ impl<R: Registers, M: DmaMemory> Nic for VirtioNet<R, M> {
     fn readiness(&self) -> Readiness {
         match self.state {
             State::Resetting { .. } => Readiness::Pending,
-            State::Running => Readiness::Ready,
+            State::Running { .. } => Readiness::Ready,
             State::Failed => Readiness::Failed,
         }
     }

@@ -29,12 +29,13 @@ pub struct Place {
     /// The BAR that holds them all.
     pub bar: u8,
     /// The common configuration.
-    pub(super) common: usize,
-    /// The notification area, and the bytes between two queues' places in it.
-    pub(super) notify: usize,
-    pub(super) notify_multiplier: usize,
+    pub common: usize,
+    /// The notification area.
+    pub notify: usize,
+    /// The bytes between two queues' places in it.
+    pub notify_multiplier: usize,
     /// The device's own configuration.
-    pub(super) device: usize,
+    pub device: usize,
 }
 
 const COMMON: u8 = 1;

@@ -147,6 +147,15 @@ fn an_unplugged_device_is_told_of() {
 }
 
 #[test]
+fn a_disk_is_reset_before_the_power_goes() {
+    let (mut disk, model, _) = disk();
+    disk.shut_down(Instant(0));
+    settle(&mut disk, Instant(0));
+    assert_eq!((disk.readiness(), model.0.borrow().resets), (Readiness::Off, 2));
+    assert_eq!(disk.submit(command(1, 0, 0, Action::Flush), Instant(0)).unwrap_err().reason, Refusal::Gone);
+}
+
+#[test]
 fn frames_go_out_and_come_in_whole() {
     let (mut card, model) = card();
     assert_eq!((card.mac().0, card.link()), (MAC, Link::Up));
@@ -218,6 +227,17 @@ fn a_card_that_gives_back_what_it_does_not_have_has_failed() {
         assert_eq!((card.readiness(), card.link()), (Readiness::Failed, Link::Down));
         assert!(matches!(card.take_trouble(), Some(DeviceError::Nonsense(_))));
         assert_eq!(card.transmit(&[0; 60]), Sent::Dropped);
+    }
+}
+
+#[test]
+fn a_card_that_wants_a_reset_or_is_unplugged_has_failed() {
+    for (fault, error) in [(Fault::NeedsReset, DeviceError::Fatal), (Fault::Vanished, DeviceError::Vanished)]
+    {
+        let (mut card, model) = card();
+        model.misbehave(fault);
+        card.poll(Instant(SECOND));
+        assert_eq!((card.readiness(), card.take_trouble()), (Readiness::Failed, Some(error)));
     }
 }
 

@@ -77,6 +77,7 @@ impl<R: Registers> Transport<R> {
     ///
     /// # Errors
     /// When it is no device of version 1, or refuses what it has offered.
+    #[cold]
     pub fn negotiate(&mut self, wanted: u64) -> Result<u64, DeviceError> {
         self.set_status(ACKNOWLEDGED);
         self.set_status(ACKNOWLEDGED | HAS_DRIVER);
@@ -121,6 +122,7 @@ impl<R: Registers> Transport<R> {
     ///
     /// # Errors
     /// When it does not take the vector.
+    #[cold]
     pub fn enable(&mut self, queue: &mut Queue<impl DmaRing>) -> Result<(), DeviceError> {
         queue.reset();
         let common = self.place.common;

@@ -6,10 +6,12 @@
 //! All are started at once and waited for together, for [`READY_TIME`] at most: a broken device costs the boot that long and
 //! nothing else. One that is left out may write to no memory any more.
 //!
+//! What makes a driver is not inlined: each is some KiB, and the stack of bring-up is never left.
+//!
 //! Unsafe because windows on device registers are made from what BARs and ACPI's tables say.
 
 use super::board::Acpi;
-use crate::devices::{Driven, HostDevices};
+use crate::devices::{Driven, HostDevices, switch_off};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
@@ -70,18 +72,19 @@ impl From<DeviceError> for LeftOut {
 }
 
 /// Finds the host's devices and starts those that there are drivers for.
+#[inline(never)]
 pub fn start(memory: &'static SharedMemory, acpi: &Acpi, apic: ApicId, clock: &HostClock) -> HostDevices {
-    let mut finder = Finder { memory, config: config_space(memory, acpi), apic, next_vector: 0 };
+    let mut devices = HostDevices::new(config_space(memory, acpi));
     let mut functions = Vec::new();
-    scan(&finder.config, |function| functions.push(function));
+    scan(&devices.config, |function| functions.push(function));
     info!("PCI: {} functions", functions.len());
-    let mut devices = HostDevices::default();
+    let mut finder = Finder { memory, apic, next_vector: 0, devices: &mut devices };
     for function in functions {
-        if let Err(why) = finder.take(&function, &mut devices, clock.now()) {
-            finder.leave_out(&function.address, &why);
+        if let Err(why) = finder.take(&function, clock.now()) {
+            leave_out(&mut finder.devices.config, function.address, &why);
         }
     }
-    finder.await_ready(&mut devices, clock);
+    await_ready(&mut devices, clock);
     devices.disk_lines().iter().chain(&devices.card_lines()).for_each(|line| info!("{line}"));
     devices
 }
@@ -110,11 +113,12 @@ fn map(memory: &'static SharedMemory, range: PhysRange) -> Result<Mmio, HostMemo
     Ok(unsafe { Mmio::new(window.address, window.len_bytes) })
 }
 
-struct Finder {
+struct Finder<'a> {
     memory: &'static SharedMemory,
-    config: HostConfig,
     apic: ApicId,
     next_vector: u8,
+    /// Where devices are put whose drivers have been made.
+    devices: &'a mut HostDevices,
 }
 
 /// A function that was given what it needs: a window on its registers, and its way to interrupt.
@@ -138,75 +142,70 @@ enum Messages {
     Msi,
 }
 
-impl Finder {
+impl Finder<'_> {
     /// Starts the driver of `function`, if there is one.
-    fn take(&mut self, function: &Function, devices: &mut HostDevices, now: Instant) -> Result<(), LeftOut> {
+    fn take(&mut self, function: &Function, now: Instant) -> Result<(), LeftOut> {
         if !function.is_endpoint() {
             return Ok(());
         }
         if function.class == Class::NVME {
-            return self.take_nvme(function.address, devices, now);
+            return self.take_nvme(function.address, now);
         }
         if e1000e::is_supported(function) {
-            return self.take_e1000e(function.address, devices, now);
+            return self.take_e1000e(function.address, now);
         }
         match virtio::Kind::of(function) {
-            Some(virtio::Kind::Block) => self.take_virtio_blk(function, devices, now),
-            Some(virtio::Kind::Network) => self.take_virtio_net(function, devices, now),
+            Some(virtio::Kind::Block) => self.take_virtio_blk(function, now),
+            Some(virtio::Kind::Network) => self.take_virtio_net(function, now),
             None => Ok(()),
         }
     }
 
-    fn take_nvme(&mut self, at: Address, devices: &mut HostDevices, now: Instant) -> Result<(), LeftOut> {
+    #[inline(never)]
+    fn take_nvme(&mut self, at: Address, now: Instant) -> Result<(), LeftOut> {
         let granted = self.grant(at, 0, Messages::Any)?;
         let (signal, vector) = (granted.signal(), granted.vector);
         let driver = Nvme::take_over(granted.registers, self.dma(), signal, now)?;
-        let count = devices.disks.iter().filter(|device| matches!(*device.driver, AnyDisk::Nvme(_))).count();
+        let count =
+            self.devices.disks.iter().filter(|device| matches!(*device.driver, AnyDisk::Nvme(_))).count();
         let (name, driver) = (format!("nvme{count}"), Box::new(AnyDisk::Nvme(driver)));
-        devices.disks.push(Driven { name, address: at, vector, driver });
+        self.devices.disks.push(Driven { name, address: at, vector, driver });
         Ok(())
     }
 
-    fn take_virtio_blk(
-        &mut self,
-        function: &Function,
-        devices: &mut HostDevices,
-        now: Instant,
-    ) -> Result<(), LeftOut> {
-        let place = virtio::Place::find(&self.config, function)?;
+    #[inline(never)]
+    fn take_virtio_blk(&mut self, function: &Function, now: Instant) -> Result<(), LeftOut> {
+        let place = virtio::Place::find(&self.devices.config, function)?;
         let granted = self.grant(function.address, place.bar, Messages::Any)?;
         let (signal, vector) = (granted.signal(), granted.vector);
         let driver = VirtioBlk::take_over(granted.registers, place, self.dma(), signal, now);
         let count =
-            devices.disks.iter().filter(|device| matches!(*device.driver, AnyDisk::Virtio(_))).count();
+            self.devices.disks.iter().filter(|device| matches!(*device.driver, AnyDisk::Virtio(_))).count();
         // After the 26th they are numbered.
         let letter =
             u8::try_from(count).ok().filter(|count| *count < 26).map(|count| char::from(b'a' + count));
         let name = letter.map_or_else(|| format!("vd{count}"), |letter| format!("vd{letter}"));
         let driver = Box::new(AnyDisk::Virtio(driver));
-        devices.disks.push(Driven { name, address: function.address, vector, driver });
+        self.devices.disks.push(Driven { name, address: function.address, vector, driver });
         Ok(())
     }
 
-    fn take_virtio_net(
-        &mut self,
-        function: &Function,
-        devices: &mut HostDevices,
-        now: Instant,
-    ) -> Result<(), LeftOut> {
-        let place = virtio::Place::find(&self.config, function)?;
+    #[inline(never)]
+    fn take_virtio_net(&mut self, function: &Function, now: Instant) -> Result<(), LeftOut> {
+        let place = virtio::Place::find(&self.devices.config, function)?;
         let granted = self.grant(function.address, place.bar, Messages::Any)?;
         let (signal, vector) = (granted.signal(), granted.vector);
         let driver = VirtioNet::take_over(granted.registers, place, self.dma(), signal, now);
-        add_card(devices, function.address, vector, AnyNic::Virtio(driver));
+        add_card(self.devices, function.address, vector, AnyNic::Virtio(driver));
         Ok(())
     }
 
-    fn take_e1000e(&mut self, at: Address, devices: &mut HostDevices, now: Instant) -> Result<(), LeftOut> {
+    #[inline(never)]
+    fn take_e1000e(&mut self, at: Address, now: Instant) -> Result<(), LeftOut> {
         let granted = self.grant(at, 0, Messages::Msi)?;
         let (signal, vector) = (granted.signal(), granted.vector);
         let driver = E1000e::take_over(granted.registers, self.dma(), signal, now)?;
-        add_card(devices, at, vector, AnyNic::E1000e(driver));
+        add_card(self.devices, at, vector, AnyNic::E1000e(driver));
         Ok(())
     }
 
@@ -216,16 +215,18 @@ impl Finder {
 
     /// Maps BAR `index` of the function at `at`, lets it reach memory, and gives it a vector. One without MSI and MSI-X is
     /// polled: its pin is switched off.
+    #[inline(never)]
     fn grant(&mut self, at: Address, index: u8, messages: Messages) -> Result<Granted, LeftOut> {
         let mut registers = self.map_bar(at, index)?;
-        let command = Command::read(&self.config, at);
-        (command | Command::MEMORY | Command::BUS_MASTER | Command::PIN_OFF).write(&mut self.config, at);
+        let command = Command::read(&self.devices.config, at);
+        (command | Command::MEMORY | Command::BUS_MASTER | Command::PIN_OFF)
+            .write(&mut self.devices.config, at);
         let vector = self.route(at, index, messages, &mut registers)?;
         Ok(Granted { registers, vector })
     }
 
     fn map_bar(&mut self, at: Address, index: u8) -> Result<Mmio, LeftOut> {
-        let range = bar::memory(&mut self.config, at, index)?;
+        let range = bar::memory(&mut self.devices.config, at, index)?;
         let mapped = PhysRange::new(range.start(), range.len_bytes().min(MAX_BAR_BYTES));
         map(self.memory, mapped.map_err(|_| PciError::BadBar(index))?).map_err(LeftOut::Map)
     }
@@ -239,63 +240,55 @@ impl Finder {
         registers: &mut Mmio,
     ) -> Result<Option<DeviceVector>, LeftOut> {
         let Some(vector) = DeviceVector::new(self.next_vector) else { return Ok(None) };
-        if let Some(msix) = Msix::find(&self.config, at).filter(|_| messages == Messages::Any) {
+        if let Some(msix) = Msix::find(&self.devices.config, at).filter(|_| messages == Messages::Any) {
             if msix.table_bar == index {
-                msix.enable(&mut self.config, registers, vector, self.apic)?;
+                msix.enable(&mut self.devices.config, registers, vector, self.apic)?;
             } else {
                 let mut table = self.map_bar(at, msix.table_bar)?;
-                msix.enable(&mut self.config, &mut table, vector, self.apic)?;
+                msix.enable(&mut self.devices.config, &mut table, vector, self.apic)?;
             }
-        } else if let Some(msi) = Msi::find(&self.config, at) {
-            msi.enable(&mut self.config, vector, self.apic)?;
+        } else if let Some(msi) = Msi::find(&self.devices.config, at) {
+            msi.enable(&mut self.devices.config, vector, self.apic)?;
         } else {
             return Ok(None);
         }
         self.next_vector += 1;
         Ok(Some(vector))
     }
+}
 
-    /// Tells that a function is not driven, and takes its way to memory.
-    fn leave_out(&mut self, at: &Address, why: &LeftOut) {
-        warn!("PCI device {at} is not used: {why}");
-        Command::read(&self.config, *at).difference(Command::BUS_MASTER).write(&mut self.config, *at);
-    }
+/// Tells that a function is not driven, and takes its way to memory.
+fn leave_out(config: &mut HostConfig, at: Address, why: &LeftOut) {
+    warn!("PCI device {at} is not used: {why}");
+    switch_off(config, at);
+}
 
-    /// Steps the drivers until each is ready or has failed, and leaves out what is not ready in time.
-    fn await_ready(&mut self, devices: &mut HostDevices, clock: &HostClock) {
-        let until = clock.now().after(READY_TIME);
-        let mut pending = true;
-        while pending && clock.now() < until {
-            for device in &mut devices.disks {
-                // None has been given a command yet, so nothing completes.
-                let _ = device.driver.poll(clock.now());
-            }
-            devices.cards.iter_mut().for_each(|card| card.driver.poll(clock.now()));
-            let disks = devices.disks.iter().map(|device| device.driver.readiness());
-            let cards = devices.cards.iter().map(|card| card.driver.readiness());
-            pending = disks.chain(cards).any(|readiness| readiness == Readiness::Pending);
+/// Steps the drivers until each is ready or has failed, and leaves out what is not ready in time. The memory of what is left
+/// out stays pinned.
+#[inline(never)]
+fn await_ready(devices: &mut HostDevices, clock: &HostClock) {
+    let until = clock.now().after(READY_TIME);
+    let mut pending = true;
+    while pending && clock.now() < until {
+        for device in &mut devices.disks {
+            // None has been given a command yet, so nothing completes.
+            let _ = device.driver.poll(clock.now());
         }
-        devices.disks.retain_mut(|device| {
-            self.keep(device.address, device.driver.readiness(), || device.driver.take_trouble())
-        });
-        devices.cards.retain_mut(|card| {
-            self.keep(card.address, card.driver.readiness(), || card.driver.take_trouble())
-        });
+        devices.cards.iter_mut().for_each(|card| card.driver.poll(clock.now()));
+        let disks = devices.disks.iter().map(|device| device.driver.readiness());
+        let cards = devices.cards.iter().map(|card| card.driver.readiness());
+        pending = disks.chain(cards).any(|readiness| readiness == Readiness::Pending);
     }
-
-    /// Whether to keep a device. The memory of one that is left out stays pinned.
-    fn keep(
-        &mut self,
-        at: Address,
-        readiness: Readiness,
-        trouble: impl FnOnce() -> Option<DeviceError>,
-    ) -> bool {
+    let HostDevices { config, disks, cards } = devices;
+    let mut keep = |at: Address, readiness: Readiness, trouble: Option<DeviceError>| {
         if readiness != Readiness::Ready {
-            let trouble = trouble().unwrap_or(DeviceError::TooSlow("starting"));
-            self.leave_out(&at, &LeftOut::Device(trouble));
+            let trouble = trouble.unwrap_or(DeviceError::TooSlow("starting"));
+            leave_out(config, at, &LeftOut::Device(trouble));
         }
         readiness == Readiness::Ready
-    }
+    };
+    disks.retain_mut(|disk| keep(disk.address, disk.driver.readiness(), disk.driver.take_trouble()));
+    cards.retain_mut(|card| keep(card.address, card.driver.readiness(), card.driver.take_trouble()));
 }
 
 fn add_card(

@@ -6,13 +6,13 @@ use arrayvec::ArrayVec;
 use backends::VmConsole;
 use base::{Hpa, Instant, VmName};
 use devices::pci::Slot;
+use devices::virtio::{Broken, Progress};
 use memory::{GuestAccess, SharedMemory};
 #[cfg(feature = "seeded-faults")]
 use vcpu::VcpuState;
 use virt::{CpuResident, Either, OfVcpu, either, map_either};
 use vmm::loader::{Image, LoadError, Loaded};
-use vmm::vm::DEVICES_MAX;
-use vmm::vm::{BrokenDevice, CrashReport, EndingLine, Profile};
+use vmm::vm::{BrokenDevice, CrashReport, DEVICES_MAX, EndingLine, NetStep, Profile};
 use vmm::{Host, Lifecycle, PageInMap, Served, Settings, Stats, Vm};
 
 /// What is made for a vCPU here.
@@ -67,8 +67,17 @@ impl AnyVm {
         kicked.into_iter()
     }
 
+    /// As [`Vm::with_net`].
+    pub fn with_net<T>(
+        &mut self,
+        slot: Slot,
+        now: Instant,
+        step: impl FnOnce(NetStep<'_, GuestAccess>) -> Result<(Progress, T), Broken>,
+    ) -> Option<T> {
+        either!(&mut self.0, vm => vm.with_net(slot, now, step))
+    }
+
     /// As [`Vm::memory`].
-    #[cfg(feature = "seeded-faults")]
     pub fn memory(&self) -> &GuestAccess {
         either!(&self.0, vm => vm.memory())
     }

@@ -8,11 +8,12 @@
 
 use super::Present;
 use crate::entropy::HostEntropy;
+use crate::network::Networks;
 use crate::storage::HostVolume;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use base::Instant;
+use base::{Instant, VmId};
 use devices::pci::Slot;
 use devices::virtio::blk::{Blk, ID_BYTES};
 use devices::virtio::console::Console;
@@ -33,11 +34,18 @@ pub fn of(config: &config::Vm, disks: &[HostVolume]) -> Result<Vec<Model>, Strin
         models.push(Model::Disk(disk.map_err(|_| String::from("the host has no memory for its disks"))?));
     }
     models.extend(config.nics.iter().map(|nic| Model::Net(Net::new(nic.mac, None))));
-    models.clear();
-    return Ok(models);
     models.push(Model::Console(Console::new()));
     models.push(Model::Entropy(Rng::new()));
     Ok(models)
+}
+
+/// Puts the VM's NICs on their networks.
+///
+/// # Errors
+/// Why one cannot be there.
+pub fn attach(vm: VmId, config: &config::Vm, networks: &mut Networks) -> Result<(), String> {
+    let slots = (1..Slot::COUNT).filter_map(Slot::new).skip(config.disks.len());
+    config.nics.iter().zip(slots).try_for_each(|(nic, slot)| networks.attach(vm, slot, nic))
 }
 
 /// A disk's name, by which a guest's tools can tell it from others: the VM's, as far as there is room, and its number.

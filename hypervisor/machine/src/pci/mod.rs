@@ -14,8 +14,8 @@
 //! What a function says of itself is input: bounded and checked. Only functions that are driven have their BARs measured,
 //! since that makes them deaf for a moment.
 //!
-//! Unsafe is in `ports` alone. Sources: PCI Local Bus 3.0 (chapter 6), PCI Express Base 5.0 (chapter 7).
-//! Why no crate: `docs/decisions/0013-host-devices.md`.
+//! Unsafe is in `ports` alone, and in tests, where memory stands in for registers. Why no crate:
+//! `docs/decisions/0013-host-devices.md`. Sources: PCI Local Bus 3.0 (chapter 6), PCI Express Base 5.0 (chapter 7).
 
 pub mod bar;
 pub mod capability;

@@ -65,7 +65,7 @@ impl GuestAccess<MappedWindow> {
     }
 
     /// Shows this memory beside that of the VM that the CPU serves, for as long as the peer lives.
-    pub fn beside(&self) -> Peer<'_> {
+    pub fn beside(&self) -> Peer {
         Peer::open(&self.window.map)
     }
 

@@ -78,14 +78,15 @@ pub(crate) fn set_root(root: Hpa) {
     ROOT.store(root.as_u64(), Ordering::Relaxed);
 }
 
-/// A VM's memory in the peer window, beside that of the VM in the guest window.
+/// A VM's memory in the peer window, beside that of the VM in the guest window. A map that goes away meanwhile takes itself
+/// out of the window.
 #[derive(Debug)]
-pub struct Peer<'a>(PhantomData<&'a GuestMap>);
+pub struct Peer(PhantomData<*const ()>);
 
-impl<'a> Peer<'a> {
+impl Peer {
     /// Shows the memory of `map` in the peer window, unless the guest window shows it. There is one at a time: who opens
     /// another one ends the first.
-    pub(super) fn open(map: &'a GuestMap) -> Self {
+    pub(super) fn open(map: &GuestMap) -> Self {
         let window_root = map.window_root().as_u64();
         if ACTIVE.load(Ordering::Relaxed) != window_root && PEER.load(Ordering::Relaxed) != window_root {
             switch(&PEER, PEER_BASE, window_root);
@@ -94,7 +95,7 @@ impl<'a> Peer<'a> {
     }
 }
 
-impl Drop for Peer<'_> {
+impl Drop for Peer {
     fn drop(&mut self) {
         if PEER.load(Ordering::Relaxed) != NONE {
             switch(&PEER, PEER_BASE, NONE);

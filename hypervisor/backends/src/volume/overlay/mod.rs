@@ -51,7 +51,7 @@ pub enum OverlayError {
         /// What the table takes.
         needed: ByteSize,
     },
-    /// The host has no memory for the table.
+    /// The host has no memory for a table.
     NoMemory {
         /// What the table takes.
         needed: ByteSize,
@@ -68,7 +68,7 @@ impl fmt::Display for OverlayError {
                 )
             }
             Self::NoMemory { needed } => {
-                write!(f, "overlay: the host has no {needed} for its table: give VMs less memory")
+                write!(f, "the host has no {needed} for the disk's tables: give VMs less memory")
             }
         }
     }

@@ -21,6 +21,8 @@ pub struct PortDisk<D: DmaBuffer, C: ThisCpu> {
     slots: Vec<Slot<D>>,
     /// The slots that no request has.
     free: Vec<u16>,
+    /// How many buffers a drive has kept that no longer answers.
+    lost: usize,
     requests: Vec<Option<InFlight>>,
 }
 
@@ -53,10 +55,13 @@ impl<D: DmaBuffer, C: ThisCpu> PortDisk<D, C> {
         first_sector: u64,
         geometry: BlockGeometry,
         buffers: Vec<D>,
+        transfer_sectors_max: u32,
     ) -> Result<Self, PortError> {
         let len_bytes = buffers.iter().map(|buffer| buffer.bytes().len()).min();
         let block_bytes = u64::from(geometry.block_bytes).max(SECTOR_BYTES);
-        let used_bytes = len_bytes.map_or(0, |len_bytes| len_bytes as u64 / block_bytes * block_bytes);
+        let most_bytes = u64::from(transfer_sectors_max) * SECTOR_BYTES;
+        let used_bytes =
+            len_bytes.map_or(0, |len_bytes| most_bytes.min(len_bytes as u64) / block_bytes * block_bytes);
         let buffer_sectors = u32::try_from(used_bytes / SECTOR_BYTES).map_err(|_| PortError::BadBuffers)?;
         let count = u16::try_from(buffers.len()).map_err(|_| PortError::BadBuffers)?;
         if buffer_sectors == 0 {
@@ -71,7 +76,7 @@ impl<D: DmaBuffer, C: ThisCpu> PortDisk<D, C> {
         let mut requests = Vec::new();
         requests.try_reserve_exact(REQUESTS_MAX).map_err(|_| PortError::NoMemory)?;
         requests.resize_with(REQUESTS_MAX, || None);
-        Ok(Self { queues, first_sector, geometry, buffer_sectors, slots, free, requests })
+        Ok(Self { queues, first_sector, geometry, buffer_sectors, slots, free, lost: 0, requests })
     }
 
     /// The largest read or write, in sectors; a larger one is [`BlockError::Unsupported`]: its data must all be in buffers
@@ -108,6 +113,9 @@ impl<D: DmaBuffer, C: ThisCpu> PortDisk<D, C> {
         }
         if parts > self.slots.len() {
             return Begun::Done(Err(BlockError::Unsupported));
+        }
+        if parts > self.slots.len().saturating_sub(self.lost) {
+            return Begun::Done(Err(BlockError::Medium));
         }
         if parts > self.free.len() {
             return Begun::Busy;
@@ -152,9 +160,10 @@ impl<D: DmaBuffer, C: ThisCpu> PortDisk<D, C> {
             next.and_then(|index| Some((index, self.slots.get_mut(usize::from(index))?)))
         {
             next = slot.next.take();
-            // A slot whose buffer the drive has kept is of no use any more.
             if slot.buffer.is_some() {
                 self.free.push(index);
+            } else {
+                self.lost = self.lost.saturating_add(1);
             }
         }
     }

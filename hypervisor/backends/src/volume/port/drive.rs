@@ -7,10 +7,20 @@ use core::fmt;
 use seams::{BlockError, BlockGeometry, BlockOperation, BlockRequest, DmaBuffer, SECTOR_BYTES, Ticket};
 use sync::{Lock, Rank, ThisCpu};
 
+/// What a drive does at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DriveLimits {
+    /// The most sectors of a read or a write.
+    pub transfer_sectors_max: u32,
+    /// The most sectors of a discard or of zeroes.
+    pub clear_sectors_max: u32,
+}
+
 /// The ports of one drive. Its owner takes requests here, has the driver do them, and completes them.
 #[derive(Debug)]
 pub struct Drive<D: DmaBuffer, C: ThisCpu> {
     geometry: BlockGeometry,
+    limits: DriveLimits,
     ports: Vec<SharedQueues<D, C>>,
     /// Whose turn it is.
     next: usize,
@@ -21,7 +31,7 @@ pub struct Drive<D: DmaBuffer, C: ThisCpu> {
 pub enum PortError {
     /// The part of the drive is not on it, or not in whole blocks of it.
     OutOfRange,
-    /// There are no buffers, more than 65535, or one is less than a block of the drive.
+    /// There are no buffers, more than 65535, or one, or what the drive takes at once, is less than a block of it.
     BadBuffers,
     /// The host has no memory for the queues.
     NoMemory,
@@ -40,9 +50,9 @@ impl fmt::Display for PortError {
 impl core::error::Error for PortError {}
 
 impl<D: DmaBuffer, C: ThisCpu> Drive<D, C> {
-    /// A drive of this shape without ports.
-    pub const fn new(geometry: BlockGeometry) -> Self {
-        Self { geometry, ports: Vec::new(), next: 0 }
+    /// A drive of this shape, with these limits, without ports.
+    pub const fn new(geometry: BlockGeometry, limits: DriveLimits) -> Self {
+        Self { geometry, limits, ports: Vec::new(), next: 0 }
     }
 
     /// The drive's shape.
@@ -70,7 +80,8 @@ impl<D: DmaBuffer, C: ThisCpu> Drive<D, C> {
         let queues = Queues::new(buffers.len()).ok_or(PortError::NoMemory)?;
         let queues = Arc::new(Lock::new(Rank::Port, queues));
         let part = BlockGeometry { block_bytes: self.geometry.block_bytes, ..part };
-        let disk = PortDisk::new(Arc::clone(&queues), first_sector, part, buffers)?;
+        let most = self.limits.transfer_sectors_max;
+        let disk = PortDisk::new(Arc::clone(&queues), first_sector, part, buffers, most)?;
         self.ports.try_reserve(1).map_err(|_| PortError::NoMemory)?;
         self.ports.push(queues);
         Ok(disk)
@@ -91,7 +102,12 @@ impl<D: DmaBuffer, C: ThisCpu> Drive<D, C> {
             }
             self.next = index.wrapping_add(1);
             if let Some(part) = part {
-                return Some(DriveRequest { queues: Arc::clone(queues), part: Some(part) });
+                let most = self.limits.clear_sectors_max;
+                return Some(DriveRequest {
+                    queues: Arc::clone(queues),
+                    part: Some(part),
+                    clear_sectors_max: most,
+                });
             }
         }
         None
@@ -108,6 +124,7 @@ pub struct DriveRequest<D: DmaBuffer, C: ThisCpu> {
     queues: SharedQueues<D, C>,
     /// There until it is completed.
     part: Option<Part<D>>,
+    clear_sectors_max: u32,
 }
 
 impl<D: DmaBuffer, C: ThisCpu> DriveRequest<D, C> {
@@ -119,7 +136,15 @@ impl<D: DmaBuffer, C: ThisCpu> DriveRequest<D, C> {
             ticket: Ticket(0),
             operation: part.map_or(BlockOperation::Flush, |part| part.operation),
             first_sector: part.map_or(0, |part| part.first_sector),
-            sectors: part.map_or(0, |part| part.sectors),
+            sectors: part.map_or(0, |part| self.sectors_now(part)),
+        }
+    }
+
+    /// How much of `part` is done now: all that has a buffer, and of the others what the drive does at once.
+    fn sectors_now(&self, part: &Part<D>) -> u32 {
+        match part.operation {
+            BlockOperation::Discard | BlockOperation::WriteZeroes => part.sectors.min(self.clear_sectors_max),
+            _ => part.sectors,
         }
     }
 
@@ -128,12 +153,23 @@ impl<D: DmaBuffer, C: ThisCpu> DriveRequest<D, C> {
         self.part.as_mut()?.buffer.take()
     }
 
-    /// The request is over; `buffer` is the one that was taken.
+    /// The request is over; `buffer` is the one that was taken. What the drive could not do at once waits for its turn
+    /// again.
     pub fn complete(mut self, buffer: Option<D>, result: Result<(), BlockError>) {
-        if let Some(mut part) = self.part.take() {
-            part.buffer = buffer.or(part.buffer);
-            give_back(&self.queues, part, result);
+        let Some(mut part) = self.part.take() else { return };
+        let done = self.sectors_now(&part);
+        let left = part.sectors.saturating_sub(done);
+        if result.is_ok() && left != 0 && done != 0 {
+            part.first_sector = part.first_sector.saturating_add(done.into());
+            part.sectors = left;
+            let mut queues = self.queues.lock();
+            if queues.vm == VmSide::Present {
+                queues.waiting.push_back(part);
+            }
+            return;
         }
+        part.buffer = buffer.or(part.buffer);
+        give_back(&self.queues, part, result);
     }
 }
 

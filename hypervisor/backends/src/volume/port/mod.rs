@@ -19,7 +19,7 @@ mod disk;
 mod drive;
 
 pub use disk::PortDisk;
-pub use drive::{Drive, DriveRequest, PortError};
+pub use drive::{Drive, DriveLimits, DriveRequest, PortError};
 
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
@@ -28,6 +28,13 @@ use sync::{Lock, ThisCpu};
 
 /// The most requests of one port at a time: what a queue of 256 descriptors with three a request holds.
 const REQUESTS_MAX: usize = 86;
+
+/// The length of a VM's buffer, in bytes: contiguous, so no longer than memory in pieces still gives.
+pub const BUFFER_BYTES: usize = 64 << 10;
+
+/// How many buffers a VM's disk has: enough for a part of what the disk's model moves at once, 512 KiB, with a block more for
+/// rounding, and for small requests beside it.
+pub const BUFFERS: usize = 12;
 
 type SharedQueues<D, C> = Arc<Lock<Queues<D>, C>>;
 

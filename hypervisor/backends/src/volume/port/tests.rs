@@ -15,9 +15,11 @@ const DRIVE_SECTORS: u64 = 128;
 const SHAPE: BlockGeometry =
     BlockGeometry { sectors: DRIVE_SECTORS, block_bytes: 512, access: BlockAccess::ReadWrite };
 
-/// `count` buffers of two sectors.
+const LIMITS: DriveLimits = DriveLimits { transfer_sectors_max: 2, clear_sectors_max: 4 };
+
+/// `count` buffers of three sectors, of which the drive takes two.
 fn buffers(count: usize) -> Vec<TestBuffer> {
-    (0..count).map(|_| TestBuffer(vec![0xbb; 1024])).collect()
+    (0..count).map(|_| TestBuffer(vec![0xbb; 1536])).collect()
 }
 
 fn connect(drive: &mut TestDrive, first_sector: u64, sectors: u64) -> TestDisk {
@@ -80,7 +82,7 @@ fn run(
 
 #[test]
 fn a_partition_is_its_part_of_the_drive() {
-    let (mut drive, mut media) = (TestDrive::new(SHAPE), Media::new());
+    let (mut drive, mut media) = (TestDrive::new(SHAPE, LIMITS), Media::new());
     let mut disk = connect(&mut drive, 10, 20);
     // Three parts, the last of one sector.
     let written =
@@ -100,7 +102,7 @@ fn a_partition_is_its_part_of_the_drive() {
 
 #[test]
 fn nothing_leaves_the_partition() {
-    let (mut drive, mut media) = (TestDrive::new(SHAPE), Media::new());
+    let (mut drive, mut media) = (TestDrive::new(SHAPE, LIMITS), Media::new());
     let mut disk = connect(&mut drive, 10, 20);
     for operation in [Read, Write, Discard, WriteZeroes] {
         for (first_sector, sectors) in [(20, 1), (19, 2), (u64::MAX, 1), (u64::MAX - 9, 30), (0, u32::MAX)] {
@@ -116,7 +118,7 @@ fn nothing_leaves_the_partition() {
 
 #[test]
 fn what_is_too_large_for_all_buffers_is_refused_and_what_is_too_much_now_waits() {
-    let (mut drive, mut media) = (TestDrive::new(SHAPE), Media::new());
+    let (mut drive, mut media) = (TestDrive::new(SHAPE, LIMITS), Media::new());
     let mut disk = connect(&mut drive, 0, 100);
     assert_eq!(disk.request_sectors_max(), 8);
     let too_large = disk.begin(&request(Read, 0, 9), &mut Memory::of(&[]));
@@ -132,7 +134,7 @@ fn what_is_too_large_for_all_buffers_is_refused_and_what_is_too_much_now_waits()
 
 #[test]
 fn buffers_of_a_failed_request_are_free_again() {
-    let (mut drive, mut media) = (TestDrive::new(SHAPE), Media::new());
+    let (mut drive, mut media) = (TestDrive::new(SHAPE, LIMITS), Media::new());
     let mut disk = connect(&mut drive, 0, 100);
     for _ in 0..10 {
         let short = run(&mut disk, &mut drive, &mut media, request(Write, 0, 8), &mut Memory::of(&[0; 600]));
@@ -144,7 +146,7 @@ fn buffers_of_a_failed_request_are_free_again() {
 
 #[test]
 fn one_part_that_fails_fails_the_request_and_so_does_one_that_is_dropped() {
-    let (mut drive, mut media) = (TestDrive::new(SHAPE), Media::new());
+    let (mut drive, mut media) = (TestDrive::new(SHAPE, LIMITS), Media::new());
     let mut disk = connect(&mut drive, 0, 100);
     assert_eq!(disk.begin(&request(Write, 0, 4), &mut Memory::of(&[0; 2048])), Begun::Pending);
     let mut first = drive.take_request().unwrap();
@@ -161,8 +163,42 @@ fn one_part_that_fails_fails_the_request_and_so_does_one_that_is_dropped() {
 }
 
 #[test]
+fn zeroes_are_written_as_the_drive_takes_them_and_others_have_their_turn_between() {
+    let (mut drive, mut media) = (TestDrive::new(SHAPE, LIMITS), Media::new());
+    media.cached.fill(7);
+    let mut disks = [connect(&mut drive, 0, 20), connect(&mut drive, 20, 20)];
+    assert_eq!(disks[0].begin(&request(WriteZeroes, 1, 10), &mut Memory::of(&[])), Begun::Pending);
+    assert_eq!(disks[1].begin(&request(Read, 0, 1), &mut Memory::of(&[])), Begun::Pending);
+    let mut turns = Vec::new();
+    while let Some(turn) = drive.take_request() {
+        turns.push((turn.request().first_sector, turn.request().sectors));
+        media.perform(turn);
+    }
+    assert_eq!(turns, [(1, 4), (20, 1), (5, 4), (9, 2)]);
+    assert_eq!(disks[0].finished(), Some(Ticket(0)));
+    assert_eq!(disks[0].collect(Ticket(0), &mut Memory::of(&[])), Ok(()));
+    assert_eq!(media.cached[512..11 * 512], [0; 10 * 512]);
+    assert_eq!(media.cached.iter().filter(|byte| **byte == 0).count(), 10 * 512);
+}
+
+#[test]
+fn buffers_that_a_dead_drive_keeps_are_missed_and_nobody_waits_for_them() {
+    let mut drive = TestDrive::new(SHAPE, LIMITS);
+    let mut disk = connect(&mut drive, 0, 100);
+    assert_eq!(disk.begin(&request(Read, 0, 8), &mut Memory::of(&[])), Begun::Pending);
+    while let Some(mut turn) = drive.take_request() {
+        core::mem::forget(turn.take_buffer());
+        turn.complete(None, Err(BlockError::Medium));
+    }
+    assert_eq!(disk.finished(), Some(Ticket(0)));
+    assert_eq!(disk.collect(Ticket(0), &mut Memory::of(&[])), Err(BlockError::Medium));
+    let again = disk.begin(&request(Read, 0, 1), &mut Memory::of(&[]));
+    assert_eq!(again, Begun::Done(Err(BlockError::Medium)));
+}
+
+#[test]
 fn ports_take_turns() {
-    let mut drive = TestDrive::new(SHAPE);
+    let mut drive = TestDrive::new(SHAPE, LIMITS);
     let mut disks = [connect(&mut drive, 0, 10), connect(&mut drive, 10, 10), connect(&mut drive, 20, 10)];
     for disk in &mut disks[..2] {
         assert_eq!(disk.begin(&request(Write, 0, 8), &mut Memory::of(&[0; 4096])), Begun::Pending);
@@ -174,7 +210,7 @@ fn ports_take_turns() {
 
 #[test]
 fn a_vm_that_ends_leaves_nothing_behind() {
-    let mut drive = TestDrive::new(SHAPE);
+    let mut drive = TestDrive::new(SHAPE, LIMITS);
     let mut disk = connect(&mut drive, 0, 10);
     assert_eq!(disk.begin(&request(Write, 0, 4), &mut Memory::of(&[0; 2048])), Begun::Pending);
     let under_way = drive.take_request().unwrap();
@@ -191,12 +227,12 @@ fn a_vm_that_ends_leaves_nothing_behind() {
 #[test]
 fn a_port_is_whole_blocks_of_the_drive() {
     let shape = BlockGeometry { block_bytes: 4096, ..SHAPE };
-    let mut drive = TestDrive::new(shape);
+    let mut drive = TestDrive::new(shape, DriveLimits { transfer_sectors_max: 8, ..LIMITS });
     let part = |sectors| BlockGeometry { sectors, ..SHAPE };
     for (first, sectors) in [(4, 8), (0, 12), (128, 8), (u64::MAX - 7, 8)] {
         assert_eq!(drive.connect(first, part(sectors), buffers(1)).err(), Some(PortError::OutOfRange));
     }
-    // Two sectors are no block.
+    // Three sectors are no block.
     assert_eq!(drive.connect(0, part(8), buffers(1)).err(), Some(PortError::BadBuffers));
     assert_eq!(drive.connect(0, part(8), Vec::new()).err(), Some(PortError::BadBuffers));
     let large = vec![TestBuffer(vec![0; 4096])];
@@ -250,7 +286,7 @@ proptest! {
 
     #[test]
     fn a_flush_that_has_ended_holds_and_reads_give_what_was_written(acts in prop::collection::vec(act(), 1..120)) {
-        let (mut drive, mut media) = (TestDrive::new(SHAPE), Media::new());
+        let (mut drive, mut media) = (TestDrive::new(SHAPE, LIMITS), Media::new());
         let mut vms = [0, 32].map(|first| Vm { disk: connect(&mut drive, first, 32), ended: vec![(0, 0); 32], under_way: Vec::new() });
         let mut taken: Vec<TestRequest> = Vec::new();
         let mut number = 0_u8;

@@ -48,12 +48,50 @@ impl Slot {
     }
 }
 
+/// A set of slots: a bit for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Set(u32);
+
+const _: () = assert!(IN_FLIGHT_MAX == u32::BITS as usize);
+
+impl Set {
+    const NONE: Self = Self(0);
+    const ALL: Self = Self(u32::MAX);
+
+    const fn of(index: u16) -> Self {
+        Self(if (index as usize) < IN_FLIGHT_MAX { 1 << index } else { 0 })
+    }
+
+    const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    const fn has(self, index: u16) -> bool {
+        self.0 & Self::of(index).0 != 0
+    }
+
+    const fn first(self) -> Option<u16> {
+        if self.is_empty() { None } else { Some(self.0.trailing_zeros() as u16) }
+    }
+
+    const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+}
+
 /// All slots. The number of a slot is its request's ticket.
 #[derive(Clone, Debug)]
 pub(super) struct Flight {
     slots: Vec<Slot>,
-    /// Apart from the slots, which are large: they are searched.
-    stages: [Stage; IN_FLIGHT_MAX],
+    // Each slot is in one of these.
+    free: Set,
+    waiting: Set,
+    begun: Set,
+    abandoned: Set,
 }
 
 impl Flight {
@@ -61,7 +99,7 @@ impl Flight {
         let mut slots = Vec::new();
         slots.try_reserve_exact(IN_FLIGHT_MAX)?;
         slots.extend((0..IN_FLIGHT_MAX).map(|_| Slot::new()));
-        Ok(Self { slots, stages: [Stage::Free; IN_FLIGHT_MAX] })
+        Ok(Self { slots, free: Set::ALL, waiting: Set::NONE, begun: Set::NONE, abandoned: Set::NONE })
     }
 
     pub(super) fn get(&self, index: u16) -> Option<&Slot> {
@@ -72,41 +110,58 @@ impl Flight {
         self.slots.get_mut(usize::from(index))
     }
 
-    /// The first slot in `stage`.
-    pub(super) fn first(&self, stage: Stage) -> Option<u16> {
-        self.stages.iter().position(|found| *found == stage).map(|index| index as u16)
+    /// A slot that is free.
+    pub(super) const fn first_free(&self) -> Option<u16> {
+        self.free.first()
+    }
+
+    /// A slot whose request is to be begun.
+    pub(super) const fn first_waiting(&self) -> Option<u16> {
+        self.waiting.first()
     }
 
     /// Whether the medium has a request, so that it will say when that has ended.
-    pub(super) fn is_begun(&self) -> bool {
-        self.stages.iter().any(|stage| matches!(stage, Stage::Begun | Stage::Abandoned))
+    pub(super) const fn is_begun(&self) -> bool {
+        !self.begun.with(self.abandoned).is_empty()
     }
 
     /// The stage of a slot; `None` for a number that no slot has.
     pub(super) fn stage(&self, index: u16) -> Option<Stage> {
-        self.stages.get(usize::from(index)).copied()
+        let sets = [
+            (self.free, Stage::Free),
+            (self.waiting, Stage::Waiting),
+            (self.begun, Stage::Begun),
+            (self.abandoned, Stage::Abandoned),
+        ];
+        sets.into_iter().find(|(set, _)| set.has(index)).map(|(_, stage)| stage)
     }
 
     /// Moves a slot to another stage.
-    pub(super) fn set_stage(&mut self, index: u16, stage: Stage) {
-        if let Some(old) = self.stages.get_mut(usize::from(index)) {
-            *old = stage;
-        }
+    pub(super) const fn set_stage(&mut self, index: u16, stage: Stage) {
+        let slot = Set::of(index);
+        self.free = self.free.without(slot);
+        self.waiting = self.waiting.without(slot);
+        self.begun = self.begun.without(slot);
+        self.abandoned = self.abandoned.without(slot);
+        let set = match stage {
+            Stage::Free => &mut self.free,
+            Stage::Waiting => &mut self.waiting,
+            Stage::Begun => &mut self.begun,
+            Stage::Abandoned => &mut self.abandoned,
+        };
+        *set = set.with(slot);
     }
 
     /// Forgets every request. What the medium has keeps its slot until it ends, so that no two have the same ticket.
-    pub(super) fn abandon(&mut self) {
-        for stage in &mut self.stages {
-            *stage = match stage {
-                Stage::Free | Stage::Waiting => Stage::Free,
-                Stage::Begun | Stage::Abandoned => Stage::Abandoned,
-            };
-        }
+    pub(super) const fn abandon(&mut self) {
+        self.free = self.free.with(self.waiting);
+        self.abandoned = self.abandoned.with(self.begun);
+        (self.waiting, self.begun) = (Set::NONE, Set::NONE);
     }
 
     /// The requests that somebody waits for.
     pub(super) fn requests(&self) -> impl Iterator<Item = &Slot> {
-        let stages = self.slots.iter().zip(self.stages);
-        stages.filter(|(_, stage)| matches!(stage, Stage::Waiting | Stage::Begun)).map(|(slot, _)| slot)
+        let kept = self.waiting.with(self.begun);
+        (0..).zip(&self.slots).filter(move |(index, _)| kept.has(*index)).map(|(_, slot)| slot)
     }
 }

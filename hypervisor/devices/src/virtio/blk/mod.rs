@@ -101,9 +101,8 @@ impl Blk {
         // The logical block is a sector whatever the medium's is: a partition table means the same on every medium.
         put(20, &(SECTOR_BYTES as u32).to_le_bytes());
         put(24, &[sectors_per_block.ilog2() as u8]);
-        // The least and the best length of a transfer, in logical blocks.
+        // The least length of a transfer that is not slow, in logical blocks; no length is best.
         put(26, &u16::try_from(sectors_per_block).unwrap_or(u16::MAX).to_le_bytes());
-        put(28, &sectors_per_block.to_le_bytes());
         put(36, &RANGE_SECTORS_MAX.to_le_bytes());
         put(40, &1_u32.to_le_bytes());
         put(44, &sectors_per_block.to_le_bytes());

@@ -90,9 +90,7 @@ impl Blk {
             return Err(Broken::Request("a disk's request has no header or no place for a status"));
         }
         let mut cursor = Cursor::new(chain.readable());
-        let mut bytes = [0; HEADER_BYTES as usize];
-        cursor.read(memory, &mut bytes)?;
-        let raw = u128::from_le_bytes(bytes);
+        let raw = cursor.read_u128(memory)?;
         let (kind, sector) = (raw as u32, (raw >> 64) as u64);
         let (in_bytes, out_bytes) =
             (chain.writable_bytes() - STATUS_BYTES, chain.readable_bytes() - HEADER_BYTES);
@@ -133,9 +131,7 @@ impl Blk {
         if len_bytes != RANGE_BYTES {
             return Ok(Asked::IO_ERROR);
         }
-        let mut bytes = [0; RANGE_BYTES as usize];
-        cursor.read(memory, &mut bytes)?;
-        let raw = u128::from_le_bytes(bytes);
+        let raw = cursor.read_u128(memory)?;
         let (first_sector, sectors, flags) = (raw as u64, (raw >> 64) as u32, (raw >> 96) as u32);
         let transfer = Transfer { operation, first_sector, sectors };
         Ok(if flags & !flags_allowed != 0 {

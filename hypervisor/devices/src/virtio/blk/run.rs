@@ -38,6 +38,15 @@ enum Medium {
     Busy,
 }
 
+/// What is left of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// Another part, or the flush behind it.
+    Part,
+    /// Nothing: the driver has it back.
+    Nothing,
+}
+
 /// What a step works with.
 struct Step<'a, M, B> {
     disk: &'a mut Blk,
@@ -79,8 +88,9 @@ impl<M: GuestMemory, B: Block> Step<'_, M, B> {
             match self.disk.flight.stage(index) {
                 Some(Stage::Begun) => {
                     let result = self.collect_one(index);
-                    self.disk.flight.set_stage(index, Stage::Waiting);
-                    self.advance(index, result)?;
+                    if self.advance(index, result)? == Next::Part {
+                        self.disk.flight.set_stage(index, Stage::Waiting);
+                    }
                 }
                 _ => {
                     // Nobody waits for it. A read finds no room, and that is as well.
@@ -108,7 +118,7 @@ impl<M: GuestMemory, B: Block> Step<'_, M, B> {
 
     /// Begins what could not be begun earlier.
     fn resume(&mut self) -> Result<Medium, Broken> {
-        while let Some(index) = self.disk.flight.first(Stage::Waiting) {
+        while let Some(index) = self.disk.flight.first_waiting() {
             if self.budget.is_spent() || self.begin(index)? == Medium::Busy {
                 return Ok(Medium::Busy);
             }
@@ -119,7 +129,7 @@ impl<M: GuestMemory, B: Block> Step<'_, M, B> {
     /// Takes new requests. All that are begun make the medium busy for this disk.
     fn take(&mut self) -> Result<Medium, Broken> {
         while !self.budget.is_spent() {
-            let Some(index) = self.disk.flight.first(Stage::Free) else { return Ok(Medium::Busy) };
+            let Some(index) = self.disk.flight.first_free() else { return Ok(Medium::Busy) };
             let Some(slot) = self.disk.flight.get_mut(index) else { return Ok(Medium::Busy) };
             let Some(head) = self.queue.next_chain(self.memory, &mut slot.chain)? else { break };
             self.budget.chains -= 1;
@@ -130,7 +140,7 @@ impl<M: GuestMemory, B: Block> Step<'_, M, B> {
         Ok(Medium::Ready)
     }
 
-    /// Does what the request in slot `index` asks for, or begins it.
+    /// Does what the request in slot `index` asks for, or begins it. The slot is taken only if the request does not end at once.
     fn accept(&mut self, index: u16, head: Head) -> Result<Medium, Broken> {
         let Some(slot) = self.disk.flight.get(index) else { return Ok(Medium::Ready) };
         match self.disk.parse(self.memory, &slot.chain)? {
@@ -139,7 +149,6 @@ impl<M: GuestMemory, B: Block> Step<'_, M, B> {
                     (slot.head, slot.transfer) = (head, transfer);
                     (slot.phase, slot.done_sectors) = (Phase::Transfer, 0);
                 }
-                self.disk.flight.set_stage(index, Stage::Waiting);
                 return self.begin(index);
             }
             Asked::Id => {
@@ -155,41 +164,50 @@ impl<M: GuestMemory, B: Block> Step<'_, M, B> {
         Ok(Medium::Ready)
     }
 
-    /// Begins the next part of the request that waits in slot `index`, and further ones as long as each ends at once.
+    /// Begins the next part of the request in slot `index`, and further ones as long as each ends at once.
     fn begin(&mut self, index: u16) -> Result<Medium, Broken> {
-        while self.budget.bytes != 0 && self.disk.flight.stage(index) == Some(Stage::Waiting) {
+        while self.budget.bytes != 0 {
             let Some(slot) = self.disk.flight.get(index) else { break };
-            let part = part(&slot.transfer, slot.done_sectors, slot.phase);
-            let Transfer { operation, first_sector, sectors } = part;
+            let Transfer { operation, first_sector, sectors } =
+                part(&slot.transfer, slot.done_sectors, slot.phase);
             let request = BlockRequest { ticket: Ticket(index), operation, first_sector, sectors };
             let behind_bytes = u64::from(slot.done_sectors) * SECTOR_BYTES;
             let len_bytes = u64::from(sectors) * SECTOR_BYTES;
             let mut buffers = Buffers::new(self.memory, &slot.chain, operation, behind_bytes, len_bytes);
-            match self.block.begin(&request, &mut buffers) {
-                Begun::Busy => return Ok(Medium::Busy),
-                Begun::Pending => self.disk.flight.set_stage(index, Stage::Begun),
-                Begun::Done(result) => self.advance(index, result)?,
+            let begun = self.block.begin(&request, &mut buffers);
+            if begun == Begun::Busy {
+                self.disk.flight.set_stage(index, Stage::Waiting);
+                return Ok(Medium::Busy);
             }
             self.budget.spend_bytes(if operation == BlockOperation::Discard { 0 } else { sectors });
+            let Begun::Done(result) = begun else {
+                self.disk.flight.set_stage(index, Stage::Begun);
+                return Ok(Medium::Ready);
+            };
+            if self.advance(index, result)? == Next::Nothing {
+                return Ok(Medium::Ready);
+            }
         }
+        self.disk.flight.set_stage(index, Stage::Waiting);
         Ok(Medium::Ready)
     }
 
-    /// Takes the request that waits in slot `index` one on: what the medium did for it last ended with `result`.
-    fn advance(&mut self, index: u16, result: Result<(), BlockError>) -> Result<(), Broken> {
+    /// Takes the request in slot `index` one on: what the medium did for it last ended with `result`.
+    fn advance(&mut self, index: u16, result: Result<(), BlockError>) -> Result<Next, Broken> {
         let writes_through = !self.disk.has(feature::FLUSH);
-        let Some(slot) = self.disk.flight.get_mut(index) else { return Ok(()) };
+        let Some(slot) = self.disk.flight.get_mut(index) else { return Ok(Next::Nothing) };
         if result.is_ok() && slot.phase == Phase::Transfer {
             slot.done_sectors += part(&slot.transfer, slot.done_sectors, slot.phase).sectors;
             if slot.done_sectors < slot.transfer.sectors {
-                return Ok(());
+                return Ok(Next::Part);
             }
             if slot.transfer.is_change() && writes_through {
                 slot.phase = Phase::Settle;
-                return Ok(());
+                return Ok(Next::Part);
             }
         }
-        self.finish(index, result.into())
+        self.finish(index, result.into())?;
+        Ok(Next::Nothing)
     }
 
     /// Gives the request in slot `index` back to the driver.

@@ -157,7 +157,7 @@ impl SavedState for Blk {
 
 impl Blk {
     fn take_over(&mut self, state: &RequestState) {
-        let (Some(loaded), Some(index)) = (self.loaded(state), self.flight.first(Stage::Free)) else {
+        let (Some(loaded), Some(index)) = (self.loaded(state), self.flight.first_free()) else {
             return;
         };
         let Some(slot) = self.flight.get_mut(index) else { return };

@@ -367,7 +367,7 @@ fn the_configuration_describes_the_medium() {
         u32::from_le_bytes(bytes)
     };
     assert_eq!((word(0), word(4)), (SECTORS as u32, 0));
-    assert_eq!((word(12), word(20), word(24), word(28)), (128, 512, 8 << 16 | 3, 8));
+    assert_eq!((word(12), word(20), word(24), word(28)), (128, 512, 8 << 16 | 3, 0));
     assert_eq!((word(36), word(40), word(44)), (1 << 16, 1, 8));
     assert_eq!((word(48), word(52), word(56), word(60)), (1 << 16, 1, 0, 0));
     let mut bytes = [9; 4];

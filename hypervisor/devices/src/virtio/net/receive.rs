@@ -2,7 +2,7 @@
 
 use super::super::queue::{Chain, Head, Queue, SEGMENTS_MAX, Segment};
 use super::super::{Broken, Cursor};
-use super::header::{HEADER_BYTES, NetHeader};
+use super::header::{Checksum, HEADER_BYTES, NetHeader};
 use super::{FRAME_BYTES_MAX, Net, feature};
 use arrayvec::ArrayVec;
 use base::Gpa;
@@ -121,7 +121,7 @@ impl Net {
         mut copy: impl FnMut(u32, Gpa, u32) -> Result<(), MemoryError>,
     ) -> Result<Received, Broken> {
         let mut cursor = Cursor::new(&room.segments);
-        cursor.write(memory, &header.to_bytes(room.chains.len() as u16))?;
+        cursor.write(memory, &self.told(header).to_bytes(room.chains.len() as u16))?;
         let mut done = 0;
         while let Some(piece) = cursor.next_piece((len_bytes - done).into()) {
             if let Err(error) = copy(done, piece.gpa, piece.len_bytes) {
@@ -130,5 +130,14 @@ impl Net {
             done += piece.len_bytes;
         }
         Ok(Received::Delivered)
+    }
+
+    /// What the driver is told of `header`: without `VIRTIO_NET_F_GUEST_CSUM` nothing of checksums (5.1.6.4.1).
+    const fn told(&self, header: &NetHeader) -> NetHeader {
+        let checksum = match header.checksum {
+            Checksum::Valid if !self.has(feature::GUEST_CSUM) => Checksum::Complete,
+            checksum => checksum,
+        };
+        NetHeader { checksum, segmentation: header.segmentation }
     }
 }

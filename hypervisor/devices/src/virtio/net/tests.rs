@@ -184,6 +184,18 @@ fn a_receiver_says_what_others_have_to_do_for_it() {
 }
 
 #[test]
+fn only_a_driver_that_knows_of_checksums_is_told_that_one_is_valid() {
+    for (features, flags) in [(OFFERED, 2), (0, 0)] {
+        let (mut driver, mut queue) = Driver::new(8, RING);
+        offer_buffers(&mut driver, &[100]);
+        let header = NetHeader { checksum: Checksum::Valid, segmentation: None };
+        let received = net(features).receive(&mut queue, &driver.memory, &header, 14, |_, _, _| Ok(()));
+        assert_eq!(received, Ok(Received::Delivered));
+        assert_eq!(driver.memory.bytes(BUFFERS, 1), [flags]);
+    }
+}
+
+#[test]
 fn without_room_for_all_of_a_frame_the_queue_stays_as_it_was() {
     let (mut driver, mut queue) = Driver::new(8, RING);
     let mut device = net(OFFERED);

@@ -1,6 +1,7 @@
 //! A chain of descriptors: the buffers of one request (VIRTIO 2.7.5).
 
 use super::super::Broken;
+use super::super::cursor::read_u128;
 use super::rings::{DESCRIPTOR_BYTES, Rings};
 use arrayvec::ArrayVec;
 use base::Gpa;
@@ -144,7 +145,7 @@ impl Chain {
     }
 }
 
-/// A descriptor, read in one piece.
+/// A descriptor, of which each word is read once.
 #[derive(Clone, Copy)]
 struct Descriptor {
     address: u64,
@@ -172,10 +173,8 @@ impl Table {
 
     #[inline]
     fn descriptor(&self, memory: &impl GuestMemory, index: u16) -> Result<Descriptor, Broken> {
-        let mut bytes = [0; DESCRIPTOR_BYTES as usize];
-        memory
-            .read(Gpa::from_low_bits(self.at.as_u64() + u64::from(index) * DESCRIPTOR_BYTES), &mut bytes)?;
-        let raw = u128::from_le_bytes(bytes);
+        let at = Gpa::from_low_bits(self.at.as_u64() + u64::from(index) * DESCRIPTOR_BYTES);
+        let raw = read_u128(memory, at)?;
         Ok(Descriptor {
             address: raw as u64,
             len_bytes: (raw >> 64) as u32,
