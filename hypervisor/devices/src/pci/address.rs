@@ -26,6 +26,11 @@ impl Slot {
         if number < Self::COUNT { Some(Self(number)) } else { None }
     }
 
+    /// The slot of the low five bits of `number`.
+    pub const fn from_low_bits(number: u8) -> Self {
+        Self(number % Self::COUNT)
+    }
+
     /// Its number.
     pub const fn number(self) -> u8 {
         self.0

@@ -93,7 +93,8 @@ impl Board {
     }
 
     /// The board as after power-on, at `now`. What stands outside of it stays: what is on the console's way, and what the
-    /// PCI devices are.
+    /// PCI devices are. Out of line: the new board is on the stack for a moment, and not while a kernel is loaded.
+    #[inline(never)]
     pub fn power_on(&mut self, settings: &Settings, now: Instant) {
         let console = mem::take(&mut self.fabric.local.console);
         let pci = mem::take(&mut self.pci);

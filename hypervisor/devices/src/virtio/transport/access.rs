@@ -24,6 +24,7 @@ pub(super) enum Found {
 
 impl Transport {
     /// Reads what `access` means.
+    #[inline(never)]
     pub(super) fn read(&mut self, access: Access<Place>) -> Found {
         let Some(Access { at, width }) = self.resolve(access) else { return Found::Value(0) };
         Found::Value(match at {
@@ -48,6 +49,7 @@ impl Transport {
         self.write_other(cx, access, value)
     }
 
+    #[inline(never)]
     fn write_other(&mut self, cx: &mut impl Cx, access: Access<Place>, value: u32) -> Effect {
         let Some(Access { at, width }) = self.resolve(access) else { return Effect::None };
         match at {

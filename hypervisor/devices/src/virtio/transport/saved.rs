@@ -58,13 +58,14 @@ impl QueueAndVector {
 }
 
 impl Transport {
-    /// The queue with saved state.
+    /// The queue with saved state. Errors name this section: a queue has none of its own here.
     fn loaded_queue(&self, image: QueueImage) -> Result<QueueAndVector, StateError> {
+        let out_of_range = |field| StateError::OutOfRange { section: Self::SECTION, field };
         if !self.has_vector(image.vector) {
-            return Err(StateError::OutOfRange { section: Self::SECTION, field: "vector" });
+            return Err(out_of_range("vector"));
         }
         let mut loaded = QueueAndVector { vector: image.vector, ..QueueAndVector::new() };
-        loaded.queue.load(image.queue)?;
+        loaded.queue.load(image.queue).map_err(|_| out_of_range("queues"))?;
         Ok(loaded)
     }
 

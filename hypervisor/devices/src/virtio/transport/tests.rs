@@ -8,6 +8,7 @@ use crate::device::{Access, Device, WindowOffset};
 use crate::pci::Place;
 use crate::testing;
 use base::Vector;
+use base::state::StateError;
 use proptest::prelude::*;
 use seams::fake::FlatMemory;
 use std::vec::Vec;
@@ -356,4 +357,19 @@ proptest! {
         testing::load(&mut copy.device, &testing::saved(&function.device));
         prop_assert_eq!(&copy, function);
     }
+}
+
+#[test]
+fn a_refused_queue_is_told_by_the_section_that_it_is_in() {
+    let mut bench = Bench::new();
+    bench.start(VERSION_1);
+    let mut bytes = testing::saved(bench.transport());
+    // Queue 1's descriptors, moved to where no table can be.
+    let at = bytes.windows(3).position(|window| window == [0x19, 0x40, 0x00]).unwrap();
+    bytes[at + 2] = 8;
+    let mut loaded = function();
+    let error =
+        base::state::Reader::new(&bytes).next_section().unwrap().unwrap().load_into(&mut loaded.transport);
+    assert_eq!(error, Err(StateError::OutOfRange { section: "virtio-transport", field: "queues" }));
+    assert_eq!(loaded, function());
 }

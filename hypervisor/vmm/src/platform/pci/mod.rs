@@ -58,8 +58,8 @@ impl PciBus {
         bus.devices.reserve_exact(models.len());
         // All the room that is ever needed: nothing is allocated when a guest moves BARs.
         bus.windows.reserve_exact(models.len() * BARS);
-        for (model, slot) in models.into_iter().zip(device_slots()) {
-            bus.devices.push(PciDevice::new(model, slot));
+        for (n, model) in models.into_iter().take(DEVICES_MAX).enumerate() {
+            bus.devices.push(PciDevice::new(model, slot_of(n)));
         }
         bus.follow_bars();
         bus
@@ -85,7 +85,7 @@ impl PciBus {
     /// The devices that have queues to be run.
     pub fn kicked(&self) -> impl Iterator<Item = Slot> + use<> {
         let kicked = self.kicked;
-        device_slots().filter(move |slot| kicked & bit(*slot) != 0)
+        (0..DEVICES_MAX).map(slot_of).filter(move |slot| kicked & bit(*slot) != 0)
     }
 
     /// What has a register at `gpa`.
@@ -223,17 +223,21 @@ impl PciBus {
 
     /// Why a device came to need a reset, if that was not told yet.
     pub fn take_broken(&mut self) -> Option<(Slot, Broken)> {
-        let mut devices = self.devices.iter_mut().zip(device_slots());
-        devices.find_map(|(device, slot)| Some((slot, device.parts_mut().0.take_broken()?)))
+        for (n, device) in self.devices.iter_mut().enumerate() {
+            if let Some(broken) = device.parts_mut().0.take_broken() {
+                return Some((slot_of(n), broken));
+            }
+        }
+        None
     }
 
     /// Drives each line as the pins on it stand.
     #[cold]
     fn drive_lines(&self, fabric: &mut Fabric) {
         for gsi in place::PCI_GSIS {
-            let mut pins = self.devices.iter().zip(device_slots());
-            let asserted = pins.any(|(device, slot)| {
-                place::pci_gsi(slot) == gsi && device.transport().pin() == Level::Asserted
+            let mut pins = self.devices.iter().enumerate();
+            let asserted = pins.any(|(n, device)| {
+                place::pci_gsi(slot_of(n)) == gsi && device.transport().pin() == Level::Asserted
             });
             fabric.set_line(gsi, if asserted { Level::Asserted } else { Level::Deasserted });
         }
@@ -242,15 +246,16 @@ impl PciBus {
     /// Learns what the functions decode. The first one wins where two decode the same.
     fn follow_bars(&mut self) {
         self.windows.clear();
-        for (device, slot) in self.devices.iter().zip(device_slots()) {
+        for (n, device) in self.devices.iter().enumerate() {
             let function = device.transport().function();
-            for (number, bar) in (0..).zip((0..BARS).map(|n| function.decoded(n))) {
-                let Some(bar) = bar else { continue };
-                let window = Window { address: bar.address(), len_bytes: bar.len_bytes(), slot, bar: number };
+            for number in 0..BARS {
+                let Some(bar) = function.decoded(number) else { continue };
+                let (address, len_bytes) = (bar.address(), bar.len_bytes());
                 // The host bridge passes nothing on but its own window.
-                let end = u64::from(window.address) + u64::from(window.len_bytes);
-                if window.address >= place::PCI_MEMORY_BASE && end <= u64::from(place::PCI_ECAM_BASE) {
-                    self.windows.push(window);
+                let is_inside = address >= place::PCI_MEMORY_BASE
+                    && u64::from(address) + u64::from(len_bytes) <= u64::from(place::PCI_ECAM_BASE);
+                if is_inside {
+                    self.windows.push(Window { address, len_bytes, slot: slot_of(n), bar: number as u8 });
                 }
             }
         }
@@ -269,9 +274,9 @@ impl Target {
     }
 }
 
-/// The slots that devices can have, in their order.
-fn device_slots() -> impl Iterator<Item = Slot> {
-    (1..Slot::COUNT).filter_map(Slot::new)
+/// The slot of device `n`.
+const fn slot_of(n: usize) -> Slot {
+    Slot::from_low_bits((n as u8).wrapping_add(1))
 }
 
 const fn bit(slot: Slot) -> u32 {

@@ -227,8 +227,8 @@ proptest! {
             };
             prop_assert!(board.pci.windows.iter().all(inside));
             let kicked: Vec<_> = board.pci.kicked().collect();
-            for (device, slot) in board.pci.devices.iter().zip(device_slots()) {
-                prop_assert_eq!(device.transport().kicked() != 0, kicked.contains(&slot));
+            for (n, device) in board.pci.devices.iter().enumerate() {
+                prop_assert_eq!(device.transport().kicked() != 0, kicked.contains(&slot_of(n)));
             }
         }
     }
