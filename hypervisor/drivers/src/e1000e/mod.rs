@@ -39,9 +39,24 @@ const PADDED_BYTES: usize = 60;
 const QUIET_TIME: Nanoseconds = Nanoseconds::from_millis(10);
 const RESET_TIME: Nanoseconds = Nanoseconds::from_secs(1);
 
-/// Whether `function` is one of these cards.
-pub fn is_supported(function: &Function) -> bool {
-    function.vendor == 0x8086 && matches!(function.device, 0x10d3 | 0x10f6 | 0x100e | 0x100f)
+/// Which of these cards it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// The 82574, on PCI Express.
+    Express,
+    /// The 82540EM or 82545EM, on conventional PCI.
+    Conventional,
+}
+
+impl Family {
+    /// The family of `function`, if it is one of these cards.
+    pub const fn of(function: &Function) -> Option<Self> {
+        match (function.vendor, function.device) {
+            (0x8086, 0x10d3 | 0x10f6) => Some(Self::Express),
+            (0x8086, 0x100e | 0x100f) => Some(Self::Conventional),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +108,7 @@ impl<M: DmaMemory> DescriptorRing<M> {
 /// A card and its driver's state.
 pub struct E1000e<R, M: DmaMemory> {
     registers: R,
+    family: Family,
     signal: Signal,
     receive: DescriptorRing<M>,
     transmit: DescriptorRing<M>,
@@ -115,7 +131,13 @@ impl<R: Registers, M: DmaMemory> E1000e<R, M> {
     /// # Errors
     /// When it is not there, or there is no memory.
     #[cold]
-    pub fn take_over(registers: R, mut memory: M, signal: Signal, now: Instant) -> Result<Self, DeviceError> {
+    pub fn take_over(
+        registers: R,
+        family: Family,
+        mut memory: M,
+        signal: Signal,
+        now: Instant,
+    ) -> Result<Self, DeviceError> {
         if registers.read32(STATUS) == NO_ANSWER {
             return Err(DeviceError::Vanished);
         }
@@ -123,6 +145,7 @@ impl<R: Registers, M: DmaMemory> E1000e<R, M> {
         let transmit = DescriptorRing::new(&mut memory).ok_or(DeviceError::OutOfMemory)?;
         let mut card = Self {
             registers,
+            family,
             signal,
             receive,
             transmit,
@@ -208,6 +231,10 @@ impl<R: Registers, M: DmaMemory> E1000e<R, M> {
     }
 
     fn start_sending(&mut self) {
+        if self.family == Family::Express {
+            let control = self.registers.read32(TRANSMIT_DESCRIPTORS);
+            self.registers.write32(TRANSMIT_DESCRIPTORS, control | EXPRESS_MUST);
+        }
         self.place(TRANSMIT_RING, self.transmit.ring.bus_address().0);
         self.registers.write32(TRANSMIT_RING + TAIL, 0);
         self.registers.write32(TRANSMIT_GAP, USUAL_GAP);

@@ -16,6 +16,8 @@ pub const TRANSMIT_GAP: usize = 0x0410;
 pub const RECEIVE_RING: usize = 0x2800;
 /// The first transmit ring.
 pub const TRANSMIT_RING: usize = 0x3800;
+/// How transmit descriptors are fetched and written back.
+pub const TRANSMIT_DESCRIPTORS: usize = 0x3828;
 /// From a ring's first register on: its length, the card's and the driver's end.
 pub const LENGTH: usize = 0x08;
 pub const HEAD: usize = 0x10;
@@ -50,6 +52,8 @@ pub const OUR_CAUSES: u32 = 1 << 0 | 1 << 2 | 1 << 4 | 1 << 6 | 1 << 7;
 pub const RECEIVE_ALL: u32 = 1 << 1 | 1 << 3 | 1 << 4 | 1 << 15 | 1 << 26;
 /// Transmit control: on, short frames padded, 15 retries, a collision distance of 64 byte times (full duplex).
 pub const TRANSMIT_USUAL: u32 = 1 << 1 | 1 << 3 | 15 << 4 | 64 << 12;
+/// What is reserved in how descriptors are fetched, and has to be set on the 82574 and its predecessors.
+pub const EXPRESS_MUST: u32 = 1 << 22;
 /// What the manual recommends for copper: 8, 8 and 6.
 pub const USUAL_GAP: u32 = 8 | 8 << 10 | 6 << 20;
 

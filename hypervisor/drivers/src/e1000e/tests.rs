@@ -11,7 +11,7 @@ const LATER: Instant = Instant(QUIET_TIME.0);
 fn taken_over() -> (E1000e<Model, FakeDma>, Model) {
     let bus = FakeDma::new();
     let model = Model::new(&bus);
-    (E1000e::take_over(model.clone(), bus, Signal::Interrupt, Instant(0)).unwrap(), model)
+    (E1000e::take_over(model.clone(), Family::Express, bus, Signal::Interrupt, Instant(0)).unwrap(), model)
 }
 
 fn started() -> (E1000e<Model, FakeDma>, Model) {

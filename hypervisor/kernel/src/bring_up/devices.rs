@@ -151,8 +151,8 @@ impl Finder<'_> {
         if function.class == Class::NVME {
             return self.take_nvme(function.address, now);
         }
-        if e1000e::is_supported(function) {
-            return self.take_e1000e(function.address, now);
+        if let Some(family) = e1000e::Family::of(function) {
+            return self.take_e1000e(function.address, family, now);
         }
         match virtio::Kind::of(function) {
             Some(virtio::Kind::Block) => self.take_virtio_blk(function, now),
@@ -201,10 +201,10 @@ impl Finder<'_> {
     }
 
     #[inline(never)]
-    fn take_e1000e(&mut self, at: Address, now: Instant) -> Result<(), LeftOut> {
+    fn take_e1000e(&mut self, at: Address, family: e1000e::Family, now: Instant) -> Result<(), LeftOut> {
         let granted = self.grant(at, 0, Messages::Msi)?;
         let (signal, vector) = (granted.signal(), granted.vector);
-        let driver = E1000e::take_over(granted.registers, self.dma(), signal, now)?;
+        let driver = E1000e::take_over(granted.registers, family, self.dma(), signal, now)?;
         add_card(self.devices, at, vector, AnyNic::E1000e(driver));
         Ok(())
     }

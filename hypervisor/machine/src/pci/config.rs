@@ -87,6 +87,7 @@ pub enum HostConfig {
     Ports(ConfigPorts),
 }
 
+// Not inlined: at boot there are many of these accesses, and each takes long in any case.
 impl ConfigSpace for HostConfig {
     fn buses(&self) -> impl Iterator<Item = (u16, RangeInclusive<u8>)> {
         let (memory, ports) = match self {
@@ -96,6 +97,7 @@ impl ConfigSpace for HostConfig {
         memory.into_iter().flatten().chain(ports.into_iter().flatten())
     }
 
+    #[inline(never)]
     fn read32(&self, at: Address, offset: u16) -> u32 {
         match self {
             Self::Ecam(ecam) => ecam.read32(at, offset),
@@ -103,6 +105,7 @@ impl ConfigSpace for HostConfig {
         }
     }
 
+    #[inline(never)]
     fn write32(&mut self, at: Address, offset: u16, value: u32) {
         match self {
             Self::Ecam(ecam) => ecam.write32(at, offset, value),
