@@ -102,6 +102,26 @@ pub fn guest(name: &str) -> PathBuf {
     program(LANE, BARE, name)
 }
 
+/// Build folder of the programs that run in Linux guests.
+const PEER_LANE: &str = "peer";
+
+/// Builds the program by which Linux guests talk with each other: static, for this computer's kind.
+///
+/// # Errors
+/// What the compiler said.
+pub fn peer() -> Result<()> {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(paths::workspace()).args(["build", "--quiet", "--release", "--package", "peer"]);
+    command.arg("--target-dir").arg(paths::lane(PEER_LANE)).env("RUSTFLAGS", "-Ctarget-feature=+crt-static");
+    process::quiet("building the program that Linux guests talk by", &mut command)
+}
+
+/// Where [`peer`] leaves it.
+#[must_use]
+pub fn peer_path() -> PathBuf {
+    paths::lane(PEER_LANE).join("release").join("peer")
+}
+
 fn program(lane: &str, target: &str, name: &str) -> PathBuf {
     paths::lane(lane).join(target).join("release").join(name)
 }

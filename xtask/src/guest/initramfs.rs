@@ -74,6 +74,16 @@ pub fn build(busybox: &[u8], drivers: &[Drivers]) -> io::Result<Vec<u8>> {
     newc::trailer(archive.bytes)
 }
 
+/// An archive with one program, to be unpacked after another archive.
+///
+/// # Errors
+/// When it is too long for the format.
+pub fn program(path: &str, elf: &[u8]) -> io::Result<Vec<u8>> {
+    let mut archive = Archive { bytes: Vec::new(), entries: 0 };
+    archive.add(newc::Builder::new(path).mode(EXECUTABLE), elf)?;
+    newc::trailer(archive.bytes)
+}
+
 struct Archive {
     bytes: Vec<u8>,
     entries: u32,

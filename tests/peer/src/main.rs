@@ -1,0 +1,128 @@
+//! Talks TCP and UDP with itself in another Linux guest, and says what came. One static program, so that a guest needs no
+//! libraries.
+//!
+//! ```text
+//! peer udp-echo PORT             sends every datagram back, for ever
+//! peer udp-ping HOST PORT N      sends N datagrams, each after the answer to the one before
+//! peer tcp-sink PORT             takes one connection, and tells how many bytes came and their sum
+//! peer tcp-send HOST PORT MIB    sends so much, and tells the same of it
+//! ```
+
+#![forbid(unsafe_code)]
+
+use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// How long an answer may take, and how often it is asked for again.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// The length of a datagram.
+const DATAGRAM_BYTES: usize = 64;
+/// What is sent or received at once.
+const PIECE_BYTES: usize = 64 << 10;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let told = match *words {
+        ["udp-echo", port] => udp_echo(port),
+        ["udp-ping", host, port, count] => udp_ping(host, port, count),
+        ["tcp-sink", port] => tcp_sink(port),
+        ["tcp-send", host, port, mib] => tcp_send(host, port, mib),
+        _ => Err(io::Error::other(
+            "usage: udp-echo PORT | udp-ping HOST PORT N | tcp-sink PORT | tcp-send HOST PORT MIB",
+        )),
+    };
+    match told {
+        Ok(told) => {
+            println!("peer: {told}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            println!("peer: failed: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn number(text: &str) -> io::Result<u64> {
+    text.parse().map_err(|_| io::Error::other(format!("{text} is no number")))
+}
+
+fn udp_echo(port: &str) -> io::Result<String> {
+    let socket = UdpSocket::bind(format!("0.0.0.0:{port}"))?;
+    let mut datagram = [0; 2048];
+    loop {
+        let (len, from) = socket.recv_from(&mut datagram)?;
+        socket.send_to(&datagram[..len], from)?;
+    }
+}
+
+fn udp_ping(host: &str, port: &str, count: &str) -> io::Result<String> {
+    let count = number(count)?;
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    socket.connect(format!("{host}:{port}"))?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    for n in 0..count {
+        let mut sent = [0; DATAGRAM_BYTES];
+        sent[..8].copy_from_slice(&n.to_le_bytes());
+        socket.send(&sent)?;
+        let mut got = [0; DATAGRAM_BYTES + 1];
+        let len = socket.recv(&mut got)?;
+        if got[..len] != sent {
+            return Err(io::Error::other(format!("datagram {n} came back as another")));
+        }
+    }
+    Ok(format!("{count} datagrams came back"))
+}
+
+/// Counts bytes, and sums them so that their order matters.
+#[derive(Default)]
+struct Tally {
+    bytes: u64,
+    sum: u64,
+}
+
+impl Tally {
+    fn add(&mut self, bytes: &[u8]) {
+        self.bytes += bytes.len() as u64;
+        self.sum =
+            bytes.iter().fold(self.sum, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte)));
+    }
+
+    fn tell(&self) -> String {
+        format!("{} bytes, sum {:016x}", self.bytes, self.sum)
+    }
+}
+
+fn tcp_sink(port: &str) -> io::Result<String> {
+    let (mut stream, _) = TcpListener::bind(format!("0.0.0.0:{port}"))?.accept()?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut tally = Tally::default();
+    let mut piece = vec![0; PIECE_BYTES];
+    loop {
+        match stream.read(&mut piece)? {
+            0 => return Ok(tally.tell()),
+            len => tally.add(&piece[..len]),
+        }
+    }
+}
+
+fn tcp_send(host: &str, port: &str, mib: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect(format!("{host}:{port}"))?;
+    let mut tally = Tally::default();
+    let mut state = 1_u32;
+    for _ in 0..number(mib)? * (1 << 20) / PIECE_BYTES as u64 {
+        // Nothing repeats within a piece: what is lost or doubled shows.
+        let piece: Vec<u8> = (0..PIECE_BYTES)
+            .map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 24) as u8
+            })
+            .collect();
+        stream.write_all(&piece)?;
+        tally.add(&piece);
+    }
+    Ok(tally.tell())
+}
