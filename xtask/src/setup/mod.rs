@@ -11,7 +11,7 @@
 //! v1/linux-6.12/vmlinuz    kernels of guests, as Debian built them
 //! v1/linux-6.12/origin     the package, its version and checksum
 //! v1/linux-6.12/modules/   its drivers for virtio devices, in the order to load them
-//! v1/rootfs-2/root.ext4    a root file system of Debian's packages
+//! v1/rootfs-3/root.ext4    a root file system of Debian's packages
 //! v1/bochs-3.0-2/          Bochs, built from Debian's source with changes of ours
 //! v1/apt/                  apt's private configuration, lists and downloads
 //! v1/apt-i386/             the same for packages of 32 bits

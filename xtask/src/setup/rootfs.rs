@@ -13,13 +13,22 @@ use super::deb;
 use crate::{paths, process};
 
 /// The folder of the image in the cache: a change of what is below gets a new name.
-pub const FOLDER: &str = "rootfs-2";
+pub const FOLDER: &str = "rootfs-3";
 /// The image's file.
 pub const IMAGE: &str = "root.ext4";
 
 /// What is in it, besides what these need.
-const PACKAGES: [&str; 8] =
-    ["base-files", "bash", "coreutils", "util-linux", "mount", "e2fsprogs", "iproute2", "iputils-ping"];
+const PACKAGES: [&str; 9] = [
+    "base-files",
+    "bash",
+    "coreutils",
+    "diffutils",
+    "util-linux",
+    "mount",
+    "e2fsprogs",
+    "iproute2",
+    "iputils-ping",
+];
 /// What is left out.
 const UNUSED: [&str; 6] = [
     "usr/share/doc",
