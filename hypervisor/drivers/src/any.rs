@@ -1,22 +1,42 @@
-//! One type for all disks and one for all cards, chosen once at boot: those above are not built once for each driver.
+//! One type for all disks and one for all cards of this host, chosen once at boot: those above are not built once for each
+//! driver.
+//!
+//! This is where the drivers, which are generic so that tests can fake what is below, meet the real types: so they are built
+//! in this crate, whose settings prefer small code (`Cargo.toml` of the workspace).
 
-use crate::Readiness;
 use crate::disk::{Command, Completion, Disk, DiskGeometry, Refused, Unit};
-use crate::e1000e::E1000e;
+use crate::e1000e::{E1000e, Family};
 use crate::error::DeviceError;
 use crate::nic::{Link, Mac, Nic, NicCounters, Sent};
 use crate::nvme::Nvme;
-use crate::virtio::{VirtioBlk, VirtioNet};
+use crate::virtio::{Place, VirtioBlk, VirtioNet};
+use crate::{Readiness, Signal};
 use base::Instant;
-use seams::{DmaMemory, Registers};
+use iommu::{HostBuffer, HostDma};
+use machine::Mmio;
 
 /// A device with disks.
 #[expect(clippy::large_enum_variant, reason = "whoever has one has it in a box")]
-pub enum AnyDisk<R, M: DmaMemory> {
+pub enum AnyDisk {
     /// An NVMe controller.
-    Nvme(Nvme<R, M>),
+    Nvme(Nvme<Mmio, HostDma>),
     /// A virtio block device.
-    Virtio(VirtioBlk<R, M>),
+    Virtio(VirtioBlk<Mmio, HostDma>),
+}
+
+impl AnyDisk {
+    /// As [`Nvme::take_over`].
+    ///
+    /// # Errors
+    /// As it says.
+    pub fn nvme(registers: Mmio, memory: HostDma, signal: Signal, now: Instant) -> Result<Self, DeviceError> {
+        Nvme::take_over(registers, memory, signal, now).map(Self::Nvme)
+    }
+
+    /// As [`VirtioBlk::take_over`].
+    pub fn virtio(registers: Mmio, place: Place, memory: HostDma, signal: Signal, now: Instant) -> Self {
+        Self::Virtio(VirtioBlk::take_over(registers, place, memory, signal, now))
+    }
 }
 
 /// `$call` on whichever it is.
@@ -28,8 +48,8 @@ macro_rules! each {
     };
 }
 
-impl<R: Registers, M: DmaMemory> Disk for AnyDisk<R, M> {
-    type Buffer = M::Buffer;
+impl Disk for AnyDisk {
+    type Buffer = HostBuffer;
 
     fn geometry(&self, unit: Unit) -> Option<DiskGeometry> {
         each!(self, disk, Self::Nvme | Self::Virtio => disk.geometry(unit))
@@ -39,11 +59,11 @@ impl<R: Registers, M: DmaMemory> Disk for AnyDisk<R, M> {
         each!(self, disk, Self::Nvme | Self::Virtio => disk.depth())
     }
 
-    fn submit(&mut self, command: Command<M::Buffer>, now: Instant) -> Result<(), Refused<M::Buffer>> {
+    fn submit(&mut self, command: Command<HostBuffer>, now: Instant) -> Result<(), Refused<HostBuffer>> {
         each!(self, disk, Self::Nvme | Self::Virtio => disk.submit(command, now))
     }
 
-    fn poll(&mut self, now: Instant) -> Option<Completion<M::Buffer>> {
+    fn poll(&mut self, now: Instant) -> Option<Completion<HostBuffer>> {
         each!(self, disk, Self::Nvme | Self::Virtio => disk.poll(now))
     }
 
@@ -65,14 +85,35 @@ impl<R: Registers, M: DmaMemory> Disk for AnyDisk<R, M> {
 }
 
 /// A network card.
-pub enum AnyNic<R, M: DmaMemory> {
+pub enum AnyNic {
     /// A virtio network card.
-    Virtio(VirtioNet<R, M>),
+    Virtio(VirtioNet<Mmio, HostDma>),
     /// One of Intel's.
-    E1000e(E1000e<R, M>),
+    E1000e(E1000e<Mmio, HostDma>),
 }
 
-impl<R: Registers, M: DmaMemory> Nic for AnyNic<R, M> {
+impl AnyNic {
+    /// As [`VirtioNet::take_over`].
+    pub fn virtio(registers: Mmio, place: Place, memory: HostDma, signal: Signal, now: Instant) -> Self {
+        Self::Virtio(VirtioNet::take_over(registers, place, memory, signal, now))
+    }
+
+    /// As [`E1000e::take_over`].
+    ///
+    /// # Errors
+    /// As it says.
+    pub fn e1000e(
+        registers: Mmio,
+        family: Family,
+        memory: HostDma,
+        signal: Signal,
+        now: Instant,
+    ) -> Result<Self, DeviceError> {
+        E1000e::take_over(registers, family, memory, signal, now).map(Self::E1000e)
+    }
+}
+
+impl Nic for AnyNic {
     fn mac(&self) -> Mac {
         each!(self, card, Self::Virtio | Self::E1000e => card.mac())
     }

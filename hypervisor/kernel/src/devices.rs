@@ -10,9 +10,7 @@ use drivers::any::{AnyDisk, AnyNic};
 use drivers::disk::{Disk, DiskGeometry, Unit};
 use drivers::error::DeviceError;
 use drivers::nic::{Link, Nic};
-use iommu::HostDma;
 use log::warn;
-use machine::Mmio;
 use machine::pci::{Address, Command, DeviceVector, HostConfig};
 use seams::{Clock, SECTOR_BYTES};
 
@@ -29,9 +27,9 @@ pub struct Driven<D> {
 }
 
 /// A device with disks.
-pub type DiskDevice = Driven<AnyDisk<Mmio, HostDma>>;
+pub type DiskDevice = Driven<AnyDisk>;
 /// A network card.
-pub type Card = Driven<AnyNic<Mmio, HostDma>>;
+pub type Card = Driven<AnyNic>;
 
 impl DiskDevice {
     /// Its disks: name, unit and shape.

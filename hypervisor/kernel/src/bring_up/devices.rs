@@ -19,11 +19,10 @@ use base::{ApicId, Instant, Nanoseconds, PhysRange};
 use core::fmt;
 use drivers::any::{AnyDisk, AnyNic};
 use drivers::disk::Disk;
-use drivers::e1000e::{self, E1000e};
+use drivers::e1000e;
 use drivers::error::DeviceError;
 use drivers::nic::Nic;
-use drivers::nvme::Nvme;
-use drivers::virtio::{self, VirtioBlk, VirtioNet};
+use drivers::virtio;
 use drivers::{Readiness, Signal};
 use iommu::HostDma;
 use log::{info, warn};
@@ -165,10 +164,10 @@ impl Finder<'_> {
     fn take_nvme(&mut self, at: Address, now: Instant) -> Result<(), LeftOut> {
         let granted = self.grant(at, 0, Messages::Any)?;
         let (signal, vector) = (granted.signal(), granted.vector);
-        let driver = Nvme::take_over(granted.registers, self.dma(), signal, now)?;
+        let driver = AnyDisk::nvme(granted.registers, self.dma(), signal, now)?;
         let count =
             self.devices.disks.iter().filter(|device| matches!(*device.driver, AnyDisk::Nvme(_))).count();
-        let (name, driver) = (format!("nvme{count}"), Box::new(AnyDisk::Nvme(driver)));
+        let (name, driver) = (format!("nvme{count}"), Box::new(driver));
         self.devices.disks.push(Driven { name, address: at, vector, driver });
         Ok(())
     }
@@ -178,14 +177,14 @@ impl Finder<'_> {
         let place = virtio::Place::find(&self.devices.config, function)?;
         let granted = self.grant(function.address, place.bar, Messages::Any)?;
         let (signal, vector) = (granted.signal(), granted.vector);
-        let driver = VirtioBlk::take_over(granted.registers, place, self.dma(), signal, now);
+        let driver = AnyDisk::virtio(granted.registers, place, self.dma(), signal, now);
         let count =
             self.devices.disks.iter().filter(|device| matches!(*device.driver, AnyDisk::Virtio(_))).count();
         // After the 26th they are numbered.
         let letter =
             u8::try_from(count).ok().filter(|count| *count < 26).map(|count| char::from(b'a' + count));
         let name = letter.map_or_else(|| format!("vd{count}"), |letter| format!("vd{letter}"));
-        let driver = Box::new(AnyDisk::Virtio(driver));
+        let driver = Box::new(driver);
         self.devices.disks.push(Driven { name, address: function.address, vector, driver });
         Ok(())
     }
@@ -195,8 +194,8 @@ impl Finder<'_> {
         let place = virtio::Place::find(&self.devices.config, function)?;
         let granted = self.grant(function.address, place.bar, Messages::Any)?;
         let (signal, vector) = (granted.signal(), granted.vector);
-        let driver = VirtioNet::take_over(granted.registers, place, self.dma(), signal, now);
-        add_card(self.devices, function.address, vector, AnyNic::Virtio(driver));
+        let driver = AnyNic::virtio(granted.registers, place, self.dma(), signal, now);
+        add_card(self.devices, function.address, vector, driver);
         Ok(())
     }
 
@@ -204,8 +203,8 @@ impl Finder<'_> {
     fn take_e1000e(&mut self, at: Address, family: e1000e::Family, now: Instant) -> Result<(), LeftOut> {
         let granted = self.grant(at, 0, Messages::Msi)?;
         let (signal, vector) = (granted.signal(), granted.vector);
-        let driver = E1000e::take_over(granted.registers, family, self.dma(), signal, now)?;
-        add_card(self.devices, at, vector, AnyNic::E1000e(driver));
+        let driver = AnyNic::e1000e(granted.registers, family, self.dma(), signal, now)?;
+        add_card(self.devices, at, vector, driver);
         Ok(())
     }
 
@@ -291,12 +290,7 @@ fn await_ready(devices: &mut HostDevices, clock: &HostClock) {
     cards.retain_mut(|card| keep(card.address, card.driver.readiness(), card.driver.take_trouble()));
 }
 
-fn add_card(
-    devices: &mut HostDevices,
-    address: Address,
-    vector: Option<DeviceVector>,
-    driver: AnyNic<Mmio, HostDma>,
-) {
+fn add_card(devices: &mut HostDevices, address: Address, vector: Option<DeviceVector>, driver: AnyNic) {
     let name = format!("eth{}", devices.cards.len());
     devices.cards.push(Driven { name, address, vector, driver: Box::new(driver) });
 }
