@@ -4,6 +4,7 @@ mod any_vm;
 mod image;
 pub mod pci;
 
+use crate::devices::HostDevices;
 use crate::network::Networks;
 use crate::storage::{HostVolume, Storage};
 use alloc::{boxed::Box, format, string::String, vec::Vec};
@@ -72,6 +73,30 @@ pub struct Backing {
 }
 
 impl Backing {
+    /// Whether any VM has a part in what the host's devices do: else their tasks have nothing to do.
+    #[inline]
+    pub fn is_used(&self) -> bool {
+        self.storage.is_used() || self.networks.is_used()
+    }
+
+    /// Whether a device without interrupts has to be asked.
+    pub fn needs_polling(&self, devices: &HostDevices) -> bool {
+        self.is_used() && (self.storage.needs_polling(devices) || self.networks.needs_polling(devices))
+    }
+
+    /// When the tasks must run next though no device has interrupted and nobody has kicked.
+    pub fn next_deadline(&self, devices: &HostDevices) -> Instant {
+        match self.is_used() {
+            true => self.storage.next_deadline(devices).min(self.networks.next_deadline()),
+            false => Instant::FAR_FUTURE,
+        }
+    }
+
+    /// When a frame that waits is to be tried again.
+    pub fn next_try(&self) -> Instant {
+        if self.networks.is_used() { self.networks.next_deadline() } else { Instant::FAR_FUTURE }
+    }
+
     /// A VM has ended, and uses nothing any more.
     pub fn release(&mut self, id: VmId, name: VmName) {
         self.storage.release(name);

@@ -111,6 +111,12 @@ impl Networks {
         }
     }
 
+    /// Whether there is any network.
+    #[inline]
+    pub fn is_used(&self) -> bool {
+        !self.networks.is_empty()
+    }
+
     /// When the task must run next though nobody kicks.
     pub fn next_deadline(&self) -> Instant {
         let nics = self.networks.iter().flat_map(|network| &network.nics);
@@ -124,6 +130,16 @@ impl Networks {
             _ => None,
         });
         cards.any(|card| card.vector.is_none() && card.driver.link() == Link::Up)
+    }
+
+    /// Whether a card has frames left over from the last step: no interrupt tells of them again.
+    pub fn has_frames(&self, devices: &mut HostDevices) -> bool {
+        self.networks.iter().any(|network| match network.uplink {
+            Uplink::Card { card, .. } => {
+                devices.cards.get_mut(card).is_some_and(|card| card.driver.peek().is_some())
+            }
+            _ => false,
+        })
     }
 
     /// A line for each network and each port: what went through, and what did not and why.

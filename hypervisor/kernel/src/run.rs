@@ -116,7 +116,6 @@ pub fn for_ever(mut host: Host) -> ! {
         // and forgotten.
         interrupts::window();
         host.strays.tell_new();
-        host.desk.devices.tell_trouble();
         host.line.poll(&mut host.terminal, &mut host.desk);
         if host.desk.start_wanted.is_some() {
             host.start_wanted();
@@ -143,9 +142,10 @@ impl Host {
     fn run_devices(&mut self) {
         let now = self.clock.now();
         let Desk { guests, backing, devices, .. } = &mut self.desk;
-        let media = match backing.storage.poll(devices, now) {
-            Done::Something => Media::Busy,
-            Done::Nothing => Media::Idle,
+        let shares = backing.is_used();
+        let media = match shares {
+            true if backing.storage.poll(devices, now) == Done::Something => Media::Busy,
+            _ => Media::Idle,
         };
         for (_, guest) in guests.iter_mut() {
             let Some(present) = guest.present() else { continue };
@@ -153,15 +153,17 @@ impl Host {
                 present.run_devices(now, &mut self.entropy, media);
             }
         }
-        backing.networks.run(guests, devices, now);
+        if shares {
+            backing.networks.run(guests, devices, now);
+            devices.tell_trouble();
+        }
     }
 
     /// Whether a device's task has more to do, or a device that does not interrupt is to be asked.
     fn devices_have_work(&mut self) -> bool {
         let mut guests = self.desk.guests.iter_mut().filter_map(|(_, guest)| guest.present());
         guests.any(|present| present.vm.has_kicked_queues())
-            || self.desk.backing.storage.needs_polling(&self.desk.devices)
-            || self.desk.backing.networks.needs_polling(&self.desk.devices)
+            || self.desk.backing.needs_polling(&self.desk.devices)
     }
 
     /// One turn of the loop: somebody is served, or the CPU rests.
@@ -188,11 +190,9 @@ impl Host {
             return self.queue.remove(vm);
         };
         // What is polled waits for the end of the slice, which is long while nobody else wants the CPU.
-        let is_polled = self.line.needs_polling()
-            || self.desk.backing.storage.needs_polling(&self.desk.devices)
-            || self.desk.backing.networks.needs_polling(&self.desk.devices);
+        let is_polled = self.line.needs_polling() || self.desk.backing.needs_polling(&self.desk.devices);
         let slice = if is_polled { slice.min(sched::SLICE) } else { slice };
-        let slice_end = now.after(slice).min(self.desk.backing.networks.next_deadline());
+        let slice_end = now.after(slice).min(self.desk.backing.next_try());
         let served = present.vm.serve(&mut Serving { alarm: &self.alarm, slice_end });
         self.charge(vm, now);
         #[cfg(feature = "seeded-faults")]
@@ -304,8 +304,7 @@ impl Host {
             return;
         }
         let wake = self.queue.next_wake().min(self.line.next_poll(self.clock.now()));
-        let wake = wake.min(self.desk.backing.storage.next_deadline(&self.desk.devices));
-        let wake = wake.min(self.desk.backing.networks.next_deadline());
+        let wake = wake.min(self.desk.backing.next_deadline(&self.desk.devices));
         if self.line.has_work(&self.terminal) || self.scrub_before(wake) {
             return;
         }

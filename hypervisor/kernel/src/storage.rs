@@ -100,6 +100,12 @@ impl Storage {
         Self { dma, disks, drives, in_flight, claims: Claims::new() }
     }
 
+    /// Whether a VM has a part of a disk.
+    #[inline]
+    pub fn is_used(&self) -> bool {
+        self.drives.iter().any(|drive| drive.ports.ports() != 0)
+    }
+
     /// Takes back what the devices have done, and gives them what VMs want.
     pub fn poll(&mut self, devices: &mut HostDevices, now: Instant) -> Done {
         let mut done = Done::Nothing;
