@@ -161,9 +161,11 @@ impl Host {
 
     /// Whether a device's task has more to do, or a device that does not interrupt is to be asked.
     fn devices_have_work(&mut self) -> bool {
-        let mut guests = self.desk.guests.iter_mut().filter_map(|(_, guest)| guest.present());
-        guests.any(|present| present.vm.has_kicked_queues())
-            || self.desk.backing.needs_polling(&self.desk.devices)
+        let Desk { guests, backing, devices, .. } = &mut self.desk;
+        let mut present = guests.iter_mut().filter_map(|(_, guest)| guest.present());
+        present.any(|present| present.vm.has_kicked_queues())
+            || backing.needs_polling(devices)
+            || backing.networks.has_frames(devices)
     }
 
     /// One turn of the loop: somebody is served, or the CPU rests.
