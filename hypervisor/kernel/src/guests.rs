@@ -80,11 +80,13 @@ impl Backing {
     }
 
     /// Whether a device without interrupts has to be asked.
+    #[inline]
     pub fn needs_polling(&self, devices: &HostDevices) -> bool {
         self.is_used() && (self.storage.needs_polling(devices) || self.networks.needs_polling(devices))
     }
 
     /// When the tasks must run next though no device has interrupted and nobody has kicked.
+    #[inline]
     pub fn next_deadline(&self, devices: &HostDevices) -> Instant {
         match self.is_used() {
             true => self.storage.next_deadline(devices).min(self.networks.next_deadline()),
@@ -93,6 +95,7 @@ impl Backing {
     }
 
     /// When a frame that waits is to be tried again.
+    #[inline]
     pub fn next_try(&self) -> Instant {
         if self.networks.is_used() { self.networks.next_deadline() } else { Instant::FAR_FUTURE }
     }

@@ -44,6 +44,7 @@ impl Line {
     }
 
     /// One turn: what was typed goes to the shell or a guest, what they and the log say goes to the line.
+    #[inline]
     pub fn poll(&mut self, terminal: &mut Terminal, desk: &mut Desk) {
         while let Some(byte) = self.serial.take() {
             terminal.input(byte, desk);
@@ -78,16 +79,19 @@ impl Line {
     }
 
     /// Whether another turn at once would get on: something was typed, or there is room for output that waits.
+    #[inline]
     pub fn has_work(&self, terminal: &Terminal) -> bool {
         self.serial.has_received() || (terminal.has_output() && self.serial.room_bytes() > 0)
     }
 
     /// Whether its UART raises no interrupt.
+    #[inline]
     pub fn needs_polling(&self) -> bool {
         self.serial.needs_polling()
     }
 
     /// Until when an idle CPU may leave the line alone if no interrupt comes.
+    #[inline]
     pub fn next_poll(&self, now: Instant) -> Instant {
         if self.needs_polling() { now.after(POLL_INTERVAL) } else { Instant::FAR_FUTURE }
     }

@@ -105,6 +105,9 @@ impl Alarm {
     }
 }
 
+/// What a turn of the loop takes besides a step of scrubbing, generously: what wakes a VM must not come in it.
+const LOOP_TIME: Nanoseconds = Nanoseconds(100_000);
+
 /// Runs the host until it is powered off.
 pub fn for_ever(mut host: Host) -> ! {
     info!("hypervisor ready: {} VMs", host.desk.guests.len());
@@ -139,6 +142,7 @@ impl Host {
     }
 
     /// The tasks of all devices: the host's drives, and what VMs have of them.
+    #[inline]
     fn run_devices(&mut self) {
         let now = self.clock.now();
         let Desk { guests, backing, devices, .. } = &mut self.desk;
@@ -160,6 +164,7 @@ impl Host {
     }
 
     /// Whether a device's task has more to do, or a device that does not interrupt is to be asked.
+    #[inline]
     fn devices_have_work(&mut self) -> bool {
         let Desk { guests, backing, devices, .. } = &mut self.desk;
         let mut present = guests.iter_mut().filter_map(|(_, guest)| guest.present());
@@ -169,6 +174,7 @@ impl Host {
     }
 
     /// One turn of the loop: somebody is served, or the CPU rests.
+    #[inline]
     fn step(&mut self) {
         let now = self.clock.now();
         for (vm, guest) in self.desk.guests.iter_mut() {
@@ -186,6 +192,7 @@ impl Host {
         }
     }
 
+    #[inline]
     fn serve(&mut self, turn: Turn, now: Instant) {
         let Turn { vm, slice } = turn;
         let Some(present) = self.desk.guests.switch_to(vm, &mut self.engine) else {
@@ -231,6 +238,7 @@ impl Host {
     }
 
     /// Accounts the time since `began` to a VM.
+    #[inline]
     fn charge(&mut self, vm: VmId, began: Instant) {
         let took = self.clock.now().since(began);
         self.queue.charge(vm, took);
@@ -296,6 +304,7 @@ impl Host {
 
     /// Nobody wants the CPU: memory is scrubbed step by step, and when that is done, the CPU sleeps. Interrupts have been
     /// masked since the line was polled, so one that has come since then ends the sleep at once.
+    #[inline]
     fn rest(&mut self) {
         // Scrubbing keeps the CPU awake, which then needs no timer: it would hide the fault for a while.
         #[cfg(feature = "seeded-faults")]
@@ -323,7 +332,7 @@ impl Host {
         if wake == self.no_scrub_before {
             return false;
         }
-        if wake.since(begin) < self.scrub_took {
+        if wake.since(begin) < Nanoseconds(self.scrub_took.0.saturating_add(LOOP_TIME.0)) {
             // One step that was held up must not keep all others from happening; but what wakes the CPU early must not
             // make it begin a step that lasts too long.
             self.scrub_took = Nanoseconds(self.scrub_took.0 / 2);

@@ -103,6 +103,7 @@ impl Board {
     }
 
     /// When [`Board::advance`] must be called next.
+    #[inline]
     pub fn next_deadline(&self) -> Option<Instant> {
         let ours = [
             self.fabric.local.lapic.next_deadline(),
@@ -115,6 +116,7 @@ impl Board {
     }
 
     /// Whether anything but the local APIC's timer waits for [`Board::advance`] at `now`.
+    #[inline]
     pub fn others_are_due(&self, now: Instant) -> bool {
         let others = [
             self.pit.next_deadline(),
@@ -127,6 +129,7 @@ impl Board {
     }
 
     /// Takes every step that is due at `now`, and input that has come.
+    #[inline]
     pub fn advance(&mut self, now: Instant) {
         self.fabric.local.now = now;
         self.fabric.local.lapic.advance(now);
@@ -138,6 +141,7 @@ impl Board {
     }
 
     /// Gives the UART input for as long as there is some for it and it has room.
+    #[inline]
     fn receive(&mut self) {
         while let Some(byte) = self.held_input.take().or_else(|| self.typed()) {
             if let Err(byte) = self.uart.receive(&mut self.fabric, byte) {
@@ -170,6 +174,7 @@ impl Board {
     }
 }
 
+#[inline]
 fn advance_if_due(device: &mut impl Device, fabric: &mut Fabric) {
     if device.next_deadline().is_some_and(|deadline| deadline <= fabric.local.now) {
         device.advance(fabric);

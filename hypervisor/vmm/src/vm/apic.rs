@@ -46,6 +46,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
 
     /// Whether the processor can go on with its APIC as it stands, although the VM was not served for a while: nothing has
     /// come but the APIC's own timer, which is posted.
+    #[inline]
     pub(super) fn processor_goes_on(&mut self, host: &mut impl Host) -> bool {
         let Some(pending) = self.vcpu.pending_interrupts() else { return false };
         let now = host.now();
@@ -133,6 +134,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     }
 
     /// Whether the local APIC has an interrupt that the guest would get if it took any.
+    #[inline]
     pub(super) fn apic_interrupts(&mut self) -> bool {
         if self.apic_keeper == ApicKeeper::Model {
             return self.board.fabric.local.lapic.highest_pending().is_some();
