@@ -144,9 +144,14 @@ impl Host {
     /// The tasks of all devices: the host's drives, and what VMs have of them.
     #[inline]
     fn run_devices(&mut self) {
-        let now = self.clock.now();
         let Desk { guests, backing, devices, .. } = &mut self.desk;
         let shares = backing.is_used();
+        let has_kicked =
+            |guest: &mut Guest| guest.present().is_some_and(|present| present.vm.has_kicked_queues());
+        if !shares && !guests.iter_mut().any(|(_, guest)| has_kicked(guest)) {
+            return;
+        }
+        let now = self.clock.now();
         let media = match shares {
             true if backing.storage.poll(devices, now) == Done::Something => Media::Busy,
             _ => Media::Idle,
