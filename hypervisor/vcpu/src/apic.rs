@@ -45,6 +45,25 @@ impl ApicPage {
         }
     }
 
+    /// Adds `vectors`, 256 bits, to the set in the eight registers from `first` on.
+    #[inline]
+    pub fn insert_vectors(&mut self, first: u32, vectors: &[u64; 4]) {
+        for (register, word) in (first..).step_by(2).zip(vectors) {
+            if *word != 0 {
+                self.set_register(register, self.register(register) | *word as u32);
+                self.set_register(register + 1, self.register(register + 1) | (word >> 32) as u32);
+            }
+        }
+    }
+
+    /// Makes the set in the eight registers from `first` on `vectors`.
+    pub fn set_vectors(&mut self, first: u32, vectors: &[u64; 4]) {
+        for (register, word) in (first..).step_by(2).zip(vectors) {
+            self.set_register(register, *word as u32);
+            self.set_register(register + 1, (word >> 32) as u32);
+        }
+    }
+
     /// The set of vectors in the eight registers from `first` on, as 256 bits.
     #[inline]
     pub fn vectors(&self, first: u32) -> [u64; 4] {
@@ -76,6 +95,15 @@ pub struct ApicStatus {
     pub in_service: Option<Vector>,
     /// The vectors whose end exits, as 256 bits.
     pub exiting_ends: [u64; 4],
+}
+
+/// How far a processor has come with the interrupts of an APIC that it runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ApicProgress {
+    /// The highest vector in IRR.
+    pub requested: Option<Vector>,
+    /// The highest vector in ISR.
+    pub in_service: Option<Vector>,
 }
 
 #[cfg(test)]

@@ -1,6 +1,10 @@
 //! The trait that each vendor's vCPU implements: enter the guest, and everything an exit's handler needs of it.
 
-use crate::{ApicPage, ApicStatus, CpuMode, Event, Exit, Gprs, Segment, SegmentName, VcpuState, VectorValue};
+use crate::{
+    ApicPage, ApicProgress, ApicStatus, CpuMode, Event, Exit, Gprs, Segment, SegmentName, VcpuState,
+    VectorValue,
+};
+use base::Vector;
 use sync::pending::PendingInterrupts;
 
 /// What stands in the way of delivering an interrupt.
@@ -119,6 +123,12 @@ pub trait Vcpu {
     fn pending_interrupts(&self) -> Option<&PendingInterrupts>;
     /// Lets the processor run the local APIC in [`Vcpu::apic_page`] from the next entry on; without such a page nothing.
     fn follow_apic(&mut self, status: &ApicStatus);
+    /// The highest vectors requested and in service, as the processor has them that runs the local APIC.
+    fn apic_progress(&self) -> ApicProgress;
+    /// Tells the processor that runs the local APIC that the page's IRR has `highest` besides what it knew.
+    fn request_interrupt(&mut self, highest: Vector);
+    /// Lets the ends of these vectors, 256 bits, exit where the processor runs the local APIC.
+    fn set_exiting_ends(&mut self, vectors: &[u64; 4]);
     /// The current privilege level, 0-3.
     fn cpl(&self) -> u8;
     /// How instructions are interpreted now.

@@ -27,7 +27,7 @@ pub mod permission;
 pub mod state;
 pub mod walk;
 
-pub use apic::{ApicAccess, ApicPage, ApicStatus};
+pub use apic::{ApicAccess, ApicPage, ApicProgress, ApicStatus};
 pub use engine::{InterruptState, Vcpu, Wanted};
 pub use event::{Event, Exception};
 pub use exit::{

@@ -11,8 +11,8 @@ use seams::fake::FlatMemory;
 use std::{boxed::Box, collections::VecDeque, vec, vec::Vec};
 use sync::pending::PendingInterrupts;
 use vcpu::{
-    ApicPage, ApicStatus, CpuMode, Direction, Event, Exception, Exit, Gpr, Gprs, InterruptState, IoExit,
-    IoOperand, Segment, SegmentName, Vcpu, VcpuState, VectorValue, Wanted,
+    ApicPage, ApicProgress, ApicStatus, CpuMode, Direction, Event, Exception, Exit, Gpr, Gprs,
+    InterruptState, IoExit, IoOperand, Segment, SegmentName, Vcpu, VcpuState, VectorValue, Wanted,
     control::efer,
     cpuid::{Registers, TscStability},
 };
@@ -209,6 +209,23 @@ impl Vcpu for FakeVcpu {
     }
     fn follow_apic(&mut self, status: &ApicStatus) {
         self.apic_status = *status;
+    }
+    /// As the page has it: scripts play the processor there.
+    fn apic_progress(&self) -> ApicProgress {
+        let Some(page) = &self.apic_page else { return ApicProgress::default() };
+        let highest = |first| {
+            (0..=255)
+                .rev()
+                .map(Vector)
+                .find(|vector| page.register(first + u32::from(vector.0 / 32)) >> (vector.0 % 32) & 1 != 0)
+        };
+        ApicProgress { requested: highest(0x20), in_service: highest(0x10) }
+    }
+    fn request_interrupt(&mut self, highest: Vector) {
+        self.apic_status.requested = self.apic_status.requested.max(Some(highest));
+    }
+    fn set_exiting_ends(&mut self, vectors: &[u64; 4]) {
+        self.apic_status.exiting_ends = *vectors;
     }
     fn cpl(&self) -> u8 {
         self.state.ss.dpl()

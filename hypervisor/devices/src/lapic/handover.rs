@@ -7,7 +7,8 @@
 //!                               take_over(Changed)
 //! ```
 //! Between the two the processor changes [`Changed`] alone. The rest of the state, the timer and the local vector table
-//! above all, stays the model's, and a write that reaches it comes to the model.
+//! above all, stays the model's, and a write that reaches it comes to the model. IRR is the processor's then, and the
+//! model's holds what has come since ([`LocalApic::take_arrivals`]): it can be handed on without the rest.
 //!
 //! A processor differs from the model in one thing: an interrupt that it sends to itself leaves TMR as it was, so that
 //! the end of a vector that was level-triggered before is told the IOAPICs once more than need be (29.1.5).
@@ -40,8 +41,22 @@ impl LocalApic {
             let [low, high] = changed.command;
             self.command = [low & writable_bits(register::ICR), high & writable_bits(register::ICR_HIGH)];
         }
-        self.irr = legal(changed.irr);
+        let arrivals = self.irr;
+        self.irr = legal(changed.irr).union(&arrivals);
         self.isr = legal(changed.isr);
+    }
+
+    /// IRR is the processor's from now on.
+    #[inline]
+    pub fn hand_over(&mut self) {
+        self.irr = VectorSet::default();
+    }
+
+    /// Vectors that have come since [`LocalApic::hand_over`], and the highest of them: the processor gets them now.
+    #[inline]
+    pub fn take_arrivals(&mut self) -> Option<(Vector, [u64; 4])> {
+        let highest = self.irr.highest()?;
+        Some((highest, core::mem::take(&mut self.irr).words()))
     }
 
     /// Lets the timer expire, if it is due, where the processor goes on with the rest: returns the vector to post. `None` when

@@ -24,6 +24,13 @@ impl VectorSet {
         Some(set)
     }
 
+    /// The members of both.
+    pub(super) fn union(&self, other: &Self) -> Self {
+        let mut words = self.words;
+        words.iter_mut().zip(other.words).for_each(|(word, more)| *word |= more);
+        Self { words, highest: self.highest.max(other.highest) }
+    }
+
     /// The members as 256 bits.
     pub(super) const fn words(&self) -> [u64; 4] {
         self.words

@@ -14,12 +14,13 @@ const FIRST_MSR: u32 = 0x800;
 impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     /// The processor has ended an interrupt: the IOAPICs are told.
     pub(super) fn end_of_interrupt(&mut self, vector: Vector) {
-        self.fabric_now().carry_out(Effect::EndOfInterrupt(vector));
+        self.look_at_events();
+        self.board.fabric.carry_out(Effect::EndOfInterrupt(vector));
     }
 
     /// The guest has written `register`, and the value lies in the page.
     pub(super) fn apic_written(&mut self, register: u32, host: &impl Host) {
-        self.board_at(host);
+        self.apic_at(host);
         let Some(value) = self.vcpu.apic_page().map(|page| page.register(register)) else { return };
         let local = &mut self.board.fabric.local;
         let effect = match local.lapic.mode() {

@@ -45,7 +45,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             // The vCPU gets it before the next entry.
             ControlRegister::Cr8 => {
                 let priority = control::check_cr8(value)?;
-                self.fabric_now().local.lapic.set_task_priority(priority);
+                self.apic_now().local.lapic.set_task_priority(priority);
             }
         }
         self.vcpu.set_rip(next);

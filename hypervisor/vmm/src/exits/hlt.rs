@@ -11,6 +11,9 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     pub(super) fn hlt(&mut self) -> Result<(), Stop> {
         self.skip(Known::Hlt)?;
         self.lifecycle = Lifecycle::Halted;
+        if !self.processor_runs_apic() {
+            self.catch_up_apic();
+        }
         self.look_at_events();
         Ok(())
     }

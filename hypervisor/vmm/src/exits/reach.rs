@@ -1,6 +1,7 @@
 //! What an emulated instruction reaches: the vCPU's registers, its memory, and the board's devices and ports.
 
 use crate::exits::breakpoints;
+use crate::platform::Board;
 use crate::vm::{Host, Vm};
 use base::{Gpa, Port};
 use devices::Width;
@@ -22,14 +23,21 @@ impl<V: Vcpu, M: GuestMemory, H: Host> Reach<'_, V, M, H> {
             self.count_unclaimed();
             return u64::MAX >> (64 - 8 * u32::from(size_bytes.clamp(1, 8)));
         }
-        self.vm.board_at(self.host).read_memory(gpa, size_bytes).0
+        self.board_for(gpa).read_memory(gpa, size_bytes).0
     }
 
     fn write_device(&mut self, gpa: Gpa, size_bytes: u8, value: u64) {
         if !self.vm.board.answers_memory(gpa) {
             return self.count_unclaimed();
         }
-        self.vm.board_at(self.host).write_memory(gpa, size_bytes, value);
+        self.board_for(gpa).write_memory(gpa, size_bytes, value);
+    }
+
+    fn board_for(&mut self, gpa: Gpa) -> &mut Board {
+        if self.vm.board.is_local_apic(gpa) {
+            self.vm.catch_up_apic();
+        }
+        self.vm.board_at(self.host)
     }
 
     fn count_unclaimed(&mut self) {

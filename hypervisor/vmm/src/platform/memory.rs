@@ -17,12 +17,16 @@ enum Target {
 
 impl Board {
     fn target(&self, gpa: Gpa) -> Option<Target> {
-        let page = gpa.align_down(PAGE_BYTES);
         let offset = (gpa.as_u64() % PAGE_BYTES) as u32;
-        if self.fabric.local.lapic.page() == Some(page) {
+        if self.is_local_apic(gpa) {
             return Some(Target::LocalApic(offset));
         }
-        (page.as_u64() == IOAPIC_START).then_some(Target::Ioapic(offset))
+        (gpa.align_down(PAGE_BYTES).as_u64() == IOAPIC_START).then_some(Target::Ioapic(offset))
+    }
+
+    /// Whether the local APIC answers at `gpa`.
+    pub fn is_local_apic(&self, gpa: Gpa) -> bool {
+        self.fabric.local.lapic.page() == Some(gpa.align_down(PAGE_BYTES))
     }
 
     /// Whether a device answers at `gpa`.

@@ -4,21 +4,23 @@
 //!              hand over: before an entry, when the model was looked at
 //!   the model ──────────────────────────────────────────────────────> the processor
 //!             <──────────────────────────────────────────────────────
-//!              take over: when an exit makes somebody look at the model
+//!              catch up: when an exit makes somebody look at the model
 //! ```
-//! After most exits nobody looks, and the processor goes on with what it has. Where the processor cannot run an APIC,
-//! the model always does.
+//! After most exits nobody looks, and the processor goes on with what it has. A device that interrupts does not look: its
+//! vector is added to what the processor has. Where the processor cannot run an APIC, what it keeps is the task priority,
+//! and an end that the guest told in its memory; the rest is the model's always.
 
 use crate::vm::{Host, PageInMap, Vm};
-use base::Gpa;
+use base::{Gpa, Vector};
 use devices::lapic::{Changed, LocalApic, Mode};
 use seams::GuestMemory;
 use sync::pending::Notification;
-use vcpu::{ApicAccess, ApicPage, ApicStatus, Vcpu};
+use vcpu::{ApicAccess, ApicPage, ApicProgress, ApicStatus, Vcpu};
 
 /// Registers by their numbers (Intel SDM, volume 3, table 11-6).
 const TASK_PRIORITY: u32 = 0x08;
 const ISR_FIRST: u32 = 0x10;
+const TMR_FIRST: u32 = 0x18;
 const IRR_FIRST: u32 = 0x20;
 const COMMAND: u32 = 0x30;
 const COMMAND_HIGH: u32 = 0x31;
@@ -31,14 +33,14 @@ const PAGE: Gpa = Gpa::from_low_bits(0xfee0_0000);
 pub(crate) enum ApicKeeper {
     /// The model: what it says counts.
     Model,
-    /// The processor: the model has to take over before it is looked at.
+    /// The processor: the model has to catch up before it is looked at.
     Processor,
 }
 
 impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     /// Whether the processor delivers the local APIC's interrupts.
     #[inline]
-    pub(super) fn processor_runs_apic(&mut self) -> bool {
+    pub(crate) fn processor_runs_apic(&mut self) -> bool {
         self.vcpu.apic_page().is_some()
     }
 
@@ -78,16 +80,22 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         self.apic_page = page;
     }
 
-    /// Makes the model's state count.
+    /// Makes the model's state count: it takes over what the guest did without an exit.
     #[inline]
-    pub(super) fn take_over_apic(&mut self) {
-        if self.apic_keeper == ApicKeeper::Processor {
+    pub(crate) fn catch_up_apic(&mut self) {
+        if self.apic_keeper == ApicKeeper::Model {
+            return;
+        }
+        self.apic_keeper = ApicKeeper::Model;
+        if self.processor_runs_apic() {
             self.take_over_from_processor();
         }
+        self.read_task_priority();
+        self.follow_quiet_end();
     }
 
+    #[inline(never)]
     fn take_over_from_processor(&mut self) {
-        self.apic_keeper = ApicKeeper::Model;
         let Some(page) = self.vcpu.apic_page() else { return };
         self.board.fabric.local.lapic.take_over(&Changed {
             task_priority: page.register(TASK_PRIORITY),
@@ -95,6 +103,10 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             irr: page.vectors(IRR_FIRST),
             isr: page.vectors(ISR_FIRST),
         });
+        self.take_posted();
+    }
+
+    fn take_posted(&mut self) {
         let Some(pending) = self.vcpu.pending_interrupts().filter(|pending| pending.is_posted()) else {
             return;
         };
@@ -104,11 +116,47 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         }
     }
 
-    /// Lets the processor go on with what the model says, if it can.
+    /// Adds what has come to what the processor has, which goes on with its APIC.
+    #[inline]
+    pub(super) fn pass_arrivals(&mut self) {
+        let lapic = &mut self.board.fabric.local.lapic;
+        let Some((highest, arrivals)) = lapic.take_arrivals() else { return };
+        let ends = lapic.ends_to_tell();
+        let Some(page) = self.vcpu.apic_page() else { return };
+        page.insert_vectors(IRR_FIRST, &arrivals);
+        if ends != self.exiting_ends {
+            page.set_vectors(TMR_FIRST, &ends);
+            self.exiting_ends = ends;
+            self.vcpu.set_exiting_ends(&ends);
+        }
+        self.vcpu.request_interrupt(highest);
+    }
+
+    /// Whether the local APIC has an interrupt that the guest would get if it took any.
+    pub(super) fn apic_interrupts(&mut self) -> bool {
+        if self.apic_keeper == ApicKeeper::Model {
+            return self.board.fabric.local.lapic.highest_pending().is_some();
+        }
+        self.take_posted();
+        self.pass_arrivals();
+        let ApicProgress { requested, in_service } = self.vcpu.apic_progress();
+        let class = |vector: Option<Vector>| vector.map_or(0, |vector| vector.0 >> 4);
+        class(requested) > class(in_service).max(self.vcpu.task_priority())
+    }
+
+    /// Lets the processor go on with what the model says, as far as it can.
     #[inline]
     pub(super) fn hand_over_apic(&mut self) {
+        self.apic_keeper = ApicKeeper::Processor;
+        if self.processor_runs_apic() {
+            self.hand_over_to_processor();
+        }
+    }
+
+    #[inline(never)]
+    fn hand_over_to_processor(&mut self) {
         let Some(page) = self.vcpu.apic_page() else { return };
-        let lapic = &self.board.fabric.local.lapic;
+        let lapic = &mut self.board.fabric.local.lapic;
         show(lapic, page);
         let access = access(lapic);
         let status = ApicStatus {
@@ -121,8 +169,9 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             in_service: lapic.in_service(),
             exiting_ends: lapic.ends_to_tell(),
         };
+        lapic.hand_over();
+        self.exiting_ends = status.exiting_ends;
         self.vcpu.follow_apic(&status);
-        self.apic_keeper = ApicKeeper::Processor;
     }
 }
 

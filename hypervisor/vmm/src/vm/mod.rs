@@ -88,6 +88,8 @@ pub struct Vm<V: Vcpu, M: GuestMemory> {
     apic_page: PageInMap,
     /// Who runs the local APIC.
     apic_keeper: ApicKeeper,
+    /// The vectors whose ends exit, as 256 bits, while the processor runs the local APIC.
+    exiting_ends: [u64; 4],
     /// What has to be looked at before the next entry.
     attention: Attention,
     /// Whether the vCPU still has to tell when the guest can take an interrupt. Its doing so fulfils the wish.
@@ -116,6 +118,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             deadline: None,
             apic_page: PageInMap::Hidden,
             apic_keeper: ApicKeeper::Model,
+            exiting_ends: [0; 4],
             attention: Attention::None,
             window: Wanted::No,
             task_priority_exits: Wanted::No,

@@ -2,6 +2,7 @@
 
 use crate::exits::Stop;
 use crate::platform::{Board, Fabric};
+use crate::vm::apic::ApicKeeper;
 use crate::vm::history::{Record, detail};
 use crate::vm::{Ending, Host, Lifecycle, Served, Vm};
 use base::Instant;
@@ -14,9 +15,9 @@ use vcpu::{Event, Exit, Gpr, Vcpu, Wanted};
 /// board can make an event pending or a deadline move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Attention {
-    /// Nothing. The task priority is the vCPU's; the local APIC may not know it.
+    /// Nothing.
     None,
-    /// Whether the guest can take by now what is pending. The task priority is the vCPU's.
+    /// Whether the guest can take by now what is pending.
     Waiting,
     /// Events that are pending, requests of the guest, whether it halts.
     Events,
@@ -34,7 +35,6 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             Lifecycle::Running | Lifecycle::Halted => {}
         }
         if !self.processor_goes_on(host) {
-            self.take_over_apic();
             self.board.advance(host.now());
             self.attention = Attention::Waiting;
         }
@@ -78,9 +78,10 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             return Some(Served::Halted { wake: self.wake_deadline() });
         }
         self.lifecycle = Lifecycle::Running;
-        match self.attention {
-            Attention::None | Attention::Waiting => self.catch_up(),
-            Attention::Events | Attention::EventsAndDeadline => self.write_task_priority(),
+        match (self.apic_keeper, self.processor_runs_apic()) {
+            (ApicKeeper::Model, _) => self.write_task_priority(),
+            (ApicKeeper::Processor, true) => self.pass_arrivals(),
+            (ApicKeeper::Processor, false) => self.catch_up_apic(),
         }
         if let Some(page) = self.apic_page_to_change() {
             return Some(Served::ApicPage(page));
@@ -94,7 +95,9 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             || self.board.fabric.local.nmi_pending
             || self.profile.is_some();
         self.attention = if waits { Attention::Waiting } else { Attention::None };
-        self.hand_over_apic();
+        if self.apic_keeper == ApicKeeper::Model {
+            self.hand_over_apic();
+        }
         None
     }
 
@@ -125,37 +128,33 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         }
     }
 
-    /// The board, for an access that happens now. What it does may move the deadline.
+    /// The board, for an access that happens now, but none to the local APIC. What it does may move the deadline.
     #[inline]
     pub(crate) fn board_at(&mut self, host: &impl Host) -> &mut Board {
-        self.look_at_events();
         self.attention = Attention::EventsAndDeadline;
         self.board.fabric.local.now = host.now();
         &mut self.board
     }
 
-    /// The board's interrupt controllers, for an access that neither needs the time nor moves a deadline.
+    /// The local APIC and its surroundings, for an access that happens now. What it does may move the deadline.
     #[inline]
-    pub(crate) fn fabric_now(&mut self) -> &mut Fabric {
+    pub(crate) fn apic_at(&mut self, host: &impl Host) -> &mut Fabric {
+        self.catch_up_apic();
+        &mut self.board_at(host).fabric
+    }
+
+    /// The local APIC and its surroundings, for an access that neither needs the time nor moves a deadline.
+    #[inline]
+    pub(crate) fn apic_now(&mut self) -> &mut Fabric {
+        self.catch_up_apic();
         self.look_at_events();
         &mut self.board.fabric
     }
 
-    /// Lets events be looked at before the next entry. From now until then the local APIC's task priority counts.
+    /// Lets events be looked at before the next entry.
     #[inline]
     pub(crate) fn look_at_events(&mut self) {
-        if self.attention < Attention::Events {
-            self.catch_up();
-            self.attention = Attention::Events;
-        }
-    }
-
-    /// Takes over what the guest did to its local APIC without an exit.
-    #[inline]
-    fn catch_up(&mut self) {
-        self.take_over_apic();
-        self.read_task_priority();
-        self.follow_quiet_end();
+        self.attention = self.attention.max(Attention::Events);
     }
 
     #[inline]
@@ -178,7 +177,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
 
     /// The guest writes CR8 without an exit as long as that lets no interrupt through.
     #[inline]
-    fn read_task_priority(&mut self) {
+    pub(super) fn read_task_priority(&mut self) {
         let lapic = &mut self.board.fabric.local.lapic;
         let priority = self.vcpu.task_priority();
         if lapic.task_priority() != priority {
@@ -196,12 +195,11 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     }
 
     /// Whether something is there that ends HLT.
-    fn has_wake_event(&self) -> bool {
-        let fabric = &self.board.fabric;
+    fn has_wake_event(&mut self) -> bool {
         let enabled = self.vcpu.interrupt_state().enabled;
         // An event is queued behind HLT only when the guest steps itself over it.
-        fabric.local.nmi_pending
-            || enabled && fabric.interrupt_pending()
+        self.board.fabric.local.nmi_pending
+            || enabled && (self.board.fabric.ext_int_pending() || self.apic_interrupts())
             || self.vcpu.queued_event().is_some()
     }
 

@@ -22,7 +22,7 @@ struct Processor {
 
 impl Processor {
     /// VM entry with what `apic` shows (27.3.2.5, 30.1.3).
-    fn enter(apic: &LocalApic) -> Self {
+    fn enter(apic: &mut LocalApic) -> Self {
         let mut page = [0; 256];
         apic.show_registers(|number, value| page[number as usize] = value);
         let number = |vector: Option<Vector>| vector.map_or(0, |vector| vector.0);
@@ -34,7 +34,23 @@ impl Processor {
             ends_to_tell: apic.ends_to_tell(),
         };
         processor.virtualize_ppr();
+        apic.hand_over();
         processor
+    }
+
+    /// What has come for `apic`, which the processor goes on to run.
+    fn take_arrivals(&mut self, apic: &mut LocalApic) {
+        let Some((highest, arrivals)) = apic.take_arrivals() else { return };
+        for (index, word) in (register::IRR_FIRST as usize..).step_by(2).zip(arrivals) {
+            self.page[index] |= word as u32;
+            self.page[index + 1] |= (word >> 32) as u32;
+        }
+        self.requested = self.requested.max(highest.0);
+        self.ends_to_tell = apic.ends_to_tell();
+        for (index, word) in (register::TMR_FIRST as usize..).step_by(2).zip(self.ends_to_tell) {
+            self.page[index] = word as u32;
+            self.page[index + 1] = (word >> 32) as u32;
+        }
     }
 
     fn leave(&self, apic: &mut LocalApic) {
@@ -112,8 +128,10 @@ impl Processor {
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// A device or another processor: odd vectors by level, even ones by an edge.
+    /// A device or another processor: odd vectors by level, even ones by an edge. The model is looked at.
     Message(u8),
+    /// The same, and the processor gets it without that.
+    Arrival(u8),
     SelfIpi(u8),
     Priority(u8),
     Take,
@@ -123,6 +141,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         (16_u8..=255).prop_map(Step::Message),
+        (16_u8..=255).prop_map(Step::Arrival),
         // Even: a vector is not used both ways.
         (8_u8..=127).prop_map(|half| Step::SelfIpi(half * 2)),
         any::<u8>().prop_map(Step::Priority),
@@ -175,17 +194,22 @@ const SELF: u32 = 1 << 18;
 
 fn drive(by: By, steps: &[Step]) -> Result<(), TestCaseError> {
     let (mut reference, mut handed) = (apic(by), apic(by));
-    let mut processor = Processor::enter(&handed);
+    let mut processor = Processor::enter(&mut handed);
     for step in steps {
         match *step {
-            Step::Message(vector) => {
+            Step::Message(vector) | Step::Arrival(vector) => {
                 let trigger = if vector % 2 == 1 { Trigger::Level } else { Trigger::Edge };
                 let delivery = Delivery::Fixed(Vector(vector));
                 let message = Message { recipients: Recipients::All, delivery, trigger };
                 prop_assert_eq!(reference.accept(&message), Accepted::Queued);
-                processor.leave(&mut handed);
-                prop_assert_eq!(handed.accept(&message), Accepted::Queued);
-                processor = Processor::enter(&handed);
+                if let Step::Arrival(_) = step {
+                    prop_assert_eq!(handed.accept(&message), Accepted::Queued);
+                    processor.take_arrivals(&mut handed);
+                } else {
+                    processor.leave(&mut handed);
+                    prop_assert_eq!(handed.accept(&message), Accepted::Queued);
+                    processor = Processor::enter(&mut handed);
+                }
             }
             Step::SelfIpi(vector) => {
                 match by {
@@ -215,8 +239,9 @@ fn drive(by: By, steps: &[Step]) -> Result<(), TestCaseError> {
             prop_assert_eq!(processor.page[register as usize], expected, "register {:#x}", register);
         }
         // Looked at in between, nothing is lost.
-        processor.leave(&mut handed);
-        prop_assert_eq!(&handed, &reference);
+        let mut seen = handed.clone();
+        processor.leave(&mut seen);
+        prop_assert_eq!(&seen, &reference);
     }
     Ok(())
 }

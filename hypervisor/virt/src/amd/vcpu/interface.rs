@@ -10,11 +10,12 @@ use crate::amd::nmi::NmiMask;
 use crate::amd::vmcb::{CleanBits, InterruptControl, Vmcb};
 use crate::amd::{event, switch};
 use crate::flushes::Flush;
+use base::Vector;
 use sync::pending::PendingInterrupts;
 use vcpu::control::{cr0, efer};
 use vcpu::{
-    ApicPage, ApicStatus, CpuMode, EntryFailure, Event, Exit, Gpr, Gprs, InterruptState, OffendingFields,
-    Segment, SegmentName, VcpuState, VectorValue, Wanted,
+    ApicPage, ApicProgress, ApicStatus, CpuMode, EntryFailure, Event, Exit, Gpr, Gprs, InterruptState,
+    OffendingFields, Segment, SegmentName, VcpuState, VectorValue, Wanted,
 };
 
 /// The longest instruction, in bytes.
@@ -245,6 +246,17 @@ impl vcpu::Vcpu for Vcpu {
     }
 
     fn follow_apic(&mut self, _status: &ApicStatus) {}
+
+    #[inline(always)]
+    fn apic_progress(&self) -> ApicProgress {
+        ApicProgress::default()
+    }
+
+    #[inline(always)]
+    fn request_interrupt(&mut self, _highest: Vector) {}
+
+    #[inline(always)]
+    fn set_exiting_ends(&mut self, _vectors: &[u64; 4]) {}
 
     #[inline]
     fn cpl(&self) -> u8 {

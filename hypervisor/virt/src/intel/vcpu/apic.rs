@@ -5,7 +5,7 @@ use super::super::invalidation::Due;
 use super::super::vmcs::Field;
 use super::Vcpu;
 use base::Vector;
-use vcpu::{ApicAccess, ApicStatus};
+use vcpu::{ApicAccess, ApicProgress, ApicStatus};
 
 const EXITING_ENDS: [Field; 4] =
     [Field::EoiExitBitmap0, Field::EoiExitBitmap1, Field::EoiExitBitmap2, Field::EoiExitBitmap3];
@@ -15,14 +15,29 @@ impl Vcpu {
     pub(super) fn write_apic_status(&mut self, status: &ApicStatus) {
         self.vmcs.write(Field::GuestInterruptStatus, interrupt_status(status));
         if status.exiting_ends != self.apic.exiting_ends {
-            for (field, vectors) in EXITING_ENDS.into_iter().zip(status.exiting_ends) {
-                self.vmcs.write(field, vectors);
-            }
+            self.write_exiting_ends(&status.exiting_ends);
         }
         if status.access != self.apic.access {
             self.set_apic_access(status.access);
         }
         self.apic = *status;
+    }
+
+    /// Lets the ends of these vectors exit.
+    pub(super) fn write_exiting_ends(&mut self, ends: &[u64; 4]) {
+        self.apic.exiting_ends = *ends;
+        for (field, vectors) in EXITING_ENDS.into_iter().zip(ends) {
+            self.vmcs.write(field, *vectors);
+        }
+    }
+
+    /// IRR has `highest` besides what it had.
+    #[inline]
+    pub(super) fn raise_requested(&mut self, highest: Vector) {
+        let status = self.vmcs.read(Field::GuestInterruptStatus);
+        if u64::from(highest.0) > status & 0xff {
+            self.vmcs.write(Field::GuestInterruptStatus, status & !0xff | u64::from(highest.0));
+        }
     }
 
     #[cold]
@@ -38,6 +53,13 @@ impl Vcpu {
         // (SDM 30.4.6.1).
         self.due |= Due::GUEST | Due::NESTED;
     }
+}
+
+/// What the guest interrupt status says.
+#[inline]
+pub(super) fn progress(status: u64) -> ApicProgress {
+    let vector = |number: u64| Some(Vector(number as u8)).filter(|vector| vector.0 != 0);
+    ApicProgress { requested: vector(status), in_service: vector(status >> 8) }
 }
 
 /// The guest interrupt status: RVI, and SVI above it (SDM 25.4.2).

@@ -3,7 +3,7 @@
 //! Why unsafe: entering the guest runs the world switch.
 
 use super::events::{NMIS_BLOCKED, SHADOW};
-use super::{Outcome, Vcpu, rflags};
+use super::{Outcome, Vcpu, apic, rflags};
 use crate::flushes::Flush;
 use crate::intel::controls::Primary;
 use crate::intel::exit::{self, ControlAccess, reason};
@@ -14,8 +14,8 @@ use base::Vector;
 use sync::pending::PendingInterrupts;
 use vcpu::control::{cr0, efer};
 use vcpu::{
-    ApicPage, ApicStatus, CpuMode, EntryFailure, Event, Exit, Gpr, Gprs, InterruptState, OffendingFields,
-    Segment, SegmentName, VcpuState, VectorValue, Wanted,
+    ApicPage, ApicProgress, ApicStatus, CpuMode, EntryFailure, Event, Exit, Gpr, Gprs, InterruptState,
+    OffendingFields, Segment, SegmentName, VcpuState, VectorValue, Wanted,
 };
 
 /// The longest instruction, in bytes.
@@ -267,6 +267,20 @@ impl vcpu::Vcpu for Vcpu {
         if self.capabilities.runs_apics() {
             self.write_apic_status(status);
         }
+    }
+
+    #[inline]
+    fn apic_progress(&self) -> ApicProgress {
+        apic::progress(self.vmcs.read(Field::GuestInterruptStatus))
+    }
+
+    #[inline]
+    fn request_interrupt(&mut self, highest: Vector) {
+        self.raise_requested(highest);
+    }
+
+    fn set_exiting_ends(&mut self, vectors: &[u64; 4]) {
+        self.write_exiting_ends(vectors);
     }
 
     #[inline]

@@ -43,6 +43,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         if value & RESERVED != 0 || !flag.place().is_none_or(is_memory) {
             return Err(REFUSED);
         }
+        self.catch_up_apic();
         self.look_at_events();
         self.msrs.eoi = flag;
         Ok(())

@@ -71,7 +71,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     fn msr_value(&mut self, index: u32, host: &impl Host) -> Result<u64, Exception> {
         match index {
             msr::X2APIC_FIRST..=msr::X2APIC_LAST => {
-                let local = &mut self.board_at(host).fabric.local;
+                let local = &mut self.apic_at(host).local;
                 local.lapic.read_msr(index, local.now).map_err(|GeneralProtection| REFUSED)
             }
             msr::TSC_DEADLINE => {
@@ -103,13 +103,13 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         match index {
             // The end of an interrupt follows each one, and neither needs the time nor moves a deadline.
             X2APIC_EOI => {
-                let fabric = self.fabric_now();
+                let fabric = self.apic_now();
                 let written = fabric.local.lapic.write_eoi_msr(value);
                 fabric.carry_out(written.map_err(|GeneralProtection| REFUSED)?);
                 Ok(())
             }
             msr::X2APIC_FIRST..=msr::X2APIC_LAST => {
-                self.board_at(host);
+                self.apic_at(host);
                 self.write_x2apic(index, value)
             }
             msr::TSC_DEADLINE => {
@@ -133,7 +133,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
                 Ok(())
             }
             msr::APIC_BASE => {
-                let lapic = &mut self.board_at(host).fabric.local.lapic;
+                let lapic = &mut self.apic_at(host).local.lapic;
                 lapic.set_apic_base(value).map_err(|GeneralProtection| REFUSED)
             }
             msr::KVM_SYSTEM_TIME => self.set_system_time_register(value, host),

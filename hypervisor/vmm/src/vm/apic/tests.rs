@@ -191,7 +191,49 @@ fn a_guest_that_halts_is_woken_by_what_it_sent_itself() {
         });
     });
     assert_eq!(serve(&mut vm, &mut FakeHost::default()), Served::HostInterrupt);
-    assert_eq!(vm.vcpu.apic_status.requested, Some(Vector(0x31)));
+    assert_eq!(vm.vcpu.apic_progress().requested, Some(Vector(0x31)));
+}
+
+#[test]
+fn a_guest_that_halts_is_not_woken_by_what_its_task_priority_holds_back() {
+    let mut vm = vm(|vcpu| {
+        vcpu.then(wrmsr(0x838, 0));
+        vcpu.then(|vcpu| {
+            let (register, bit) = place_of(IRR_FIRST, 0x31);
+            page(vcpu).set_register(register, bit);
+            vcpu.state.cr8 = 3;
+            vcpu.state.rflags = INTERRUPTS_ON;
+            Exit::Hlt
+        });
+    });
+    assert_eq!(serve(&mut vm, &mut FakeHost::default()), Served::Halted { wake: None });
+}
+
+#[test]
+fn what_a_device_sends_is_added_to_what_the_processor_has_and_nothing_is_handed_over() {
+    let mut vm = vm(|_| {});
+    let mut host = FakeHost::default();
+    serve(&mut vm, &mut host);
+    vm.vcpu.then(|vcpu| {
+        // What only the processor knows: it stays.
+        page(vcpu).set_register(TASK_PRIORITY, 0x20);
+        let (register, bit) = place_of(IRR_FIRST, 0x31);
+        page(vcpu).set_register(register, bit);
+        vcpu.apic_status.access = ApicAccess::Emulated;
+        // COM1: the interrupt for an empty transmitter, let through to the line.
+        out(0x3fc, 1, 8)(vcpu)
+    });
+    vm.vcpu.then(out(0x3f9, 1, 2));
+    let ioapic = vm.board_at(&host);
+    for (register, value) in [(0x19_u64, 0_u64), (0x18, 0x51)] {
+        ioapic.write_memory(Gpa::from_low_bits(0xfec0_0000), 4, register);
+        ioapic.write_memory(Gpa::from_low_bits(0xfec0_0010), 4, value);
+    }
+    serve(&mut vm, &mut host);
+    assert_eq!(page(&mut vm.vcpu).vectors(IRR_FIRST), [1 << 0x31, 1 << (0x51 - 64), 0, 0]);
+    assert_eq!(page(&mut vm.vcpu).register(TASK_PRIORITY), 0x20);
+    assert_eq!(vm.vcpu.apic_status.requested, Some(Vector(0x51)));
+    assert_eq!(vm.vcpu.apic_status.access, ApicAccess::Emulated, "nothing was handed over");
 }
 
 #[test]
