@@ -25,10 +25,11 @@ pub struct Place {
 pub enum Machine {
     /// A processor.
     Processor,
-    /// QEMU's translator, version 10.0. Cases are not made of what it does unlike processors: it makes no alignment checks,
-    /// reads 16 bits for MOVBE with both 66 and REX.W, stores a part of 32 bytes whose rest faults, and rotates bytes and
-    /// words wrongly through CF by more bits than they have.
-    Qemu,
+    /// QEMU's translator, version 10.0, or Bochs 3.0. Cases are not made of what one of them does unlike processors. QEMU
+    /// makes no alignment checks, reads 16 bits for MOVBE with both 66 and REX.W, stores a part of 32 bytes whose rest
+    /// faults, and rotates bytes and words wrongly through CF by more bits than they have. Bochs copies a repeated MOVS byte
+    /// by byte, which shows where its target begins within the first element of its source.
+    Emulator,
 }
 
 /// Registers that a case begins with and is compared by.

@@ -73,18 +73,18 @@ impl Writer<'_> {
     fn write(mut self) -> Code {
         let encoding = self.encoding;
         let mut extra = Extra { wide: self.random.chance(40), ..Extra::default() };
-        let on_qemu = self.place.machine == Machine::Qemu;
+        let on_emulator = self.place.machine == Machine::Emulator;
         // Of 16 bits a double shift by more has no defined result.
         let is_double = matches!(encoding.undefined, Undefined::Double(_));
         let small = encoding.sized && !is_double && self.random.chance(25);
-        let small = small && !(on_qemu && extra.wide && encoding.name == "movbe");
+        let small = small && !(on_emulator && extra.wide && encoding.name == "movbe");
         let short_address = self.random.chance(8);
         if encoding.operand == Operand::String {
             self.strings(short_address);
         }
         // Also with the bytes behind ModRM: they are needed to know where RIP stands.
         let mut immediate = self.immediate(if small && !extra.wide { 2 } else { 4 });
-        if on_qemu && matches!(encoding.name, "rcl" | "rcr") {
+        if on_emulator && matches!(encoding.name, "rcl" | "rcr") {
             self.registers.gprs[RCX] &= !0xff | FEWEST_BITS;
             immediate = Code::of(&[self.random.below(FEWEST_BITS) as u8][..immediate.len()]);
         }
@@ -240,8 +240,17 @@ impl Writer<'_> {
     fn kept_from_end(&self) -> u64 {
         const LONGEST: u64 = 32;
         match self.place.machine {
-            Machine::Qemu if self.encoding.vex.is_some() => LONGEST,
+            Machine::Emulator if self.encoding.vex.is_some() => LONGEST,
             _ => 0,
+        }
+    }
+
+    /// No target begins within the first element of its source.
+    fn keep_apart(&mut self) {
+        const LONGEST: u32 = 8;
+        let distance = (self.registers.gprs[RDI] as u32).wrapping_sub(self.registers.gprs[RSI] as u32);
+        if (1..LONGEST).contains(&distance) {
+            self.registers.gprs[RDI] = self.registers.gprs[RDI].wrapping_add(LONGEST.into());
         }
     }
 
@@ -250,6 +259,9 @@ impl Writer<'_> {
         for register in [RSI, RDI] {
             let noise = if short_address { self.random.bits() << 32 } else { 0 };
             self.registers.gprs[register] = self.target() ^ noise;
+        }
+        if self.place.machine == Machine::Emulator && self.encoding.name == "movs" {
+            self.keep_apart();
         }
         let noise = if short_address { self.random.bits() << 32 } else { 0 };
         self.registers.gprs[RCX] = self.random.below(100) | noise;

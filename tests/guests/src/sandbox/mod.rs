@@ -107,7 +107,7 @@ impl Sandbox {
         let alias = if cpu::is_bare_emulator() { WINDOW } else { ALIAS };
         pages::set(CODE_PAGE, CODE.0.get() as u64 | USER | WRITABLE);
         (0..MEMORY_PAGES).for_each(|n| pages::set(ALIAS_PAGE + n, (alias + (n * PAGE) as u64) | WRITABLE));
-        let machine = Machine::Qemu;
+        let machine = Machine::Emulator;
         let place = Place { code_address: SANDBOX, memory_address: MEMORY, has_avx, machine };
         Self { place }
     }
