@@ -107,6 +107,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         self.take_posted();
     }
 
+    #[inline]
     fn take_posted(&mut self) {
         let Some(pending) = self.vcpu.pending_interrupts().filter(|pending| pending.is_posted()) else {
             return;
@@ -117,9 +118,11 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         }
     }
 
-    /// Adds what has come to what the processor has, which goes on with its APIC.
+    /// Adds what has come to what the processor has, which goes on with its APIC. That is also what was posted to the guest
+    /// when it had just left: its notification has reached the host, and nobody sends another.
     #[inline]
     pub(super) fn pass_arrivals(&mut self) {
+        self.take_posted();
         let lapic = &mut self.board.fabric.local.lapic;
         let Some((highest, arrivals)) = lapic.take_arrivals() else { return };
         let ends = lapic.ends_to_tell();
@@ -139,7 +142,6 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         if self.apic_keeper == ApicKeeper::Model {
             return self.board.fabric.local.lapic.highest_pending().is_some();
         }
-        self.take_posted();
         self.pass_arrivals();
         let ApicProgress { requested, in_service } = self.vcpu.apic_progress();
         let class = |vector: Option<Vector>| vector.map_or(0, |vector| vector.0 >> 4);

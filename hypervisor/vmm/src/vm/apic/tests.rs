@@ -170,6 +170,22 @@ fn what_was_posted_and_not_taken_is_requested_when_somebody_looks() {
 }
 
 #[test]
+fn what_was_posted_to_a_guest_that_had_just_left_is_requested_when_it_comes_back() {
+    let (mut vm, mut host) = posting_vm();
+    host.now = Instant(2000);
+    // The host's interrupt ends the guest's turn before the notification has reached it, and the host takes that.
+    vm.vcpu.then(|_| Exit::HostInterrupt);
+    serve(&mut vm, &mut host);
+    assert!(vm.vcpu.pending.as_ref().unwrap().is_posted());
+    vm.vcpu.then(|_| Exit::HostInterrupt);
+    serve(&mut vm, &mut host);
+    let (register, bit) = place_of(IRR_FIRST, VECTOR);
+    assert_eq!(page(&mut vm.vcpu).register(register), bit);
+    assert_eq!(vm.vcpu.apic_status.requested, Some(Vector(VECTOR)));
+    assert!(!vm.vcpu.pending.as_ref().unwrap().is_posted());
+}
+
+#[test]
 fn with_input_that_waits_the_apic_is_taken_over_and_nothing_is_posted() {
     let (mut vm, mut host) = posting_vm();
     host.now = Instant(2000);
