@@ -83,8 +83,8 @@ pub trait Vcpu {
     /// Whether the processor holds the four directory pointers of PAE paging as registers, which a write of CR0 or CR4
     /// loads and judges, instead of reading them from memory when it uses them.
     fn holds_pdptes(&self) -> bool;
-    /// Makes `pdptes` the four directory pointers of PAE paging, where it [`Vcpu::holds_pdptes`]. `vmm` has checked them; they follow a write of CR0 or CR4 that loads them, and a [`Vcpu::load`] of a state
-    /// with PAE paging.
+    /// Makes `pdptes` the four directory pointers of PAE paging, where it [`Vcpu::holds_pdptes`]. `vmm` has checked them;
+    /// they follow a write of CR0 or CR4 that loads them, and a [`Vcpu::load`] of a state with PAE paging.
     fn set_pdptes(&mut self, pdptes: [u64; 4]);
     /// EFER as the guest sees it, without what the virtualization extension needs for itself.
     fn efer(&self) -> u64;

@@ -1,8 +1,8 @@
 //! What there is once for each vendor, of which a machine has one: chosen when a vCPU is made, matched where a VM is
 //! entered or asked, never on the way from an exit to the next entry.
 //!
-//! A vCPU that would choose at each of its methods costs two instructions a call, forty an exit. So what owns a vCPU is
-//! made for either type, and [`Either`] holds the one that is there:
+//! A vCPU that would choose at each of its methods would do so many times an exit. So what owns a vCPU is made for either
+//! type, and [`Either`] holds the one that is there:
 //!
 //! ```text
 //!   Engine::new_vcpu ──> Either<Itself> ──map_either!──> Either<a VM's family> ──either!──> serve, for one vendor's vCPU

@@ -47,12 +47,12 @@ impl Vcpu {
     /// CR4 as the guest sees it.
     #[inline]
     pub(super) fn guest_cr4(&self) -> u64 {
-        self.cr4
+        self.cr4_shadow
     }
 
     /// Makes the guest see `value` in CR4.
     pub(super) fn set_guest_cr4(&mut self, value: u64) {
-        self.cr4 = value;
+        self.cr4_shadow = value;
         self.vmcs.write(Field::Cr4Shadow, value);
         self.vmcs.write(Field::Cr4, cr4_in_processor(value));
     }

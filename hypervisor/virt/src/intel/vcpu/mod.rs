@@ -4,8 +4,8 @@
 //! from [`Vcpu::load_on_cpu`] to [`Vcpu::unload`], and the VMCS's fields then too. RSP is in both `gprs` and the VMCS:
 //! `gprs` counts. RIP is in both as well, and always the same.
 //!
-//! Invariants: `cr0_shadow`, `cr4` (its shadow), `efer`, `primary` and `on_entry` are what the VMCS holds; CR0 and CR4 in
-//! the VMCS are what `control_registers` makes of what the guest sees.
+//! Invariants: `cr0_shadow`, `cr4_shadow`, `efer`, `primary` and `on_entry` are what the VMCS holds; CR0 and CR4 in the
+//! VMCS are what `control_registers` makes of what the guest sees.
 //!
 //! Why unsafe: VMCS and translations are loaded and dropped by privileged instructions.
 
@@ -82,7 +82,7 @@ pub struct Vcpu {
     /// RSP as the VMCS holds it.
     rsp: u64,
     cr0_shadow: u64,
-    cr4: u64,
+    cr4_shadow: u64,
     efer: u64,
     /// The host's RSP as the VMCS holds it.
     host_rsp: u64,
@@ -150,7 +150,7 @@ impl Vcpu {
             rip: 0,
             rsp: 0,
             cr0_shadow: 0,
-            cr4: 0,
+            cr4_shadow: 0,
             efer: 0,
             host_rsp: 0,
             reason: 0,
