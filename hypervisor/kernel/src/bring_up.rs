@@ -23,7 +23,7 @@ use crate::network::Networks;
 use crate::operator::Desk;
 use crate::overrides;
 use crate::power::Power;
-use crate::run::{self, Alarm, Host};
+use crate::run::{self, Host};
 use crate::storage::Storage;
 use crate::strays::Strays;
 use crate::version;
@@ -42,6 +42,7 @@ use machine::cpu::{Cpu, Features};
 use memory::{HostSpace, SharedMemory, View};
 use paging::Level;
 use sched::RunQueue;
+use serving::Alarm;
 use vcpu::cpuid::TscStability;
 
 /// What passes from boot's tables to ours; on the heap, which lies in the image.

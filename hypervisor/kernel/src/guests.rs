@@ -1,6 +1,5 @@
 //! The VMs of this host: made from the configuration, loaded, and told of when they end.
 
-mod any_vm;
 mod image;
 pub mod pci;
 
@@ -8,7 +7,6 @@ use crate::devices::HostDevices;
 use crate::network::Networks;
 use crate::storage::{HostVolume, Storage};
 use alloc::{boxed::Box, format, string::String, vec::Vec};
-pub use any_vm::AnyVm;
 use base::{Instant, Nanoseconds, VmId, VmName};
 use config::{Config, OnReset};
 use core::fmt;
@@ -17,6 +15,7 @@ use log::{error, info};
 use machine::clock::HostClock;
 use memory::{GuestAccess, GuestMap, GuestMapConfig, SharedMemory, View};
 use seams::Clock;
+use serving::AnyVm;
 use vcpu::cpuid::TscStability;
 use vmm::vm::{DebugExitPort, ExitProfile};
 use vmm::{Host, Lifecycle, RamLayout, Settings};

@@ -20,16 +20,16 @@ use crate::power::Power;
 use crate::storage::Done;
 use crate::strays::Strays;
 use alloc::{format, string::String};
-use base::{ApicId, Instant, Nanoseconds, Vector, VmId};
+use base::{Instant, Nanoseconds, VmId};
 use config::WhenIdle;
 use console::Terminal;
 use log::{error, info};
-use machine::apic::LocalApic;
-use machine::clock::{HostClock, Timer};
-use machine::{interrupts, tsc, vectors};
+use machine::clock::HostClock;
+use machine::interrupts;
 use memory::SharedMemory;
 use sched::{RunQueue, Turn};
 use seams::Clock;
+use serving::{Alarm, Serving};
 use vmm::{PageInMap, Served};
 
 /// What the CPU's loop works with.
@@ -50,59 +50,6 @@ pub struct Host {
     pub scrub_took: Nanoseconds,
     /// The end of sleep before which no further step is begun.
     pub no_scrub_before: Instant,
-}
-
-/// The CPU's one timer, shared by the slice of the VM that is served and that VM's own deadline.
-pub struct Alarm {
-    pub apic: &'static LocalApic,
-    pub timer: Timer,
-    pub clock: &'static HostClock,
-}
-
-/// The CPU as the VM that is served sees it.
-struct Serving<'a> {
-    alarm: &'a Alarm,
-    slice_end: Instant,
-}
-
-impl vmm::Host for Serving<'_> {
-    #[inline]
-    fn now(&self) -> Instant {
-        self.alarm.clock.now()
-    }
-
-    #[inline]
-    fn tsc(&self) -> u64 {
-        tsc::read()
-    }
-
-    #[inline]
-    fn set_guest_timer(&mut self, deadline: Option<Instant>) {
-        let first = deadline.map_or(self.slice_end, |deadline| deadline.min(self.slice_end));
-        self.alarm.set(first);
-    }
-
-    /// One that cannot be sent is found posted when the VM is served next.
-    fn notify(&mut self, vector: Vector, destination: ApicId) {
-        _ = self.alarm.apic.send(destination, vector);
-    }
-
-    /// Interrupts are masked until the guest is entered. One that cannot be sent leaves the guest its turn.
-    fn interrupt_entry(&mut self) {
-        let apic = self.alarm.apic;
-        _ = apic.send(apic.id(), vectors::MESSAGE);
-    }
-}
-
-impl Alarm {
-    #[inline]
-    fn set(&self, deadline: Instant) {
-        #[cfg(feature = "seeded-faults")]
-        if faults::is_chosen(Fault::DeafTimer) {
-            return;
-        }
-        self.timer.arm(self.apic, self.clock, deadline);
-    }
 }
 
 /// What a turn of the loop takes besides a step of scrubbing, generously: what wakes a VM must not come in it.
@@ -207,7 +154,7 @@ impl Host {
         let is_polled = self.line.needs_polling() || self.desk.backing.needs_polling(&self.desk.devices);
         let slice = if is_polled { slice.min(sched::SLICE) } else { slice };
         let slice_end = now.after(slice).min(self.desk.backing.next_try());
-        let served = present.vm.serve(&mut Serving { alarm: &self.alarm, slice_end });
+        let served = present.vm.serve(&mut Serving::new(&self.alarm, slice_end));
         self.charge(vm, now);
         #[cfg(feature = "seeded-faults")]
         self.remap_if_asked(vm);
@@ -254,7 +201,7 @@ impl Host {
 
     /// Loads a VM's kernel: it is new, or its guest reset it.
     fn load(&mut self, vm: VmId) {
-        let serving = Serving { alarm: &self.alarm, slice_end: Instant::FAR_FUTURE };
+        let serving = Serving::new(&self.alarm, Instant::FAR_FUTURE);
         if let Some(Err(reason)) = self.desk.guests.load(vm, &serving) {
             self.refuse(vm, &reason);
         }

@@ -1,13 +1,14 @@
 //! A VM with the vCPU of this machine's vendor. The choice is made once a turn, not at each exit.
 
-use crate::entropy::HostEntropy;
-use crate::storage::HostVolume;
+use crate::Serving;
 use arrayvec::ArrayVec;
 use backends::VmConsole;
 use base::{Hpa, Instant, VmName};
 use devices::pci::Slot;
+use devices::virtio::rng::Entropy;
 use devices::virtio::{Broken, Progress};
 use memory::{GuestAccess, SharedMemory};
+use seams::Block;
 #[cfg(feature = "seeded-faults")]
 use vcpu::VcpuState;
 use virt::{CpuResident, Either, OfVcpu, either, map_either};
@@ -28,10 +29,12 @@ pub struct AnyVm(Either<Vms>);
 /// Methods of [`Vm`].
 macro_rules! delegate {
     ($(fn $name:ident(&self) -> $out:ty;)* @mut $(fn $name_mut:ident(&mut self $(, $arg:ident: $ty:ty)*) -> $out_mut:ty;)*) => {
-        $(pub fn $name(&self) -> $out {
+        $(#[doc = concat!("As [`Vm::", stringify!($name), "`].")]
+        pub fn $name(&self) -> $out {
             either!(&self.0, vm => vm.$name())
         })*
-        $(pub fn $name_mut(&mut self $(, $arg: $ty)*) -> $out_mut {
+        $(#[doc = concat!("As [`Vm::", stringify!($name_mut), "`].")]
+        pub fn $name_mut(&mut self $(, $arg: $ty)*) -> $out_mut {
             either!(&mut self.0, vm => vm.$name_mut($($arg),*))
         })*
     };
@@ -55,8 +58,8 @@ impl AnyVm {
         fn console_mut(&mut self) -> &mut VmConsole;
         fn wants_cpu(&mut self, now: Instant) -> bool;
         fn run_console(&mut self, slot: Slot, now: Instant) -> ();
-        fn run_disk(&mut self, slot: Slot, now: Instant, medium: &mut HostVolume) -> ();
-        fn run_entropy(&mut self, slot: Slot, now: Instant, entropy: &mut HostEntropy) -> ();
+        fn run_disk(&mut self, slot: Slot, now: Instant, medium: &mut impl Block) -> ();
+        fn run_entropy(&mut self, slot: Slot, now: Instant, entropy: &mut impl Entropy) -> ();
         fn take_broken(&mut self, now: Instant) -> Option<BrokenDevice>;
         fn start(&mut self, image: &Image<'_>, host: &impl Host) -> Result<Loaded, LoadError>;
     }
@@ -107,7 +110,7 @@ impl AnyVm {
     }
 
     /// As [`Vm::serve`]: all of it for one vendor's vCPU.
-    pub fn serve(&mut self, host: &mut impl Host) -> Served {
+    pub fn serve(&mut self, host: &mut Serving<'_>) -> Served {
         either!(&mut self.0, vm => vm.serve(host))
     }
 
