@@ -49,6 +49,12 @@ impl VmConsole {
         push_out(&mut self.output, &mut self.missed, byte);
     }
 
+    /// Whether there is something for the operator to see.
+    #[inline]
+    pub fn has_output(&self) -> bool {
+        self.missed != 0 || !self.output.is_empty()
+    }
+
     /// What the operator sees next.
     pub fn next_output(&mut self) -> Option<Output> {
         match core::mem::take(&mut self.missed) {

@@ -50,10 +50,13 @@ impl Line {
             terminal.input(byte, desk);
         }
         self.show_log(terminal);
-        if let Some(present) =
-            terminal.attached().and_then(|vm| desk.guests.by_name(vm)).and_then(Guest::present)
-        {
-            show(terminal, present, OUTPUT_PER_TURN);
+        for (_, guest) in desk.guests.iter_mut() {
+            let name = guest.config.name;
+            let Some(present) = guest.present() else { continue };
+            // Names take longer to compare.
+            if present.vm.console_mut().has_output() && terminal.attached() == Some(name) {
+                show(terminal, present, OUTPUT_PER_TURN);
+            }
         }
         self.transmit(terminal);
     }

@@ -72,6 +72,7 @@ impl HostClock {
 }
 
 impl Clock for HostClock {
+    #[inline]
     fn now(&self) -> Instant {
         // TSC values before the start can only be a CPU's that is not synchronized: time stands still there.
         let ticks = tsc::read().saturating_sub(self.line.ticks);

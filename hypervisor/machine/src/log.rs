@@ -80,9 +80,9 @@ impl<const N: usize> Ring<N> {
             *position = line_end.saturating_add(1);
             return Some(Entry::Missed(missed));
         }
+        let end = (*position..self.written).find(|&p| self.at(p) == b'\n')?;
         let mut line = Line::new();
         let mut utf8 = [0; MAX_LINE_BYTES];
-        let end = (*position..self.written).find(|&p| self.at(p) == b'\n')?;
         let len = (end.saturating_sub(*position) as usize).min(MAX_LINE_BYTES);
         for (byte, p) in utf8.iter_mut().zip(*position..end) {
             *byte = self.at(p);

@@ -17,6 +17,7 @@ enum Target {
 }
 
 impl Board {
+    #[inline]
     fn target(&self, gpa: Gpa) -> Option<Target> {
         let offset = (gpa.as_u64() % PAGE_BYTES) as u32;
         if self.is_local_apic(gpa) {
@@ -29,11 +30,13 @@ impl Board {
     }
 
     /// Whether the local APIC answers at `gpa`.
+    #[inline]
     pub fn is_local_apic(&self, gpa: Gpa) -> bool {
         self.fabric.local.lapic.page() == Some(gpa.align_down(PAGE_BYTES))
     }
 
     /// Whether a device answers at `gpa`.
+    #[inline]
     pub fn answers_memory(&self, gpa: Gpa) -> bool {
         self.target(gpa).is_some()
     }

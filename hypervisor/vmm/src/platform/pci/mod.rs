@@ -2,7 +2,7 @@
 //!
 //! Slot 0 is the host bridge; devices are in slots 1 and up, in the order of [`crate::Settings::devices`].
 //!
-//! Invariants: `windows` is what the functions decode; a line is asserted while the pin of a function on it is.
+//! Invariants: `windows` is what the functions decode, and within `decoded`; a line is asserted while the pin of a function on it is.
 
 mod device;
 #[cfg(test)]
@@ -13,6 +13,7 @@ pub use device::{Model, PciDevice};
 use crate::platform::Fabric;
 use alloc::vec::Vec;
 use base::Gpa;
+use core::ops::Range;
 use devices::pci::{ABSENT, BARS, ConfigAccess, HostBridge, Place, Slot, ecam_target};
 use devices::virtio::Broken;
 use devices::{Access, Cx, Device, PortAccess, Width, WindowAccess, WindowOffset, platform as place};
@@ -47,6 +48,8 @@ pub struct PciBus {
     /// The device in slot n + 1.
     devices: Vec<PciDevice>,
     windows: Vec<Window>,
+    /// From the first of them to the end of the last.
+    decoded: Range<u32>,
     /// Bit n: the device in slot n has queues to be run.
     kicked: u32,
 }
@@ -95,7 +98,7 @@ impl PciBus {
         if let Some(offset) = address.checked_sub(place::PCI_ECAM_BASE) {
             return (offset < place::PCI_ECAM_LEN_BYTES).then_some(Target::Ecam(WindowOffset(offset)));
         }
-        if address < place::PCI_MEMORY_BASE {
+        if !self.decoded.contains(&address) {
             return None;
         }
         self.windows.iter().find_map(|window| {
@@ -246,6 +249,7 @@ impl PciBus {
     /// Learns what the functions decode. The first one wins where two decode the same.
     fn follow_bars(&mut self) {
         self.windows.clear();
+        self.decoded = Range::default();
         for (n, device) in self.devices.iter().enumerate() {
             let function = device.transport().function();
             for number in 0..BARS {
@@ -255,6 +259,10 @@ impl PciBus {
                 let is_inside = address >= place::PCI_MEMORY_BASE
                     && u64::from(address) + u64::from(len_bytes) <= u64::from(place::PCI_ECAM_BASE);
                 if is_inside {
+                    let end = address.saturating_add(len_bytes);
+                    let Range { start, end: last } = self.decoded.clone();
+                    self.decoded =
+                        if start == last { address..end } else { start.min(address)..last.max(end) };
                     self.windows.push(Window { address, len_bytes, slot: slot_of(n), bar: number as u8 });
                 }
             }
