@@ -7,11 +7,11 @@
 use crate::disk::{Command, Completion, Disk, DiskGeometry, Refused, Unit};
 use crate::e1000e::{E1000e, Family};
 use crate::error::DeviceError;
-use crate::nic::{Link, Mac, Nic, NicCounters, Sent};
+use crate::nic::{Link, Nic, NicCounters, Sent};
 use crate::nvme::Nvme;
 use crate::virtio::{Place, VirtioBlk, VirtioNet};
 use crate::{Readiness, Signal};
-use base::Instant;
+use base::{Instant, MacAddress};
 use iommu::{HostBuffer, HostDma};
 use machine::Mmio;
 
@@ -114,7 +114,7 @@ impl AnyNic {
 }
 
 impl Nic for AnyNic {
-    fn mac(&self) -> Mac {
+    fn mac(&self) -> MacAddress {
         each!(self, card, Self::Virtio | Self::E1000e => card.mac())
     }
 

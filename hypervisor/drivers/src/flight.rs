@@ -7,9 +7,10 @@
 //!                                  └─ the device failed ──► Lost ──────────► completion without it
 //! ```
 
-use crate::disk::{Action, Command, Completion, DiskError, Refusal, Refused};
+use crate::disk::{Action, Command, Completion, DiskError, DiskGeometry, Refusal, Refused};
 use crate::error::DeviceError;
 use base::{Instant, Nanoseconds};
+use seams::DmaBuffer;
 
 /// How many commands can be in flight.
 pub const DEPTH: usize = 32;
@@ -59,11 +60,22 @@ impl<B> Flight<B> {
         self.all.count_ones() as usize
     }
 
-    /// Puts `command` into a free slot, and names that.
+    /// Puts `command`, which is for a disk of `geometry` if there is such a disk, into a free slot, and names that.
     ///
     /// # Errors
-    /// The command, when none is free.
-    pub fn put(&mut self, command: Command<B>) -> Result<u16, Refused<B>> {
+    /// The command, when it is none for that disk, or when no slot is free.
+    pub fn admit(&mut self, command: Command<B>, geometry: Option<DiskGeometry>) -> Result<u16, Refused<B>>
+    where
+        B: DmaBuffer,
+    {
+        let checked = geometry.ok_or(Refusal::NoSuchUnit).and_then(|geometry| geometry.check(&command));
+        match checked {
+            Ok(()) => self.put(command),
+            Err(reason) => Err(Refused { command, reason }),
+        }
+    }
+
+    fn put(&mut self, command: Command<B>) -> Result<u16, Refused<B>> {
         let free = first(self.all & !self.used);
         let Some((id, place)) = free.and_then(|id| Some((id, self.slots.get_mut(usize::from(id))?))) else {
             return Err(Refused { command, reason: Refusal::Full });

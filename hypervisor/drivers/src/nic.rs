@@ -2,32 +2,12 @@
 
 use crate::Readiness;
 use crate::error::DeviceError;
-use base::Instant;
-use core::fmt;
+use base::{Instant, MacAddress};
 
 /// The longest frame that a driver takes or gives, in bytes: 1,500 of payload, header and one VLAN tag, no checksum.
 pub const MAX_FRAME_BYTES: usize = 1518;
 /// The shortest frame that there is: destination, source and type.
 pub const MIN_FRAME_BYTES: usize = 14;
-
-/// An Ethernet address.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Mac(pub [u8; 6]);
-
-impl Mac {
-    /// Whether it can be a card's own: neither a group's nor zero.
-    pub fn is_unicast(self) -> bool {
-        let [first, ..] = self.0;
-        first & 1 == 0 && self.0 != [0; 6]
-    }
-}
-
-impl fmt::Display for Mac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
-    }
-}
 
 /// Whether the cable leads anywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +45,7 @@ pub struct NicCounters {
 /// A card's driver. It has no offloads: what it takes and gives are frames with all their checksums.
 pub trait Nic {
     /// Its address.
-    fn mac(&self) -> Mac;
+    fn mac(&self) -> MacAddress;
 
     /// Whether the cable leads anywhere.
     fn link(&self) -> Link;
@@ -98,21 +78,4 @@ pub trait Nic {
 
     /// What has passed.
     fn counters(&self) -> NicCounters;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::string::ToString;
-
-    #[test]
-    fn an_address_is_printed_as_usual_and_a_groups_is_no_cards_own() {
-        assert_eq!(Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56]).to_string(), "52:54:00:12:34:56");
-        assert!(Mac([0x52, 0, 0, 0, 0, 0]).is_unicast());
-        assert!(
-            !Mac([0xff; 6]).is_unicast()
-                && !Mac([1, 0, 0, 0, 0, 1]).is_unicast()
-                && !Mac([0; 6]).is_unicast()
-        );
-    }
 }

@@ -20,9 +20,9 @@ mod model;
 mod tests;
 
 use crate::error::DeviceError;
-use crate::nic::{Link, MAX_FRAME_BYTES, MIN_FRAME_BYTES, Mac, Nic, NicCounters, Sent};
+use crate::nic::{Link, MAX_FRAME_BYTES, MIN_FRAME_BYTES, Nic, NicCounters, Sent};
 use crate::{Readiness, Signal};
-use base::{Instant, Nanoseconds};
+use base::{Instant, MacAddress, Nanoseconds};
 use machine::pci::Function;
 use registers::*;
 use seams::{DmaBuffer, DmaMemory, DmaRing, Registers};
@@ -120,7 +120,7 @@ pub struct E1000e<R, M: DmaMemory> {
     head: usize,
     next: usize,
     state: State,
-    mac: Mac,
+    mac: MacAddress,
     counters: NicCounters,
     trouble: Option<DeviceError>,
 }
@@ -154,7 +154,7 @@ impl<R: Registers, M: DmaMemory> E1000e<R, M> {
             head: 0,
             next: 0,
             state: State::Resetting { from: now },
-            mac: Mac::default(),
+            mac: MacAddress::default(),
             counters: NicCounters::default(),
             trouble: None,
         };
@@ -202,8 +202,8 @@ impl<R: Registers, M: DmaMemory> E1000e<R, M> {
         let (low, high) = (self.registers.read32(ADDRESS_LOW), self.registers.read32(ADDRESS_HIGH));
         let [a, b, c, d] = low.to_le_bytes();
         let [e, f, ..] = high.to_le_bytes();
-        self.mac = Mac([a, b, c, d, e, f]);
-        if !self.mac.is_unicast() {
+        self.mac = MacAddress([a, b, c, d, e, f]);
+        if !self.mac.is_station() {
             return Err(DeviceError::Nonsense("its address"));
         }
         for offset in (MULTICAST_TABLE..MULTICAST_TABLE_END).step_by(4) {
@@ -286,7 +286,7 @@ const fn after(index: usize) -> usize {
 }
 
 impl<R: Registers, M: DmaMemory> Nic for E1000e<R, M> {
-    fn mac(&self) -> Mac {
+    fn mac(&self) -> MacAddress {
         self.mac
     }
 

@@ -403,17 +403,11 @@ impl<R: Registers, M: DmaMemory> Disk for Nvme<R, M> {
     }
 
     fn submit(&mut self, command: Command<M::Buffer>, now: Instant) -> Result<(), Refused<M::Buffer>> {
-        let checked = match self.geometry(command.unit) {
-            _ if matches!(self.state, State::ShuttingDown { .. } | State::Off | State::Failed) => {
-                Err(Refusal::Gone)
-            }
-            Some(geometry) => geometry.check(&command),
-            None => Err(Refusal::NoSuchUnit),
-        };
-        if let Err(reason) = checked {
-            return Err(Refused { command, reason });
+        if matches!(self.state, State::ShuttingDown { .. } | State::Off | State::Failed) {
+            return Err(Refused { command, reason: Refusal::Gone });
         }
-        let id = self.slots.put(command)?;
+        let geometry = self.geometry(command.unit);
+        let id = self.slots.admit(command, geometry)?;
         // During a reset it waits for the end of that.
         if matches!(self.state, State::Running { .. }) {
             self.send(id, now);

@@ -11,9 +11,9 @@ use super::place::Place;
 use super::queue::{Direction, Place as Link, Queue};
 use super::transport::{Health, Transport};
 use crate::error::DeviceError;
-use crate::nic::{Link as Cable, MAX_FRAME_BYTES, MIN_FRAME_BYTES, Mac, Nic, NicCounters, Sent};
+use crate::nic::{Link as Cable, MAX_FRAME_BYTES, MIN_FRAME_BYTES, Nic, NicCounters, Sent};
 use crate::{Readiness, Signal};
-use base::{Instant, Nanoseconds};
+use base::{Instant, MacAddress, Nanoseconds};
 use seams::{DmaBuffer, DmaMemory, Registers};
 
 /// Features (section 5.1.3).
@@ -47,7 +47,7 @@ pub struct VirtioNet<R, M: DmaMemory> {
     queues: Option<[Buffers<M>; 2]>,
     state: State,
     features: u64,
-    mac: Mac,
+    mac: MacAddress,
     /// The received frame that is looked at: its buffer's number and its length.
     looked_at: Option<(u16, usize)>,
     counters: NicCounters,
@@ -110,7 +110,7 @@ impl<R: Registers, M: DmaMemory> VirtioNet<R, M> {
             queues: None,
             state: State::Resetting { until: now.after(RESET_TIME) },
             features: 0,
-            mac: Mac::default(),
+            mac: MacAddress::default(),
             looked_at: None,
             counters: NicCounters::default(),
             trouble: None,
@@ -134,8 +134,8 @@ impl<R: Registers, M: DmaMemory> VirtioNet<R, M> {
         }
         let mut mac = [0; 6];
         mac.iter_mut().zip(CONFIG_MAC..).for_each(|(byte, offset)| *byte = self.transport.config8(offset));
-        self.mac = Mac(mac);
-        if !self.mac.is_unicast() {
+        self.mac = MacAddress(mac);
+        if !self.mac.is_station() {
             return Err(DeviceError::Nonsense("its address"));
         }
         let receive = self.make_queue(RECEIVE)?;
@@ -207,7 +207,7 @@ impl<R: Registers, M: DmaMemory> VirtioNet<R, M> {
 }
 
 impl<R: Registers, M: DmaMemory> Nic for VirtioNet<R, M> {
-    fn mac(&self) -> Mac {
+    fn mac(&self) -> MacAddress {
         self.mac
     }
 
