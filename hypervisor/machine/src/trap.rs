@@ -185,12 +185,9 @@ fn interrupt(cpu: &PerCpu, vector: Vector) {
         vectors::TIMER => cpu.timer_fired.store(true, Ordering::Relaxed),
         vectors::SERIAL => crate::serial::on_interrupt(),
         vectors::MESSAGE | vectors::POSTED => cpu.message_waits.store(true, Ordering::Relaxed),
-        _ => match DeviceVector::of(vector) {
-            Some(device) => device.leave_sign(),
-            None => {
-                cpu.unexpected.fetch_add(1, Ordering::Relaxed);
-            }
-        },
+        // It has woken the CPU's loop, which asks the devices.
+        _ if DeviceVector::of(vector).is_some() => {}
+        _ => _ = cpu.unexpected.fetch_add(1, Ordering::Relaxed),
     }
     if let Some(apic) = cpu.apic.get() {
         apic.end_of_interrupt();

@@ -6,14 +6,14 @@
 //! MSI     +0 id, next, control: 7 64-bit, 0 enable   +4 address   (+8 upper address)   +8 or +12 data
 //! message address 0xFEE00000 | APIC id << 12, data: vector (fixed, edge)
 //! ```
-//! Each device that is driven gets one vector. Its handler only leaves a sign, which the CPU's loop takes.
+//! Each device that is driven gets one vector. Its handler does nothing: it has woken the CPU, whose loop
+//! asks each device that is in use.
 //!
 //! Sources: PCI Local Bus 3.0, section 6.8; Intel SDM, volume 3, section 11.11.
 
 use super::{Address, Capability, Command, ConfigSpace, PciError, capabilities};
 use crate::vectors::{DEVICES, FIRST_DEVICE};
 use base::{ApicId, Vector};
-use core::sync::atomic::{AtomicU64, Ordering};
 use seams::Registers;
 
 const MSIX_ENABLE: u32 = 1 << 31;
@@ -25,9 +25,6 @@ const MSI_64: u32 = 1 << 23;
 const MSI_MULTIPLE: u32 = 0b111 << 20;
 const MESSAGE_ADDRESS: u32 = 0xfee0_0000;
 
-/// Bit `n`: device vector `n` has come since [`take_signs`].
-static SIGNS: AtomicU64 = AtomicU64::new(0);
-
 /// One of the vectors for devices, counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeviceVector(u8);
@@ -36,11 +33,6 @@ impl DeviceVector {
     /// The `index`th; `None` when there are not so many.
     pub const fn new(index: u8) -> Option<Self> {
         if index < DEVICES { Some(Self(index)) } else { None }
-    }
-
-    /// Its bit in what [`take_signs`] gives.
-    pub const fn sign(self) -> u64 {
-        1 << self.0
     }
 
     const fn vector(self) -> Vector {
@@ -54,18 +46,6 @@ impl DeviceVector {
             None => None,
         }
     }
-
-    /// Called by the handler.
-    pub(crate) fn leave_sign(self) {
-        SIGNS.fetch_or(self.sign(), Ordering::Relaxed);
-    }
-}
-
-/// Which devices have interrupted since the last call, as bits.
-#[inline]
-pub fn take_signs() -> u64 {
-    // Most turns of the loop find none: a load is cheaper than a swap.
-    if SIGNS.load(Ordering::Relaxed) == 0 { 0 } else { SIGNS.swap(0, Ordering::Relaxed) }
 }
 
 fn message_address(destination: ApicId) -> Result<u32, PciError> {
@@ -239,10 +219,8 @@ mod tests {
     }
 
     #[test]
-    fn a_sign_is_taken_once() {
-        let vector = DeviceVector::of(Vector(0x8f)).unwrap();
-        assert_eq!((DeviceVector::of(Vector(0x4f)), DeviceVector::of(Vector(0x90))), (None, None));
-        vector.leave_sign();
-        assert_eq!((take_signs(), take_signs()), (1 << 63, 0));
+    fn devices_have_64_vectors() {
+        let devices = [0x4f, 0x50, 0x8f, 0x90].map(|vector| DeviceVector::of(Vector(vector)).is_some());
+        assert_eq!(devices, [false, true, true, false]);
     }
 }

@@ -29,7 +29,7 @@ mod testing;
 pub use capability::{Capability, capabilities};
 pub use config::{ConfigSpace, Ecam, HostConfig};
 pub use function::{Class, Command, Function, scan};
-pub use interrupt::{DeviceVector, Msi, Msix, take_signs};
+pub use interrupt::{DeviceVector, Msi, Msix};
 pub use ports::ConfigPorts;
 
 use base::ApicId;
