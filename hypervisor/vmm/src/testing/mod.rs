@@ -4,23 +4,23 @@ extern crate std;
 
 mod kernels;
 mod nic;
-mod vcpu;
+mod scripted;
 
-pub use self::vcpu::FakeVcpu;
 pub use kernels::{Phdr, elf_32_with, elf_with, note};
 pub use nic::{NIC, NicDriver, nic};
+pub use scripted::FakeVcpu;
 
 use crate::layout::RamLayout;
 use crate::loader::{File, Image};
 use crate::vm::{DebugExitPort, Host, Settings, Vm};
-use ::vcpu::{
-    Direction, Exit, Gpr, IoExit, IoOperand,
-    cpuid::{Registers, TscStability},
-};
 use base::{ApicId, Instant, MIB, Nanoseconds, Port, TscScale, Vector, VmName};
 use config::OnReset;
 use seams::fake::FlatMemory;
 use std::vec::Vec;
+use vcpu::{
+    Direction, Exit, Gpr, IoExit, IoOperand,
+    cpuid::{Registers, TscStability},
+};
 
 /// The TSC frequency of the fakes: a tick is a nanosecond.
 pub const TSC: TscScale = match TscScale::new(1_000_000_000) {
