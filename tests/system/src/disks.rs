@@ -14,7 +14,11 @@ pub const SCENARIOS: &[Scenario] = &[
     quick("debian_on_a_partition_of_an_nvme_disk_is_a_guests_root", On::Amd(NO_NVME), debian_root),
     quick("guests_share_a_disk_behind_overlays", On::Both, overlays),
     quick("a_full_overlay_gives_io_errors_and_no_more", On::Both, full_overlay),
-    quick("disks_that_cannot_be_had_are_refused_before_the_vm_starts", On::Amd(NO_NVME), refused),
+    quick(
+        "disks_and_networks_that_cannot_be_had_are_refused_before_the_vm_starts",
+        On::Amd(NO_NVME),
+        refused,
+    ),
 ];
 
 const NO_NVME: &str = "Bochs has no NVMe controller";
@@ -151,7 +155,7 @@ fn full_overlay(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// Each VM but the first cannot have its disk, and says why before it starts.
+/// Each VM but the first cannot have its disk or its network, and says why before it starts.
 fn refused(lab: &Lab) -> Result<()> {
     let vm = |name: &str, disk: &str| {
         format!(
@@ -164,7 +168,9 @@ fn refused(lab: &Lab) -> Result<()> {
         + &vm("second", "partition:nvme0n1p2")
         + &vm("whole", "disk:nvme0n1")
         + &vm("lost", "partition:no-such")
-        + &vm("absent", "disk:nvme7n1");
+        + &vm("absent", "disk:nvme7n1")
+        + "[[vm]]\nname = \"offline\"\nmemory = \"16M\"\nkernel = \"guest\"\n[[vm.nic]]\nnetwork = \"lan0\"\n\n\
+           [[network]]\nname = \"lan0\"\nuplink = \"eth7\"\n";
     let mut contents = lab.contents(&config)?;
     contents.add("guest", lab.guest("first-byte")?);
     let disk = disk_with_root(lab)?;
@@ -174,7 +180,13 @@ fn refused(lab: &Lab) -> Result<()> {
         lab.start(machine.qemu_args(["-drive", &drive, "-device", "nvme,drive=data,serial=data"]))?;
     emulator.expect("hypervisor ready", BOOT)?;
     let log = emulator.serial_log();
-    for promise in [("second", "owner"), ("whole", "owner"), ("lost", "no-such"), ("absent", "nvme7n1")] {
+    for promise in [
+        ("second", "owner"),
+        ("whole", "owner"),
+        ("lost", "no-such"),
+        ("absent", "nvme7n1"),
+        ("offline", "eth7"),
+    ] {
         let (vm, word) = promise;
         let told =
             log.lines().any(|line| line.contains(&format!("vm {vm}: cannot start")) && line.contains(word));
