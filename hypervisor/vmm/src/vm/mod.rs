@@ -1,7 +1,6 @@
 //! One VM: what it consists of, how it starts, how it is served, how it ends.
 
 mod apic;
-
 mod ending;
 mod history;
 mod host;
