@@ -6,13 +6,13 @@
 //! peer udp-send HOST PORT N      sends N datagrams, and cares for no answer
 //! peer udp-ping HOST PORT N      sends N datagrams, each after the answer to the one before
 //! peer tcp-sink PORT             takes one connection, and tells how many bytes came and their sum
-//! peer tcp-send HOST PORT MIB    sends so much, and tells the same of it
+//! peer tcp-send HOST PORT MIB    sends so much, waits until it has come, and tells the same of it
 //! ```
 
 #![forbid(unsafe_code)]
 
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -136,5 +136,9 @@ fn tcp_send(host: &str, port: &str, mib: &str) -> io::Result<String> {
         stream.write_all(&piece)?;
         tally.add(&piece);
     }
+    // The other side closes when it has got all.
+    stream.shutdown(Shutdown::Write)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.read(&mut [0])?;
     Ok(tally.tell())
 }
