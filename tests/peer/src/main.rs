@@ -139,6 +139,6 @@ fn tcp_send(host: &str, port: &str, mib: &str) -> io::Result<String> {
     // The other side closes when it has got all.
     stream.shutdown(Shutdown::Write)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    stream.read(&mut [0])?;
+    stream.read_to_end(&mut Vec::new())?;
     Ok(tally.tell())
 }
