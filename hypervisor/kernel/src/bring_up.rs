@@ -81,6 +81,12 @@ fn read_handoff(address: u64) -> Result<Handoff, handoff::HandoffError> {
 
 /// The second half, on our own.
 extern "sysv64" fn on_own_tables(passage: usize) -> ! {
+    run::for_ever(host(passage))
+}
+
+/// Makes all that the CPU's loop works with. Not inlined: what is only needed here leaves the stack with it.
+#[inline(never)]
+fn host(passage: usize) -> Box<Host> {
     // SAFETY: `on_boot_tables` leaked the box for this.
     let passage = unsafe { Box::from_raw(core::ptr::with_exposed_provenance_mut::<Passage>(passage)) };
     let Passage { handoff, cpu, protection } = *passage;
@@ -139,7 +145,7 @@ extern "sysv64" fn on_own_tables(passage: usize) -> ! {
     host_lines.extend(devices.disk_lines().into_iter().chain(devices.card_lines()));
     let cpus = format!("CPU 0: {engine}, {}", engine.mitigations());
     line.settle();
-    run::for_ever(Host {
+    Box::new(Host {
         clock,
         alarm,
         engine,

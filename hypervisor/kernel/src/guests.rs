@@ -124,7 +124,7 @@ impl Guests {
         let make = |(index, vm): (u16, &config::Vm)| {
             let body = if vm.autostart {
                 Present::new(VmId(index), vm, &ground, engine, backing)
-                    .map_or_else(|reason| Body::refused(vm.name, reason), Body::present)
+                    .map_or_else(|reason| Body::refused(vm.name, reason), Body::Present)
             } else {
                 Body::Gone(String::from("not started"))
             };
@@ -141,7 +141,7 @@ impl Guests {
         if let Body::Present(_) = guest.body {
             return Err(String::from("it is there already"));
         }
-        guest.body = Body::present(Present::new(vm, &guest.config, ground, engine, backing)?);
+        guest.body = Body::Present(Present::new(vm, &guest.config, ground, engine, backing)?);
         Ok(())
     }
 
@@ -288,10 +288,6 @@ impl fmt::Display for Body {
 }
 
 impl Body {
-    fn present(present: Present) -> Self {
-        Self::Present(Box::new(present))
-    }
-
     /// A VM that could not be made or loaded.
     pub fn refused(name: VmName, reason: String) -> Self {
         error!("vm {name}: cannot start: {reason}");
@@ -300,13 +296,14 @@ impl Body {
 }
 
 impl Present {
+    /// On the heap: the stack has room for few copies of it.
     fn new(
         id: VmId,
         config: &config::Vm,
         ground: &Ground,
         engine: &virt::Engine,
         backing: &mut Backing,
-    ) -> Result<Self, String> {
+    ) -> Result<Box<Self>, String> {
         let made = ground.clock.now();
         let present = Self::with_disks(id, config, ground, engine, backing, made);
         if present.is_err() {
@@ -322,7 +319,7 @@ impl Present {
         engine: &virt::Engine,
         backing: &mut Backing,
         made: Instant,
-    ) -> Result<Self, String> {
+    ) -> Result<Box<Self>, String> {
         let opened = config
             .disks
             .iter()
@@ -362,7 +359,13 @@ impl Present {
             wall_clock_at_zero: ground.wall_clock_at_zero,
             devices: pci::of(config, &disks)?,
         };
-        Ok(Self { vm: AnyVm::new(settings, vcpu, access), made, disks, nics: config.nics.len(), files })
+        Ok(Box::new(Self {
+            vm: AnyVm::new(settings, vcpu, access),
+            made,
+            disks,
+            nics: config.nics.len(),
+            files,
+        }))
     }
 
     /// Loads the kernel and lets the VM run from its start.

@@ -19,7 +19,7 @@ use crate::operator::Desk;
 use crate::power::Power;
 use crate::storage::Done;
 use crate::strays::Strays;
-use alloc::{format, string::String};
+use alloc::{boxed::Box, format, string::String};
 use base::{Instant, Nanoseconds, VmId};
 use config::WhenIdle;
 use console::Terminal;
@@ -56,7 +56,7 @@ pub struct Host {
 const LOOP_TIME: Nanoseconds = Nanoseconds(100_000);
 
 /// Runs the host until it is powered off.
-pub fn for_ever(mut host: Host) -> ! {
+pub fn for_ever(mut host: Box<Host>) -> ! {
     info!("hypervisor ready: {} VMs", host.desk.guests.len());
     host.start_guests();
     #[cfg(feature = "seeded-faults")]

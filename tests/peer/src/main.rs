@@ -3,15 +3,16 @@
 //!
 //! ```text
 //! peer udp-echo PORT             sends every datagram back, for ever
+//! peer udp-send HOST PORT N      sends N datagrams, and cares for no answer
 //! peer udp-ping HOST PORT N      sends N datagrams, each after the answer to the one before
 //! peer tcp-sink PORT             takes one connection, and tells how many bytes came and their sum
-//! peer tcp-send HOST PORT MIB    sends so much, and tells the same of it
+//! peer tcp-send HOST PORT MIB    sends so much, waits until it has come, and tells the same of it
 //! ```
 
 #![forbid(unsafe_code)]
 
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -27,11 +28,12 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let told = match *words {
         ["udp-echo", port] => udp_echo(port),
+        ["udp-send", host, port, count] => udp_send(host, port, count),
         ["udp-ping", host, port, count] => udp_ping(host, port, count),
         ["tcp-sink", port] => tcp_sink(port),
         ["tcp-send", host, port, mib] => tcp_send(host, port, mib),
         _ => Err(io::Error::other(
-            "usage: udp-echo PORT | udp-ping HOST PORT N | tcp-sink PORT | tcp-send HOST PORT MIB",
+            "usage: udp-echo PORT | udp-send HOST PORT N | udp-ping HOST PORT N | tcp-sink PORT | tcp-send HOST PORT MIB",
         )),
     };
     match told {
@@ -57,6 +59,16 @@ fn udp_echo(port: &str) -> io::Result<String> {
         let (len, from) = socket.recv_from(&mut datagram)?;
         socket.send_to(&datagram[..len], from)?;
     }
+}
+
+fn udp_send(host: &str, port: &str, count: &str) -> io::Result<String> {
+    let count = number(count)?;
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    for _ in 0..count {
+        // Whether there is a way at this moment is not asked.
+        let _ = socket.send_to(&[0; DATAGRAM_BYTES], format!("{host}:{port}"));
+    }
+    Ok(format!("{count} datagrams sent"))
 }
 
 fn udp_ping(host: &str, port: &str, count: &str) -> io::Result<String> {
@@ -124,5 +136,9 @@ fn tcp_send(host: &str, port: &str, mib: &str) -> io::Result<String> {
         stream.write_all(&piece)?;
         tally.add(&piece);
     }
+    // The other side closes when it has got all.
+    stream.shutdown(Shutdown::Write)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.read_to_end(&mut Vec::new())?;
     Ok(tally.tell())
 }

@@ -1,7 +1,8 @@
 //! Guests' disks: files in memory, partitions of the host's disks, overlays; and what is refused.
 
 use crate::linux::{command, config};
-use crate::{BOOT, STEP, reference, tiny_guests};
+use crate::reference::{self, VIRTIO};
+use crate::{BOOT, STEP, tiny_guests};
 use anyhow::{Result, ensure};
 use std::path::PathBuf;
 use xtask::emulator::{Emulator, Ending};
@@ -27,9 +28,9 @@ const fn quick(name: &'static str, on: On, run: fn(&Lab) -> Result<()>) -> Scena
     Scenario { name, speed: Speed::Quick, on, run }
 }
 
-/// A disk whose sector `n` is filled with the byte `n`.
-pub fn numbered_sectors(count: u8) -> Vec<u8> {
-    (0..count).flat_map(|n| [n; 512]).collect()
+/// A disk of 64 sectors; sector `n` is filled with the byte `n`.
+pub fn numbered_sectors() -> Vec<u8> {
+    (0..64).flat_map(|n| [n; 512]).collect()
 }
 
 /// A driver that knows nothing of us drives the disk, the console and the entropy device.
@@ -37,17 +38,15 @@ fn other_driver(lab: &Lab) -> Result<()> {
     let config = tiny_guests::config("virtio") + "[[vm.disk]]\nsource = \"file:disk.img\"\n";
     let mut contents = lab.contents(&config)?;
     contents.add("guest", lab.guest("virtio")?);
-    contents.add("disk.img", numbered_sectors(64));
+    contents.add("disk.img", numbered_sectors());
     let mut emulator = lab.start(lab.machine(&lab.image(&contents)?))?;
     emulator.expect("guest: this came by the virtio console", BOOT)?;
     emulator.expect("vm virtio: ended: debug exit by the guest, status 1\r", BOOT)?;
     ensure!(emulator.wait_exit(STEP)? == Ending::PoweredOff);
-    let failed: Vec<_> = reference::checks(&emulator.serial_log())
-        .into_iter()
-        .filter(|(_, outcome)| outcome != "ok")
-        .collect();
+    let log = emulator.serial_log();
+    let failed: Vec<_> = reference::checks(&log).into_iter().filter(|(_, outcome)| outcome != "ok").collect();
     ensure!(failed.is_empty(), "the guest reported: {failed:?}");
-    Ok(())
+    reference::compare(lab, VIRTIO, &log)
 }
 
 /// A disk with the root file system on its second partition.

@@ -8,6 +8,7 @@
 mod acpi;
 mod apics;
 mod broken;
+mod demo;
 mod differences;
 mod disks;
 mod faults;
@@ -16,6 +17,7 @@ mod linux;
 mod long;
 mod networks;
 mod operator;
+mod rebinding;
 mod reference;
 mod several;
 mod tiny_guests;
@@ -32,7 +34,7 @@ const STEP: Duration = Duration::from_secs(90);
 
 fn main() -> ExitCode {
     let broken = broken::all();
-    let groups: [&[Scenario]; 14] = [
+    let groups: [&[Scenario]; 16] = [
         acpi::SCENARIOS,
         apics::SCENARIOS,
         linux::SCENARIOS,
@@ -41,8 +43,10 @@ fn main() -> ExitCode {
         reference::SCENARIOS,
         translations::SCENARIOS,
         several::SCENARIOS,
+        demo::SCENARIOS,
         disks::SCENARIOS,
         networks::SCENARIOS,
+        rebinding::SCENARIOS,
         operator::SCENARIOS,
         &broken,
         faults::SCENARIOS,

@@ -39,7 +39,9 @@ pub use accel::Accel;
 pub use bare::Bare;
 pub use error::Error;
 pub use firmware::Firmware;
-pub use machine::{Debugger, Disk, Machine, Model, OnReset, Time, Translations, Vendor, Virtualization};
+pub use machine::{
+    Debugger, Disk, Machine, Model, Network, OnReset, Time, Translations, Vendor, Virtualization,
+};
 pub use qemu::QEMU;
 use transcript::Transcript;
 

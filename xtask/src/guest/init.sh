@@ -28,6 +28,15 @@ if [ -n "$root" ]; then
     exec switch_root /mnt /sbin/init
 fi
 
+# What else the command line asks for: disk=/dev/vda address=10.0.2.15/24 gateway=10.0.2.2
+[ -n "$disk" ] && mount "$disk" /mnt
+if [ -n "$address" ]; then
+    ip addr add "$address" dev eth0
+    ip link set lo up
+    ip link set eth0 up
+fi
+[ -n "$gateway" ] && ip route add default via "$gateway"
+
 if [ -n "$run" ]; then
     sh -c "$run"
 else

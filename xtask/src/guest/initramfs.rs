@@ -2,7 +2,8 @@
 //!
 //! `init` mounts the usual file systems and leaves an interactive shell with job control on the console; the
 //! shell's end switches the machine off. Its prompt is `HOSTNAME:DIRECTORY# `, the host name `demo` unless the
-//! kernel's command line sets another (`hostname=web`). A command on the kernel's command line,
+//! kernel's command line sets another (`hostname=web`). On request of the command line a disk is mounted at `/mnt`
+//! (`disk=/dev/vda`) and the first NIC is set up (`address=10.0.2.15/24 gateway=10.0.2.2`); a command there,
 //! `run="poweroff -f"`, is executed instead of the shell.
 //!
 //! The same input gives the same bytes. Reference: Linux,
