@@ -12,6 +12,7 @@ mod contents;
 mod data;
 mod elf;
 mod esp;
+pub mod ext4;
 mod table;
 
 use std::path::{Path, PathBuf};

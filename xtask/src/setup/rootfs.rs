@@ -4,13 +4,13 @@
 
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
 use super::apt::Registry;
 use super::deb;
-use crate::{paths, process};
+use crate::image::ext4;
+use crate::paths;
 
 /// The folder of the image in the cache: a change of what is below gets a new name.
 pub const FOLDER: &str = "rootfs-3";
@@ -60,14 +60,9 @@ pub fn make(registry: &Registry, to: &Path) -> Result<()> {
     paths::write(&init, INIT.as_bytes())?;
     make_executable(&init)?;
     let image = scratch.path().join(IMAGE);
-    let mke2fs = paths::program("mke2fs").unwrap_or_else(|| PathBuf::from("/usr/sbin/mke2fs"));
-    let mut command = Command::new(mke2fs);
-    command
-        .args(["-q", "-t", "ext4", "-b", "4096", "-L", "root", "-E", "root_owner=0:0", "-d"])
-        .arg(&root)
-        .arg(&image)
-        .arg(SIZE);
-    process::quiet("making a root file system of Debian's packages", &mut command)?;
+    let from = root.to_str().context("the cache's folder has a name in UTF-8")?;
+    let options = ["-L", "root", "-E", "root_owner=0:0", "-d", from];
+    ext4::make("making a root file system of Debian's packages", &options, &image, SIZE)?;
     // Last: its presence means that all is there.
     std::fs::rename(&image, to).with_context(|| to.display().to_string())
 }
