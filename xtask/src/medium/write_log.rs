@@ -14,7 +14,7 @@
 
 use std::fmt;
 
-const MAGIC: u64 = 0x006a_7366_7767_3872;
+const MAGIC: u64 = 0x006a_7366_7773_6872;
 const VERSION: u64 = 1;
 /// All flags but that of marks, which QEMU does not make.
 const KNOWN_FLAGS: u64 = FLUSH | FUA | DISCARD;
@@ -174,7 +174,9 @@ mod tests {
 
     /// A log of entries: first sector, number of sectors, flags; the data of entry `n` is the byte `n`.
     fn log(entries: &[(u64, u64, u64)]) -> Vec<u8> {
-        let mut log = sector(&[MAGIC, VERSION, entries.len() as u64, SECTOR as u64]);
+        // As QEMU writes it.
+        let magic = u64::from_le_bytes(*b"rhswfsj\0");
+        let mut log = sector(&[magic, 1, entries.len() as u64, SECTOR as u64]);
         for (number, (first, sectors, flags)) in (0..).zip(entries) {
             log.extend(sector(&[*first, *sectors, *flags]));
             if flags & DISCARD == 0 {
