@@ -16,6 +16,7 @@ mod linux;
 mod long;
 mod networks;
 mod operator;
+mod power_cuts;
 mod reference;
 mod several;
 mod tiny_guests;
@@ -32,7 +33,7 @@ const STEP: Duration = Duration::from_secs(90);
 
 fn main() -> ExitCode {
     let broken = broken::all();
-    let groups: [&[Scenario]; 14] = [
+    let groups: [&[Scenario]; 15] = [
         acpi::SCENARIOS,
         apics::SCENARIOS,
         linux::SCENARIOS,
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         translations::SCENARIOS,
         several::SCENARIOS,
         disks::SCENARIOS,
+        power_cuts::SCENARIOS,
         networks::SCENARIOS,
         operator::SCENARIOS,
         &broken,
