@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::emulator::Network;
 use crate::guest::{self, Kernel};
@@ -40,7 +40,9 @@ fn disk(folder: &Path) -> Result<Vec<u8>> {
     let scratch = tempfile::tempdir_in(folder)?;
     let (contents, image) = (scratch.path().join("contents"), scratch.path().join("image"));
     paths::write(&contents.join("greeting"), GREETING.as_bytes())?;
-    ext4::make("making the demo's disk", "demo", &contents, DISK_SIZE, &image)?;
+    let from = contents.to_str().context("the build folder has a name in UTF-8")?;
+    let options = ["-L", "demo", "-E", "root_owner=0:0", "-d", from];
+    ext4::make("making the demo's disk", &options, &image, DISK_SIZE)?;
     paths::read(&image)
 }
 

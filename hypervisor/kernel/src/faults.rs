@@ -41,6 +41,8 @@ pub enum Fault {
     LostOutput,
     /// The end of one VM ends all others.
     ContagiousEnd,
+    /// A VM's flush ends without one of the host's disk.
+    SkippedFlushes,
     /// Translations stay when a guest changes a register that its tables depend on.
     KeptTranslations,
     /// They stay when the nested tables change; the rest is [`Fault::Remapping`].
@@ -57,13 +59,14 @@ pub enum Fault {
     FewTags,
 }
 
-const NAMES: [(&str, Fault); 13] = [
+const NAMES: [(&str, Fault); 14] = [
     ("panic", Fault::Panic),
     ("page-fault", Fault::WildRead),
     ("stack-overflow", Fault::StackOverflow),
     ("deaf-timer", Fault::DeafTimer),
     ("lost-output", Fault::LostOutput),
     ("contagious-end", Fault::ContagiousEnd),
+    ("skipped-flushes", Fault::SkippedFlushes),
     ("kept-translations", Fault::KeptTranslations),
     ("kept-nested-translations", Fault::KeptNestedTranslations),
     ("kept-tag-translations", Fault::KeptTagTranslations),

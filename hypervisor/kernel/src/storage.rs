@@ -13,6 +13,8 @@ mod open;
 pub use open::HostVolume;
 
 use crate::devices::HostDevices;
+#[cfg(feature = "seeded-faults")]
+use crate::faults::{self, Fault};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -180,6 +182,14 @@ impl InFlight {
             && let Ok(ticket) = u16::try_from(slot)
             && let Some(mut request) = drive.ports.take_request()
         {
+            #[cfg(feature = "seeded-faults")]
+            if faults::is_chosen(Fault::SkippedFlushes)
+                && request.request().operation == BlockOperation::Flush
+            {
+                request.complete(None, Ok(()));
+                done = Done::Something;
+                continue;
+            }
             let command = command_for(&mut request, Ticket(ticket), drive.unit);
             if let Some(place) = self.requests.get_mut(slot) {
                 *place = Some(request);

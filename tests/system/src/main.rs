@@ -17,6 +17,7 @@ mod linux;
 mod long;
 mod networks;
 mod operator;
+mod power_cuts;
 mod rebinding;
 mod reference;
 mod several;
@@ -34,7 +35,7 @@ const STEP: Duration = Duration::from_secs(90);
 
 fn main() -> ExitCode {
     let broken = broken::all();
-    let groups: [&[Scenario]; 16] = [
+    let groups: [&[Scenario]; 17] = [
         acpi::SCENARIOS,
         apics::SCENARIOS,
         linux::SCENARIOS,
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         several::SCENARIOS,
         demo::SCENARIOS,
         disks::SCENARIOS,
+        power_cuts::SCENARIOS,
         networks::SCENARIOS,
         rebinding::SCENARIOS,
         operator::SCENARIOS,

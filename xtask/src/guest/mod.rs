@@ -124,7 +124,7 @@ fn drivers(kernel: Kernel) -> Result<Drivers> {
 /// # Errors
 /// When it cannot be made.
 pub fn rootfs() -> Result<PathBuf> {
-    setup::ensure(&[Need::RootFs])?;
+    setup::ensure(&[Need::Ext4, Need::RootFs])?;
     setup::rootfs_path()
 }
 

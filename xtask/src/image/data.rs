@@ -23,11 +23,11 @@ pub struct Partition<'a> {
     pub size_mib: u64,
 }
 
-/// Writes a disk with `partitions` to `out`, sparsely.
+/// Writes a disk with `partitions` to `out`, sparsely. Returns where each begins, in bytes.
 ///
 /// # Errors
 /// When it cannot be written, or contents do not fit.
-pub fn write_disk(partitions: &[Partition<'_>], out: &Path) -> Result<()> {
+pub fn write_disk(partitions: &[Partition<'_>], out: &Path) -> Result<Vec<u64>> {
     let used: u64 = partitions.iter().map(|partition| partition.size_mib << 20).sum();
     // The table, and its second copy at the end.
     let sectors = (used + 2 * ALIGNMENT_BYTES) / SECTOR_BYTES;
@@ -46,7 +46,7 @@ pub fn write_disk(partitions: &[Partition<'_>], out: &Path) -> Result<()> {
         start += partition.size_mib << 20;
     }
     disk.write().context("GPT")?;
-    for (start, Partition { label, contents, size_mib }) in starts.into_iter().zip(partitions) {
+    for (start, Partition { label, contents, size_mib }) in starts.iter().zip(partitions) {
         anyhow::ensure!(contents.len() as u64 <= size_mib << 20, "{label}: the contents do not fit");
         for (index, piece) in contents.chunks(PIECE_BYTES).enumerate() {
             if piece.iter().any(|byte| *byte != 0) {
@@ -54,7 +54,7 @@ pub fn write_disk(partitions: &[Partition<'_>], out: &Path) -> Result<()> {
             }
         }
     }
-    Ok(())
+    Ok(starts)
 }
 
 #[cfg(test)]
@@ -69,13 +69,14 @@ mod tests {
             Partition { label: "web-root", contents: b"first", size_mib: 2 },
             Partition { label: "data", contents: b"second", size_mib: 1 },
         ];
-        write_disk(&partitions, &out).unwrap();
+        let starts = write_disk(&partitions, &out).unwrap();
         let disk = gpt::GptConfig::new().open(&out).unwrap();
         let bytes = std::fs::read(&out).unwrap();
         for (number, partition) in (1..).zip(&partitions) {
             let found = &disk.partitions()[&number];
             assert_eq!(found.name, partition.label);
             let start = found.first_lba as usize * 512;
+            assert_eq!(starts[number as usize - 1], start as u64);
             assert_eq!(&bytes[start..start + partition.contents.len()], partition.contents);
         }
         assert_eq!(disk.partitions()[&2].first_lba, disk.partitions()[&1].last_lba + 1);

@@ -33,6 +33,7 @@ use apt::Registries;
 
 use crate::emulator::{Firmware, firmware};
 use crate::guest::{Architecture, Kernel};
+use crate::image::ext4;
 use crate::paths;
 use crate::toolchain::Toolchain;
 
@@ -48,6 +49,8 @@ pub enum Need {
     BareLinter,
     /// A C++ compiler: libFuzzer is C++.
     CxxCompiler,
+    /// Programs that make, check and read ext4.
+    Ext4,
     /// iasl, which reads ACPI tables as an operating system's authors do.
     AcpiCompiler,
     /// QEMU and firmware.
@@ -66,9 +69,10 @@ pub enum Need {
 
 impl Need {
     /// What building, running and testing need.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Toolchain,
         Self::CxxCompiler,
+        Self::Ext4,
         Self::AcpiCompiler,
         Self::Emulator,
         Self::Bochs,
@@ -87,6 +91,7 @@ impl Need {
             Self::Toolchain => Toolchain::choose().is_ok(),
             Self::BareLinter => Toolchain::choose()?.has_linter(),
             Self::CxxCompiler => std::env::var_os("CXX").is_some() || paths::program("c++").is_some(),
+            Self::Ext4 => ext4::PROGRAMS.iter().all(|name| ext4::program(name).is_some()),
             Self::AcpiCompiler => paths::program("iasl").is_some(),
             Self::Emulator => install::qemu_is_new_enough() && Firmware::find().is_ok(),
             Self::Bochs => bochs_program(&bochs_folder()?).is_file() && firmware::find_small().is_ok(),
@@ -104,6 +109,7 @@ impl Need {
             Self::Toolchain => install::toolchain(registry),
             Self::BareLinter => install::linter(registry),
             Self::CxxCompiler => install::cxx_compiler(registry),
+            Self::Ext4 => install::ext4(registry),
             Self::AcpiCompiler => install::acpi_compiler(registry),
             Self::Emulator => install::emulator(registry),
             Self::Bochs => bochs::make(registry, &bochs_folder()?),
