@@ -181,7 +181,7 @@ impl Emulator {
         let status = self.child.try_wait().map_err(|source| failed(&*self.program, source))?;
         let ending = match status {
             Some(status) => {
-                self.transcript.wait_until_closed(Duration::from_secs(2));
+                self.transcript.wait_until_closed(Duration::from_secs(10));
                 self.program.ending(status, &self.transcript)
             }
             None => {
