@@ -4,6 +4,7 @@ use crate::Alarm;
 use base::{ApicId, Instant, Vector};
 use machine::{tsc, vectors};
 use seams::Clock;
+use vmm::Moment;
 
 /// The CPU as the VM that is served sees it.
 pub struct Serving<'a> {
@@ -26,8 +27,9 @@ impl vmm::Host for Serving<'_> {
     }
 
     #[inline]
-    fn tsc(&self) -> u64 {
-        tsc::read()
+    fn moment(&self) -> Moment {
+        let tsc = tsc::read();
+        Moment { time: self.alarm.clock.time_at(tsc), tsc }
     }
 
     #[inline]

@@ -12,9 +12,10 @@ pub use scripted::FakeVcpu;
 
 use crate::layout::RamLayout;
 use crate::loader::{File, Image};
-use crate::vm::{DebugExitPort, Host, Settings, Vm};
+use crate::vm::{DebugExitPort, Host, Moment, Settings, Vm};
 use base::{ApicId, Instant, MIB, Nanoseconds, Port, TscScale, Vector, VmName};
 use config::OnReset;
+use core::cell::Cell;
 use seams::fake::FlatMemory;
 use std::vec::Vec;
 use vcpu::{
@@ -32,6 +33,9 @@ pub const TSC: TscScale = match TscScale::new(1_000_000_000) {
 #[derive(Default)]
 pub struct FakeHost {
     pub now: Instant,
+    /// How long the CPU is held up between two looks at its clock.
+    pub held_up: Nanoseconds,
+    pub looks: Cell<u64>,
     pub timer: Option<Instant>,
     /// How often an entry was to be interrupted.
     pub interrupted_entries: u32,
@@ -41,10 +45,12 @@ pub struct FakeHost {
 
 impl Host for FakeHost {
     fn now(&self) -> Instant {
-        self.now
+        let looks = self.looks.replace(self.looks.get() + 1);
+        Instant(self.now.0 + looks * self.held_up.0)
     }
-    fn tsc(&self) -> u64 {
-        self.now.0
+    fn moment(&self) -> Moment {
+        let time = self.now();
+        Moment { time, tsc: time.0 }
     }
     fn set_guest_timer(&mut self, deadline: Option<Instant>) {
         self.timer = deadline;

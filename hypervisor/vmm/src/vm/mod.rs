@@ -13,7 +13,7 @@ mod tasks;
 mod tests;
 
 pub use ending::{Ending, EndingLine, Fault};
-pub use host::Host;
+pub use host::{Host, Moment};
 pub use lifecycle::{Lifecycle, PageInMap, Served};
 pub use profile::{ExitProfile, Profile};
 pub use report::{CrashReport, Line};
@@ -156,8 +156,9 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         let loaded = loader::load(image, self.settings.ram, &acpi, &self.memory)?;
         self.vcpu.load(&loaded.state);
         // Loading takes long: the guest's time begins when it does, by clock and TSC alike.
-        self.msrs = Msrs::new(VmClock::starting(host.now(), self.settings.tsc));
-        self.vcpu.set_tsc_offset(0_u64.wrapping_sub(host.tsc()));
+        let begin = host.moment();
+        self.msrs = Msrs::new(VmClock::starting(begin.time, self.settings.tsc));
+        self.vcpu.set_tsc_offset(0_u64.wrapping_sub(begin.tsc));
         self.vcpu.want_interrupt_window(Wanted::No);
         self.vcpu.want_nmi_window(Wanted::No);
         self.vcpu.want_task_priority_exits(Wanted::No);

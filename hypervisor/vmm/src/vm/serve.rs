@@ -69,9 +69,9 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     #[cfg(feature = "exit-shares")]
     #[inline(always)]
     fn enter(&mut self, host: &impl Host) -> Option<Exit> {
-        let entered = host.tsc();
+        let entered = host.moment().tsc;
         let exit = self.vcpu.enter();
-        self.stats.guest_ticks = self.stats.guest_ticks.wrapping_add(host.tsc().wrapping_sub(entered));
+        self.stats.guest_ticks = self.stats.guest_ticks.wrapping_add(host.moment().tsc.wrapping_sub(entered));
         exit
     }
 
