@@ -10,6 +10,7 @@
 //! vector is added to what the processor has. Where the processor cannot run an APIC, what it keeps is the task priority,
 //! and an end that the guest told in its memory; the rest is the model's always.
 
+use crate::vm::serve::Attention;
 use crate::vm::{Host, PageInMap, Vm};
 use base::{Gpa, Vector};
 use devices::lapic::{Changed, LocalApic, Mode};
@@ -55,7 +56,10 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         }
         let local = &mut self.board.fabric.local;
         local.now = now;
-        if let Some(vector) = local.lapic.expire_to_post(now)
+        // What is looked at before the entry would take the vector from where it is posted, and the notification would find
+        // nothing there, which Bochs takes for vector 255.
+        if self.attention == Attention::None
+            && let Some(vector) = local.lapic.expire_to_post(now)
             && let Notification::Needed { vector, destination } = pending.post(vector)
         {
             host.notify(vector, destination);
