@@ -273,7 +273,7 @@ impl Host {
         }
         self.alarm.set(wake);
         #[cfg(feature = "exit-shares")]
-        return crate::shares::sleeping(interrupts::enable_and_halt);
+        return machine::shares::sleeping(interrupts::enable_and_halt);
         #[cfg(not(feature = "exit-shares"))]
         interrupts::enable_and_halt();
     }

@@ -6,12 +6,14 @@
 //! peer udp-ping HOST PORT N      sends N datagrams, each after the answer to the one before
 //! peer tcp-sink PORT             takes one connection, and tells how many bytes came and their sum
 //! peer tcp-send HOST PORT MIB    sends so much, and tells the same of it
+//! peer tcp-drain PORT            takes one connection after the other, and looks at nothing that comes, for ever
+//! peer tcp-pour HOST PORT MIB    sends so much, and ends when all of it has been taken; looks at nothing either
 //! ```
 
 #![forbid(unsafe_code)]
 
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -30,8 +32,11 @@ fn main() -> ExitCode {
         ["udp-ping", host, port, count] => udp_ping(host, port, count),
         ["tcp-sink", port] => tcp_sink(port),
         ["tcp-send", host, port, mib] => tcp_send(host, port, mib),
+        ["tcp-drain", port] => tcp_drain(port),
+        ["tcp-pour", host, port, mib] => tcp_pour(host, port, mib),
         _ => Err(io::Error::other(
-            "usage: udp-echo PORT | udp-ping HOST PORT N | tcp-sink PORT | tcp-send HOST PORT MIB",
+            "usage: udp-echo PORT | udp-ping HOST PORT N | tcp-sink PORT | tcp-send HOST PORT MIB | \
+             tcp-drain PORT | tcp-pour HOST PORT MIB",
         )),
     };
     match told {
@@ -125,4 +130,28 @@ fn tcp_send(host: &str, port: &str, mib: &str) -> io::Result<String> {
         tally.add(&piece);
     }
     Ok(tally.tell())
+}
+
+fn tcp_drain(port: &str) -> io::Result<String> {
+    let listener = TcpListener::bind(format!("0.0.0.0:{port}"))?;
+    let mut piece = vec![0; PIECE_BYTES];
+    loop {
+        let (mut stream, _) = listener.accept()?;
+        while stream.read(&mut piece)? != 0 {}
+    }
+}
+
+fn tcp_pour(host: &str, port: &str, mib: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect(format!("{host}:{port}"))?;
+    let piece = vec![0; PIECE_BYTES];
+    let pieces = number(mib)? * (1 << 20) / PIECE_BYTES as u64;
+    for _ in 0..pieces {
+        stream.write_all(&piece)?;
+    }
+    // The other side closes its end when it has all.
+    stream.shutdown(Shutdown::Write)?;
+    match stream.read(&mut [0])? {
+        0 => Ok(format!("{} bytes", pieces * PIECE_BYTES as u64)),
+        _ => Err(io::Error::other("the other side has sent something")),
+    }
 }
