@@ -2,7 +2,7 @@
 //! guest, in exits and in interrupts.
 //!
 //! ```text
-//!   VM one      exits by one instruction: what an exit's stamps take for the guest's and is not
+//!   VM bare     exits with three instructions: what the stamps take for the guest's and is not
 //!   VM client   Linux: reads its disk, sends datagrams and a stream to the other; between them asks for snapshots
 //!   VM server   Linux: answers
 //! ```
@@ -10,31 +10,34 @@
 //! and slept; what remains is its own. A tick is an instruction there.
 
 use std::fmt;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 
-use crate::build;
 use crate::emulator::{Emulator, Machine, Time};
 use crate::guest::{self, Kernel};
 use crate::image::{self, Contents, Table};
 use crate::progress::Step;
 use crate::setup::{self, Need};
+use crate::{build, paths};
 
 /// Patience with a run whose time is counted instructions: some minutes are usual.
 const LIMIT: Duration = Duration::from_secs(1800);
 
 /// What is started: all at once.
 const CONFIG: &str = r#"
+[host]
+attach = "client"
 [[network]]
 name = "lan0"
 
 [[vm]]
-name = "one"
+name = "bare"
 memory = "16M"
-kernel = "one-instruction"
+kernel = "bare-exits"
 debug_exit = true
 on_reset = "end"
 
@@ -79,7 +82,7 @@ pub struct Options {
 /// What is measured, and compared with.
 struct Yardstick {
     operation: &'static str,
-    /// The name of its snapshots (`io/client.sh`).
+    /// The number of its snapshots (`io/client.sh`).
     label: u8,
     /// How many operations are between the first two snapshots; between the other two there are twice as many.
     count: u32,
@@ -127,8 +130,9 @@ const YARDSTICKS: [Yardstick; 5] = [
     },
 ];
 
-/// The name of the snapshots of the VM that exits by one instruction.
-const ONE_INSTRUCTION: u8 = 0;
+/// The number of the snapshots that the VM asks for which does nothing else, and how many instructions it takes for each.
+const BARE: u8 = 0;
+const BARE_INSTRUCTIONS: u64 = 3;
 
 /// The counters at one moment, or what two moments differ by. Ticks are instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,7 +174,7 @@ struct Cost {
 /// When it cannot be built or run, an operation was not measured, or the file cannot be written.
 pub fn command(options: &Options) -> Result<()> {
     let log = run()?;
-    let costs = costs(&log)?;
+    let costs = costs(&log).with_context(|| format!("see {}", log_path().display()))?;
     print!("{}", Rows(&costs));
     match &options.json {
         Some(path) => write_json(path, &costs),
@@ -185,7 +189,7 @@ fn run() -> Result<String> {
     build::guests()?;
     build::peer()?;
     let mut contents = Contents::with_hypervisor(&hypervisor, CONFIG.into())?;
-    contents.add("one-instruction", crate::paths::read(&build::guest("one-instruction"))?);
+    contents.add("bare-exits", paths::read(&build::guest("bare-exits"))?);
     contents.add("vmlinux", guest::vmlinux(Kernel::V6_12)?);
     contents.add("client.cpio", initramfs(include_str!("io/client.sh"))?);
     contents.add("server.cpio", initramfs(include_str!("io/server.sh"))?);
@@ -195,18 +199,29 @@ fn run() -> Result<String> {
     image::write(&contents, Table::Gpt, &disk)?;
 
     let step = Step::start("measuring operations on devices, with counted instructions");
-    let mut emulator = Machine::new(disk).time(Time::FastInstructions).start()?;
+    let mut emulator = Machine::new(disk).time(Time::FastInstructions).copy_serial_to(log_file()?).start()?;
     let end = await_end(&mut emulator).with_context(|| format!("the serial line ends:\n{}", emulator.tail()));
     drop(step);
     end?;
     Ok(emulator.serial_log())
 }
 
+/// Where the serial log is kept.
+fn log_path() -> PathBuf {
+    paths::lane("bench").join("io.log")
+}
+
+fn log_file() -> Result<File> {
+    paths::make_folder(&paths::lane("bench"))?;
+    let path = log_path();
+    File::create(&path).with_context(|| format!("cannot write {}", path.display()))
+}
+
 /// The initial RAM disk of a guest that runs `script`, and has the program that Linux guests talk by.
 fn initramfs(script: &str) -> Result<Vec<u8>> {
     let mut initramfs = guest::initramfs()?;
     // The kernel unpacks one archive after the other.
-    initramfs.extend(guest::initramfs::program("bin/peer", &crate::paths::read(&build::peer_path())?)?);
+    initramfs.extend(guest::initramfs::program("bin/peer", &paths::read(&build::peer_path())?)?);
     initramfs.extend(guest::initramfs::program("bin/measure", script.as_bytes())?);
     Ok(initramfs)
 }
@@ -246,20 +261,20 @@ fn snapshot(line: &str) -> Option<Snapshot> {
     })
 }
 
-/// How many instructions between the stamps around an entry and an exit are not the guest's: all but one, where an exit
-/// follows the other.
+/// How many instructions between the stamps around an entry and an exit are not the guest's: all but a few, where
+/// an exit follows the other.
 fn switch_instructions(snapshots: &[Snapshot]) -> Result<u64> {
-    let of_one: Vec<_> = snapshots.iter().filter(|snapshot| snapshot.label == ONE_INSTRUCTION).collect();
-    let differences = of_one.windows(2).filter_map(|pair| pair[1].since(pair[0]));
+    let of_bare: Vec<_> = snapshots.iter().filter(|snapshot| snapshot.label == BARE).collect();
+    let differences = of_bare.windows(2).filter_map(|pair| pair[1].since(pair[0]));
     // What is more was an interrupt of the host.
     let least =
         differences.filter(|difference| difference.exits == 1).map(|difference| difference.guest).min();
     least
-        .and_then(|ticks| ticks.checked_sub(1))
-        .context("the VM that exits by one instruction has no snapshots")
+        .and_then(|ticks| ticks.checked_sub(BARE_INSTRUCTIONS))
+        .context("the VM of bare exits has no snapshots")
 }
 
-/// What one operation costs: the third snapshot is twice as many operations away from the second as that from the first.
+/// What one operation costs: between the second and the third snapshot there are twice as many as between the first two.
 fn cost(yardstick: &Yardstick, snapshots: &[Snapshot], switch: u64) -> Result<Cost> {
     let of_it: Vec<_> = snapshots.iter().filter(|snapshot| snapshot.label == yardstick.label).collect();
     let missing = || format!("\"{}\" was not measured: {of_it:?}", yardstick.operation);
@@ -338,14 +353,14 @@ mod tests {
         marks.map(line).concat()
     }
 
-    /// Three exits by one instruction, with 70 instructions around each.
-    fn of_one_instruction() -> String {
-        lines(ONE_INSTRUCTION, [(100, 71, 1), (300, 142, 2), (500, 213, 3)])
+    /// Three exits, with 70 instructions around each.
+    fn of_bare_exits() -> String {
+        lines(BARE, [(100, 73, 1), (300, 146, 2), (500, 219, 3)])
     }
 
     #[test]
-    fn what_the_stamps_take_for_the_guests_is_learnt_from_one_instruction() {
-        let snapshots: Vec<_> = of_one_instruction().lines().filter_map(snapshot).collect();
+    fn what_the_stamps_take_for_the_guests_is_learnt_from_bare_exits() {
+        let snapshots: Vec<_> = of_bare_exits().lines().filter_map(snapshot).collect();
         assert_eq!(switch_instructions(&snapshots).unwrap(), 70);
         assert!(switch_instructions(&[]).is_err());
     }
@@ -355,7 +370,7 @@ mod tests {
         // 7,000 ticks are the program's; each of the 1,000 operations takes 3,000 and two exits, of which 140 are the switch.
         let once = (10_000 + 7_000 + 3_000_000, 5_000 + 1_000_000, 2_000);
         let twice = (once.0 + 7_000 + 6_000_000, once.1 + 5_000 + 2_000_000, 6_000);
-        let log = of_one_instruction() + &lines(1, [(10_000, 0, 0), once, twice]);
+        let log = of_bare_exits() + &lines(1, [(10_000, 0, 0), once, twice]);
         let snapshots: Vec<_> = log.lines().filter_map(snapshot).collect();
         let cost = cost(&YARDSTICKS[0], &snapshots, 70).unwrap();
         assert_eq!(cost, Cost { hypervisor: 2_140.0, guest: 860.0, exits: 2.0, interrupts: 2.0 });
@@ -363,8 +378,8 @@ mod tests {
 
     #[test]
     fn an_operation_that_was_not_measured_is_told() {
-        assert!(costs(&of_one_instruction()).unwrap_err().to_string().contains("blk 4 KiB read"));
-        assert!(costs("").unwrap_err().to_string().contains("one instruction"));
+        assert!(costs(&of_bare_exits()).unwrap_err().to_string().contains("blk 4 KiB read"));
+        assert!(costs("").unwrap_err().to_string().contains("bare exits"));
     }
 
     #[test]

@@ -7,10 +7,6 @@ use devices::Width;
 use seams::GuestMemory;
 use vcpu::{Direction, Exception, Gpr, IoExit, IoOperand, Vcpu};
 
-/// What is written here names a snapshot of whose ticks have passed.
-#[cfg(feature = "exit-shares")]
-const MARKS: Port = Port(0xf5);
-
 impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     #[inline(always)]
     pub(super) fn io(&mut self, io: &IoExit, host: &impl Host) -> Result<(), Stop> {
@@ -47,10 +43,6 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
 
     #[inline]
     pub(super) fn port_out(&mut self, port: Port, width: Width, value: u32, host: &impl Host) {
-        #[cfg(feature = "exit-shares")]
-        if port == MARKS {
-            return host.mark(value as u8);
-        }
         // Where nobody answers, no time passes that anybody could see.
         if !self.board.answers_port(port) {
             return self.count_unclaimed_port();

@@ -1,22 +1,17 @@
 #!/bin/sh
 # What the measured guest does (../io.rs). Each operation is done so many times, and then twice so many times: the
-# difference is free of what programs take to begin and end.
+# difference is free of what programs take to begin and end. Snapshots are asked for by `peer mark`.
 
-# Has the hypervisor keep a snapshot, under a number below 8, of whose instructions were executed: port 0xf5.
-mark() {
-    printf "\\00$1" | dd of=/dev/port bs=1 seek=245 conv=notrunc 2>/dev/null
-}
-
-# measure MARK COUNT COMMAND: the command gets a count as its last word.
+# measure NUMBER COUNT COMMAND: the command gets a count as its last word.
 measure() {
-    label=$1 count=$2
+    number=$1 count=$2
     shift 2
     "$@" 1 || echo "failed: $*"
-    mark "$label"
+    peer mark "$number" >/dev/null
     "$@" "$count" || echo "failed: $* $count"
-    mark "$label"
+    peer mark "$number" >/dev/null
     "$@" $((count * 2)) || echo "failed: $* $((count * 2))"
-    mark "$label"
+    peer mark "$number" >/dev/null
 }
 
 # read_disk BYTES COUNT
