@@ -100,7 +100,9 @@ impl Host {
         }
         let now = self.clock.now();
         let media = match shares {
-            true if backing.storage.poll(devices, now) == Done::Something => Media::Busy,
+            true if backing.storage.is_used() && backing.storage.poll(devices, now) == Done::Something => {
+                Media::Busy
+            }
             _ => Media::Idle,
         };
         for (_, guest) in guests.iter_mut() {
