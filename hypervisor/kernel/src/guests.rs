@@ -389,7 +389,7 @@ impl Present {
         }
         self.vm.stats().lines(self.vm.name()).for_each(|line| info!("{line}"));
         #[cfg(feature = "exit-shares")]
-        crate::shares::tell();
+        machine::shares::take_marks().for_each(|mark| info!("{mark}"));
         if let Some(profile) = self.vm.profile() {
             profile.lines(self.vm.name()).for_each(|line| info!("{line}"));
         }

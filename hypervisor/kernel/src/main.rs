@@ -37,8 +37,6 @@ mod operator;
 mod overrides;
 mod power;
 mod run;
-#[cfg(feature = "exit-shares")]
-mod shares;
 mod storage;
 mod strays;
 mod version;

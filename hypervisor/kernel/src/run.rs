@@ -100,7 +100,9 @@ impl Host {
         }
         let now = self.clock.now();
         let media = match shares {
-            true if backing.storage.poll(devices, now) == Done::Something => Media::Busy,
+            true if backing.storage.is_used() && backing.storage.poll(devices, now) == Done::Something => {
+                Media::Busy
+            }
             _ => Media::Idle,
         };
         for (_, guest) in guests.iter_mut() {
@@ -273,7 +275,7 @@ impl Host {
         }
         self.alarm.set(wake);
         #[cfg(feature = "exit-shares")]
-        return crate::shares::sleeping(interrupts::enable_and_halt);
+        return machine::shares::sleeping(interrupts::enable_and_halt);
         #[cfg(not(feature = "exit-shares"))]
         interrupts::enable_and_halt();
     }

@@ -35,6 +35,8 @@ pub mod percpu;
 pub mod pic;
 pub mod port;
 pub mod serial;
+#[cfg(feature = "exit-shares")]
+pub mod shares;
 pub mod trap;
 pub mod tsc;
 pub mod vectors;

@@ -1,7 +1,6 @@
 //! A VM with the vCPU of this machine's vendor. The choice is made once a turn, not at each exit.
 
 use crate::Serving;
-use arrayvec::ArrayVec;
 use backends::VmConsole;
 use base::{Hpa, Instant, VmName};
 use devices::pci::Slot;
@@ -13,7 +12,7 @@ use seams::Block;
 use vcpu::VcpuState;
 use virt::{CpuResident, Either, OfVcpu, either, map_either};
 use vmm::loader::{Image, LoadError, Loaded};
-use vmm::vm::{BrokenDevice, CrashReport, DEVICES_MAX, EndingLine, NetStep, Profile};
+use vmm::vm::{BrokenDevice, CrashReport, EndingLine, NetStep, Profile, Slots};
 use vmm::{Host, Lifecycle, PageInMap, Served, Settings, Stats, Vm};
 
 /// What is made for a vCPU here.
@@ -52,6 +51,7 @@ impl AnyVm {
         fn stats(&self) -> &Stats;
         fn profile(&self) -> Option<&Profile>;
         fn has_kicked_queues(&self) -> bool;
+        fn kicked_devices(&self) -> Slots;
         fn ending_line(&self) -> Option<EndingLine>;
         fn crash_report(&self) -> Option<CrashReport>;
         @mut
@@ -62,12 +62,6 @@ impl AnyVm {
         fn run_entropy(&mut self, slot: Slot, now: Instant, entropy: &mut impl Entropy) -> ();
         fn take_broken(&mut self, now: Instant) -> Option<BrokenDevice>;
         fn start(&mut self, image: &Image<'_>, host: &impl Host) -> Result<Loaded, LoadError>;
-    }
-
-    /// As [`Vm::kicked_devices`].
-    pub fn kicked_devices(&self) -> impl Iterator<Item = Slot> + use<> {
-        let kicked: ArrayVec<Slot, DEVICES_MAX> = either!(&self.0, vm => vm.kicked_devices().collect());
-        kicked.into_iter()
     }
 
     /// As [`Vm::with_net`].

@@ -48,4 +48,9 @@ impl vmm::Host for Serving<'_> {
         let apic = self.alarm.apic;
         _ = apic.send(apic.id(), vectors::MESSAGE);
     }
+
+    #[cfg(feature = "exit-shares")]
+    fn mark(&self, label: u8) {
+        machine::shares::mark(label);
+    }
 }

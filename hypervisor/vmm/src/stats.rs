@@ -8,9 +8,6 @@ use vcpu::Exit;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     exits: [u64; Exit::KINDS],
-    /// Ticks of the TSC between entries and exits.
-    #[cfg(feature = "exit-shares")]
-    pub guest_ticks: u64,
     /// Accesses to ports where no device answers.
     pub unclaimed_ports: u64,
     /// Accesses to memory where neither RAM nor a device answers.
@@ -47,8 +44,6 @@ impl Stats {
             ("unclaimed", "ports", self.unclaimed_ports),
             ("unclaimed", "memory", self.unclaimed_memory),
             ("refused", "MSRs", self.refused_msrs),
-            #[cfg(feature = "exit-shares")]
-            ("ticks", "guest", self.guest_ticks),
         ];
         exits.chain(others).filter(|&(_, _, count)| count != 0).map(move |(group, what, count)| Line {
             name,

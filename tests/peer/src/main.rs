@@ -7,10 +7,14 @@
 //! peer udp-ping HOST PORT N      sends N datagrams, each after the answer to the one before
 //! peer tcp-sink PORT             takes one connection, and tells how many bytes came and their sum
 //! peer tcp-send HOST PORT MIB    sends so much, waits until it has come, and tells the same of it
+//! peer tcp-drain PORT            takes one connection after the other, and looks at nothing that comes, for ever
+//! peer tcp-pour HOST PORT MIB    sends so much, and ends when all of it has been taken; looks at nothing either
+//! peer mark NUMBER               asks a hypervisor that counts shares for a snapshot under this number (xtask's `bench io`)
 //! ```
 
 #![forbid(unsafe_code)]
 
+use std::arch::x86_64::__cpuid_count;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::process::ExitCode;
@@ -22,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const DATAGRAM_BYTES: usize = 64;
 /// What is sent or received at once.
 const PIECE_BYTES: usize = 64 << 10;
+/// The leaf by which a hypervisor that counts shares is asked for a snapshot; the subleaf names it.
+const MARK: u32 = 0x4346_0000;
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -32,8 +38,12 @@ fn main() -> ExitCode {
         ["udp-ping", host, port, count] => udp_ping(host, port, count),
         ["tcp-sink", port] => tcp_sink(port),
         ["tcp-send", host, port, mib] => tcp_send(host, port, mib),
+        ["tcp-drain", port] => tcp_drain(port),
+        ["tcp-pour", host, port, mib] => tcp_pour(host, port, mib),
+        ["mark", number] => mark(number),
         _ => Err(io::Error::other(
-            "usage: udp-echo PORT | udp-send HOST PORT N | udp-ping HOST PORT N | tcp-sink PORT | tcp-send HOST PORT MIB",
+            "usage: udp-echo PORT | udp-send HOST PORT N | udp-ping HOST PORT N | tcp-sink PORT | tcp-send HOST PORT MIB | \
+             tcp-drain PORT | tcp-pour HOST PORT MIB | mark NUMBER",
         )),
     };
     match told {
@@ -50,6 +60,13 @@ fn main() -> ExitCode {
 
 fn number(text: &str) -> io::Result<u64> {
     text.parse().map_err(|_| io::Error::other(format!("{text} is no number")))
+}
+
+/// CPUID is the one instruction that leaves a guest from user mode, whatever the processor.
+fn mark(label: &str) -> io::Result<String> {
+    let label = u8::try_from(number(label)?).map_err(io::Error::other)?;
+    __cpuid_count(MARK, label.into());
+    Ok(format!("marked {label}"))
 }
 
 fn udp_echo(port: &str) -> io::Result<String> {
@@ -141,4 +158,28 @@ fn tcp_send(host: &str, port: &str, mib: &str) -> io::Result<String> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.read_to_end(&mut Vec::new())?;
     Ok(tally.tell())
+}
+
+fn tcp_drain(port: &str) -> io::Result<String> {
+    let listener = TcpListener::bind(format!("0.0.0.0:{port}"))?;
+    let mut piece = vec![0; PIECE_BYTES];
+    loop {
+        let (mut stream, _) = listener.accept()?;
+        while stream.read(&mut piece)? != 0 {}
+    }
+}
+
+fn tcp_pour(host: &str, port: &str, mib: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect(format!("{host}:{port}"))?;
+    let piece = vec![0; PIECE_BYTES];
+    let pieces = number(mib)? * (1 << 20) / PIECE_BYTES as u64;
+    for _ in 0..pieces {
+        stream.write_all(&piece)?;
+    }
+    // The other side closes its end when it has all.
+    stream.shutdown(Shutdown::Write)?;
+    match stream.read(&mut [0])? {
+        0 => Ok(format!("{} bytes", pieces * PIECE_BYTES as u64)),
+        _ => Err(io::Error::other("the other side has sent something")),
+    }
 }

@@ -4,7 +4,7 @@
 //! Who keeps others waiting longer is not waited for until it takes frames again, and a frame for several waits for none.
 
 use super::outgoing::Outgoing;
-use super::{HostNetwork, Networks, Room, Uplink};
+use super::{HostNetwork, Networks, Room, Uplink, VmNic};
 use crate::devices::HostDevices;
 use crate::guests::{Guests, Others, Present};
 use backends::switch::offload::{Segments, finish_checksum};
@@ -50,22 +50,20 @@ impl Networks {
             if let Uplink::Card { card, port } = network.uplink {
                 from_card(network, port, card, guests, devices, now);
             }
-            let kicked = |network: &HostNetwork, guests: &mut Guests, nic: usize| {
-                let nic = network.nics.get(nic)?;
-                let present = guests.get_mut(nic.vm)?.present()?;
-                present.vm.kicked_devices().find(|slot| *slot == nic.slot)
+            let is_kicked = |nic: &VmNic, guests: &mut Guests| {
+                let present = guests.get_mut(nic.vm).and_then(|guest| guest.present());
+                present.is_some_and(|present| present.vm.kicked_devices().has(nic.slot))
             };
             // Who has kicked may have made room for others.
-            let mut has_room = false;
-            for nic in 0..network.nics.len() {
-                has_room |= kicked(network, guests, nic).is_some();
+            let has_room = network.nics.iter().any(|nic| is_kicked(nic, guests));
+            let has_due = || network.nics.iter().any(|nic| nic.again.is_some_and(|again| again <= now));
+            if !has_room && !has_due() {
+                continue;
             }
             for number in 0..network.nics.len() {
-                let is_due = network.nics.get(number).is_some_and(|nic| match nic.again {
-                    Some(again) => has_room || again <= now,
-                    None => false,
-                });
-                if is_due || kicked(network, guests, number).is_some() {
+                let Some(nic) = network.nics.get(number) else { break };
+                let is_due = nic.again.is_some_and(|again| has_room || again <= now);
+                if is_due || is_kicked(nic, guests) {
                     from_guest(network, number, guests, devices, room, now);
                 }
             }

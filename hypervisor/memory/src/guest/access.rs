@@ -184,6 +184,13 @@ impl<W: Window> GuestMemory for GuestAccess<W> {
     }
 
     #[inline]
+    fn read_u16(&self, gpa: Gpa) -> Result<u16, MemoryError> {
+        let from = self.reach(gpa, 2, Wish::Read)?;
+        // SAFETY: as in `read`.
+        Ok(unsafe { copy::load_u16(from) })
+    }
+
+    #[inline]
     fn read_u64(&self, gpa: Gpa) -> Result<u64, MemoryError> {
         let from = self.reach(gpa, 8, Wish::Read)?;
         // SAFETY: as in `read`.

@@ -73,6 +73,8 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             }
             Exit::Cpuid => {
                 self.record(&exit);
+                #[cfg(feature = "exit-shares")]
+                self.mark_if_asked(host);
                 self.cpuid()
             }
             Exit::Hypercall => {

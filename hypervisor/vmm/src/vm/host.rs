@@ -29,4 +29,8 @@ pub trait Host {
 
     /// Asks for a host interrupt now: the guest's next entry delivers what is queued and ends before an instruction.
     fn interrupt_entry(&mut self);
+
+    /// Keeps a snapshot of whose ticks have passed, under the name `label`, where that is counted.
+    #[cfg(feature = "exit-shares")]
+    fn mark(&self, _label: u8) {}
 }

@@ -23,7 +23,7 @@ use crate::exits::{Msrs, VmClock};
 use crate::layout::RamLayout;
 use crate::loader::{self, Image, LoadError, Loaded, Problem};
 use crate::platform::pci::PciBus;
-pub use crate::platform::pci::{DEVICES_MAX, Model};
+pub use crate::platform::pci::{DEVICES_MAX, Model, Slots};
 use crate::platform::{self, Board};
 use crate::stats::Stats;
 use alloc::string::String;

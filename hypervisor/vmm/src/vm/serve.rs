@@ -47,7 +47,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             {
                 return served;
             }
-            let handled = match self.enter(host) {
+            let handled = match self.vcpu.enter() {
                 Some(exit) => self.handle(exit, host),
                 None => self.handle_untold(host),
             };
@@ -57,22 +57,6 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
                 return served;
             }
         }
-    }
-
-    #[cfg(not(feature = "exit-shares"))]
-    #[inline(always)]
-    fn enter(&mut self, _host: &impl Host) -> Option<Exit> {
-        self.vcpu.enter()
-    }
-
-    /// Counts what passes from here until the exit as the guest's.
-    #[cfg(feature = "exit-shares")]
-    #[inline(always)]
-    fn enter(&mut self, host: &impl Host) -> Option<Exit> {
-        let entered = host.moment().tsc;
-        let exit = self.vcpu.enter();
-        self.stats.guest_ticks = self.stats.guest_ticks.wrapping_add(host.moment().tsc.wrapping_sub(entered));
-        exit
     }
 
     #[inline(never)]

@@ -8,7 +8,7 @@
 //! A step is bounded by its device. What it leaves to do keeps the device among those kicked. After each, the driver is
 //! shown what was done, and interrupted if it wants to be. A driver that breaks the rules stops its own device.
 
-use crate::platform::pci::{Model, PciDevice};
+use crate::platform::pci::{Model, PciDevice, Slots};
 use crate::platform::{Fabric, InputTo};
 use crate::vm::Vm;
 use crate::vm::serve::Attention;
@@ -64,7 +64,8 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     }
 
     /// The devices that have queues to be run.
-    pub fn kicked_devices(&self) -> impl Iterator<Item = Slot> + use<V, M> {
+    #[inline]
+    pub const fn kicked_devices(&self) -> Slots {
         self.board.pci.kicked()
     }
 

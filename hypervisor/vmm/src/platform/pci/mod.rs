@@ -41,6 +41,29 @@ pub enum Target {
     Bar(Slot, u8, WindowOffset),
 }
 
+/// A set of slots, as an iterator over them: a bit for each that is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slots(u32);
+
+impl Slots {
+    /// Whether `slot` is one of them.
+    #[inline]
+    pub const fn has(self, slot: Slot) -> bool {
+        self.0 & bit(slot) != 0
+    }
+}
+
+impl Iterator for Slots {
+    type Item = Slot;
+
+    #[inline]
+    fn next(&mut self) -> Option<Slot> {
+        let first = Slot::new(self.0.trailing_zeros() as u8)?;
+        self.0 &= !bit(first);
+        Some(first)
+    }
+}
+
 /// The bus.
 #[derive(Default)]
 pub struct PciBus {
@@ -86,9 +109,9 @@ impl PciBus {
     }
 
     /// The devices that have queues to be run.
-    pub fn kicked(&self) -> impl Iterator<Item = Slot> + use<> {
-        let kicked = self.kicked;
-        (0..DEVICES_MAX).map(slot_of).filter(move |slot| kicked & bit(*slot) != 0)
+    #[inline]
+    pub const fn kicked(&self) -> Slots {
+        Slots(self.kicked)
     }
 
     /// What has a register at `gpa`.
