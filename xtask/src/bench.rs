@@ -6,6 +6,7 @@
 
 mod boot;
 mod exits;
+mod io;
 
 use anyhow::Result;
 
@@ -16,6 +17,8 @@ pub enum Bench {
     Exits(exits::Options),
     /// Exits until Debian's 6.12 kernel has a shell, by reason; instructions until hypervisor and VM are there
     Boot,
+    /// Instructions of hypervisor and guest, exits and interrupts that an operation on a disk or a NIC takes
+    Io(io::Options),
 }
 
 /// Measures and prints.
@@ -26,5 +29,6 @@ pub fn command(bench: &Bench) -> Result<()> {
     match bench {
         Bench::Exits(options) => exits::command(options),
         Bench::Boot => boot::command(),
+        Bench::Io(options) => io::command(options),
     }
 }

@@ -19,6 +19,9 @@ pub const LANE: &str = "bare";
 /// Where programs with seeded faults are put: never where an image would be made of it by itself.
 const FAULTY_LANE: &str = "bare-seeded-faults";
 
+/// Where the hypervisor that counts shares is put, for the same reason.
+const SHARES_LANE: &str = "bare-exit-shares";
+
 /// The two programs that make up Cofferdam.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hypervisor {
@@ -59,12 +62,28 @@ pub fn hypervisor() -> Result<Hypervisor> {
 pub fn faulty_hypervisor() -> Result<Hypervisor> {
     setup::ensure(&[Need::Toolchain])?;
     for (package, target) in [("kernel", BARE), ("boot", UEFI)] {
-        let mut command = command(package, target, FAULTY_LANE)?;
-        // Only these packages know the feature; what they depend on is taken from the ordinary build.
-        command.args(["--features", "seeded-faults"]).env("CARGO_BUILD_BUILD_DIR", paths::lane(LANE));
-        process::quiet(&format!("building the {package} with seeded faults"), &mut command)?;
+        let what = format!("building the {package} with seeded faults");
+        featured(&what, package, target, "seeded-faults", FAULTY_LANE)?;
     }
     present(Hypervisor::built_faulty())
+}
+
+/// Builds the hypervisor once more, so that it counts whose instructions were executed, for benches.
+///
+/// # Errors
+/// What the compiler said.
+pub fn counting_hypervisor() -> Result<Hypervisor> {
+    cargo("building the boot loader", "boot", UEFI)?;
+    featured("building the hypervisor with counters", "kernel", BARE, "exit-shares", SHARES_LANE)?;
+    present(Hypervisor { kernel: program(SHARES_LANE, BARE, "cofferdam"), ..Hypervisor::built() })
+}
+
+/// Builds a package with a feature that ordinary builds do not have, and leaves the finished program in a lane of its own.
+fn featured(what: &str, package: &str, target: &str, feature: &str, lane: &str) -> Result<()> {
+    let mut command = command(package, target, lane)?;
+    // What does not know the feature is taken from the ordinary build.
+    command.args(["--features", feature]).env("CARGO_BUILD_BUILD_DIR", paths::lane(LANE));
+    process::quiet(what, &mut command)
 }
 
 fn present(hypervisor: Hypervisor) -> Result<Hypervisor> {
@@ -100,6 +119,26 @@ pub fn guests() -> Result<()> {
 #[must_use]
 pub fn guest(name: &str) -> PathBuf {
     program(LANE, BARE, name)
+}
+
+/// Build folder of the programs that run in Linux guests.
+const PEER_LANE: &str = "peer";
+
+/// Builds the program by which Linux guests talk with each other: static, for this computer's kind.
+///
+/// # Errors
+/// What the compiler said.
+pub fn peer() -> Result<()> {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(paths::workspace()).args(["build", "--quiet", "--release", "--package", "peer"]);
+    command.arg("--target-dir").arg(paths::lane(PEER_LANE)).env("RUSTFLAGS", "-Ctarget-feature=+crt-static");
+    process::quiet("building the program that Linux guests talk by", &mut command)
+}
+
+/// Where [`peer`] leaves it.
+#[must_use]
+pub fn peer_path() -> PathBuf {
+    paths::lane(PEER_LANE).join("release").join("peer")
 }
 
 fn program(lane: &str, target: &str, name: &str) -> PathBuf {

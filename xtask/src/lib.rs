@@ -23,6 +23,7 @@ pub mod demo;
 pub mod emulator;
 pub mod guest;
 pub mod image;
+pub mod medium;
 pub mod paths;
 pub mod process;
 pub mod progress;

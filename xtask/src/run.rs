@@ -10,7 +10,9 @@ use anyhow::{Result, bail};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::build::Hypervisor;
-use crate::emulator::{Accel, Debugger, Disk, Emulator, Ending, Machine, Model, OnReset, Time, Vendor};
+use crate::emulator::{
+    Accel, Debugger, Disk, Emulator, Ending, Machine, Model, Network, OnReset, Time, Vendor,
+};
 use crate::image::{self, Kernels, Request, Table};
 use crate::setup::{self, Need};
 use crate::{build, demo, paths, terminal};
@@ -21,7 +23,7 @@ const POLL: Duration = Duration::from_millis(50);
 /// What to run and how.
 #[derive(clap::Args, Debug)]
 pub struct Options {
-    /// Configuration to boot [default: a demo with one Debian guest]
+    /// Configuration to boot [default: a demo with a Debian guest, a disk and a network]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// For scripts: the serial line on stdout, input from stdin; status 0 only if the host powered itself off
@@ -78,7 +80,7 @@ pub fn command(options: &Options) -> Result<ExitCode> {
         None => {
             // At once: the lists of packages are then fetched once.
             setup::ensure(&Need::ALL)?;
-            demo::prepare()?
+            demo::prepare(options.network())?
         }
     };
     if options.accel() == Accel::Bochs {
@@ -109,6 +111,7 @@ impl Options {
             .cpus(self.smp)
             .memory_mib(self.memory)
             .accel(self.accel())
+            .network(self.network())
             .time(time)
             .debugger(if self.debug { Debugger::Wait } else { Debugger::None })
             .qemu_args(self.qemu_args.split_whitespace());
@@ -126,6 +129,11 @@ impl Options {
         let needs_emulator = self.icount || self.model.is_some();
         let best = || if needs_emulator { Accel::emulating(self.cpu) } else { Accel::best(self.cpu) };
         self.accel.unwrap_or_else(best)
+    }
+
+    /// What network the machine is on: that of the emulator, where Cofferdam drives the emulator's NIC.
+    fn network(&self) -> Network {
+        if self.accel() == Accel::Bochs { Network::None } else { Network::Outside }
     }
 
     /// The emulator that must be there.

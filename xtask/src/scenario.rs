@@ -265,6 +265,17 @@ impl Lab {
         guest::initramfs()
     }
 
+    /// The same with the program `peer`, by which guests talk with each other.
+    ///
+    /// # Errors
+    /// When busybox cannot be fetched, or the program is not built.
+    pub fn initramfs_with_peer(&self) -> Result<Vec<u8>> {
+        let mut initramfs = guest::initramfs()?;
+        // The kernel unpacks one archive after the other.
+        initramfs.extend(guest::initramfs::program("bin/peer", &paths::read(&build::peer_path())?)?);
+        Ok(initramfs)
+    }
+
     /// The same, of an architecture's programs.
     ///
     /// # Errors
@@ -341,6 +352,7 @@ pub fn prepare() -> Result<()> {
     build::faulty_hypervisor()?;
     build::firmware_tables()?;
     build::guests()?;
+    build::peer()?;
     for kernel in Kernel::UNPACKED {
         guest::vmlinux(kernel)?;
     }

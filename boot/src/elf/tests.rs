@@ -160,6 +160,46 @@ fn relocations_that_break_the_rules_are_refused_by_name() {
     );
 }
 
+/// A sample whose relocations are packed: `entries`, and values at 0x1180 and behind.
+fn packed(entries: &[u64]) -> Sample {
+    let mut sample = Sample::new();
+    let dynamic = [(36, RELA_AT as u64), (35, 8 * entries.len() as u64), (37, 8)];
+    for (i, (tag, value)) in dynamic.into_iter().enumerate() {
+        sample.put64(DYNAMIC_AT + 16 * i, tag).put64(DYNAMIC_AT + 16 * i + 8, value);
+    }
+    for (i, entry) in entries.iter().enumerate() {
+        sample.put64(RELA_AT + 8 * i, *entry);
+    }
+    for i in 0..8 {
+        sample.put64(0x1180 + 8 * i, 0x2000 + i as u64);
+    }
+    sample
+}
+
+#[test]
+fn packed_relocations_are_places_and_bitmaps_of_what_is_behind_them() {
+    let relocated = |entries: &[u64]| {
+        let sample = packed(entries);
+        let image = Image::parse(&sample.bytes).unwrap();
+        let mut memory = vec![0; image.len_bytes() as usize];
+        image.load(&mut memory, 0x10_0000).unwrap();
+        let word = |at: usize| u64::from_le_bytes(memory[at..at + 8].try_into().unwrap());
+        (0..8).filter(|i| word(0x1180 + 8 * i) == 0x10_2000 + *i as u64).collect::<Vec<_>>()
+    };
+    assert_eq!(relocated(&[0x1180]), [0]);
+    assert_eq!(relocated(&[0x1188, 0b1011]), [1, 2, 4]);
+    assert_eq!(relocated(&[0x1180, 0x1198]), [0, 3]);
+}
+
+#[test]
+fn packed_relocations_that_break_the_rules_are_refused() {
+    let message = |entries: &[u64]| Image::parse(&packed(entries).bytes).unwrap_err().to_string();
+    assert_eq!(message(&[0x1188, 0x1180]), "malformed order of the packed relocations");
+    for entries in [&[0x10_u64][..], &[0b11], &[0x11fc], &[u64::MAX - 1, u64::MAX], &[0x2008, 0b111]] {
+        assert!(message(entries).contains("leaves the image"), "{entries:x?}");
+    }
+}
+
 #[test]
 fn an_image_needs_memory_of_its_length() {
     let sample = Sample::new();

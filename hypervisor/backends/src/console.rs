@@ -46,11 +46,13 @@ impl VmConsole {
 
     /// Takes a byte that the guest wrote.
     pub fn push_output(&mut self, byte: u8) {
-        if self.output.len() >= OUTPUT_BYTES {
-            self.output.pop_front();
-            self.missed = self.missed.saturating_add(1);
-        }
-        self.output.push_back(byte);
+        push_out(&mut self.output, &mut self.missed, byte);
+    }
+
+    /// Whether there is something for the operator to see.
+    #[inline]
+    pub fn has_output(&self) -> bool {
+        self.missed != 0 || !self.output.is_empty()
     }
 
     /// What the operator sees next.
@@ -65,6 +67,44 @@ impl VmConsole {
     pub fn has_input(&self) -> bool {
         !self.input.is_empty()
     }
+}
+
+impl VmConsole {
+    /// Both directions at once, for a device of the guest's that uses both.
+    pub const fn guest_ends(&mut self) -> (GuestInput<'_>, GuestOutput<'_>) {
+        (GuestInput(&mut self.input), GuestOutput { output: &mut self.output, missed: &mut self.missed })
+    }
+}
+
+/// What was typed, as the guest takes it.
+pub struct GuestInput<'a>(&'a mut VecDeque<u8>);
+
+impl ByteSource for GuestInput<'_> {
+    fn take(&mut self) -> Option<u8> {
+        self.0.pop_front()
+    }
+}
+
+/// What the guest writes. It is never full.
+pub struct GuestOutput<'a> {
+    output: &'a mut VecDeque<u8>,
+    missed: &'a mut u64,
+}
+
+impl ByteSink for GuestOutput<'_> {
+    fn offer(&mut self, byte: u8) -> Result<(), u8> {
+        push_out(self.output, self.missed, byte);
+        Ok(())
+    }
+}
+
+/// Adds a byte, which pushes out the oldest where there is no room.
+fn push_out(output: &mut VecDeque<u8>, missed: &mut u64, byte: u8) {
+    if output.len() >= OUTPUT_BYTES {
+        output.pop_front();
+        *missed = missed.saturating_add(1);
+    }
+    output.push_back(byte);
 }
 
 impl Default for VmConsole {
@@ -102,6 +142,16 @@ mod tests {
         assert_eq!(console.next_output(), Some(Output::Byte(b'a')));
         assert_eq!(console.next_output(), Some(Output::Byte(b'b')));
         assert_eq!(console.next_output(), None);
+    }
+
+    #[test]
+    fn a_device_that_uses_both_directions_finds_them_at_its_ends() {
+        let mut console = VmConsole::new();
+        console.offer(b'k').unwrap();
+        let (mut input, mut output) = console.guest_ends();
+        assert_eq!((input.take(), input.take()), (Some(b'k'), None));
+        output.offer(b'o').unwrap();
+        assert_eq!(console.next_output(), Some(Output::Byte(b'o')));
     }
 
     #[test]

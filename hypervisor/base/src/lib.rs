@@ -17,6 +17,7 @@ extern crate alloc;
 
 pub mod addr;
 pub mod id;
+pub mod net;
 pub mod ram;
 pub mod state;
 pub mod time;
@@ -25,6 +26,7 @@ pub mod units;
 
 pub use addr::{AddressError, Gpa, Hpa, PhysRange};
 pub use id::{ApicId, CpuId, Gsi, InvalidVmName, Port, Vector, VmId, VmName};
+pub use net::{BitRate, MacAddress, VlanId};
 pub use time::{Instant, Nanoseconds};
 pub use tsc::{InvalidFrequency, TscLine, TscScale};
 pub use units::{ByteSize, GIB, KIB, MIB, PAGE_BYTES};

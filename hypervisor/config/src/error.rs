@@ -1,11 +1,14 @@
 //! What can be wrong with a configuration. Every error says where, what, and what to do about it.
 
+use crate::network::NetworkName;
 use crate::path::PathProblem;
 use crate::position::Position;
 use crate::size::SizeProblem;
+use crate::storage::SourceProblem;
 use alloc::string::String;
-use base::{ByteSize, VmName};
+use base::{ByteSize, MacAddress, VmName};
 use core::fmt;
+use core::net::IpAddr;
 
 /// Why a configuration was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +34,14 @@ pub enum Subject {
     UnnamedVm(usize),
     /// The VM of this name.
     Vm(VmName),
+    /// A `[[vm.disk]]` table of the VM of this name, counted from 1.
+    Disk(VmName, u8),
+    /// A `[[vm.nic]]` table of the VM of this name, counted from 1.
+    Nic(VmName, u8),
+    /// A `[[network]]` table whose name is not known, counted from 1.
+    UnnamedNetwork(usize),
+    /// The network of this name.
+    Network(NetworkName),
 }
 
 impl fmt::Display for Subject {
@@ -40,6 +51,10 @@ impl fmt::Display for Subject {
             Self::Host => f.write_str("host: "),
             Self::UnnamedVm(ordinal) => write!(f, "vm number {ordinal}: "),
             Self::Vm(name) => write!(f, "vm \"{name}\": "),
+            Self::Disk(vm, ordinal) => write!(f, "vm \"{vm}\": disk {ordinal}: "),
+            Self::Nic(vm, ordinal) => write!(f, "vm \"{vm}\": nic {ordinal}: "),
+            Self::UnnamedNetwork(ordinal) => write!(f, "network number {ordinal}: "),
+            Self::Network(name) => write!(f, "network \"{name}\": "),
         }
     }
 }
@@ -125,8 +140,13 @@ pub enum Problem {
         /// Where the other one's table begins.
         first: Position,
     },
-    /// More VMs than [`crate::MAX_VMS`].
-    TooManyVms,
+    /// More of something than there can be.
+    TooMany {
+        /// What there can be so many of, in the plural.
+        what: &'static str,
+        /// How many.
+        max: usize,
+    },
     /// `attach` names no VM.
     NoSuchVm(VmName),
     /// More or fewer vCPUs than one.
@@ -154,8 +174,6 @@ pub enum Problem {
         /// Where the other one is.
         first: Position,
     },
-    /// More modules than [`crate::MAX_MODULES`].
-    TooManyModules,
     /// A text longer than [`crate::MAX_CMDLINE_BYTES`].
     TooLong {
         /// Its length.
@@ -163,6 +181,64 @@ pub enum Problem {
     },
     /// A text that holds a NUL.
     HoldsNul,
+    /// A text that names nothing that can stand behind a disk.
+    BadSource {
+        /// The text.
+        text: String,
+        /// Why.
+        problem: SourceProblem,
+    },
+    /// A disk that refuses writes, with memory for them.
+    OverlayOfReadOnly,
+    /// An overlay outside the limits.
+    BadOverlay(ByteSize),
+    /// A writable source that stands behind another disk too, or is a file that a VM starts from.
+    SourceInUse {
+        /// The other VM; the same, when it has both.
+        other: VmName,
+        /// The line that says so.
+        line: usize,
+    },
+    /// A text that cannot name a network.
+    BadNetworkName,
+    /// A text that cannot name a NIC of the host.
+    BadUplinkName,
+    /// Another network has the name, or the uplink, already.
+    DuplicateNetwork {
+        /// Where the other one's table begins.
+        first: Position,
+    },
+    /// A NIC is on a network that there is not.
+    NoSuchNetwork {
+        /// The name as it was written.
+        name: String,
+        /// The network that was probably meant.
+        nearest: Option<String>,
+    },
+    /// A text that is no address of one station.
+    BadMac(String),
+    /// A text that is no IP address of one station.
+    BadIp(String),
+    /// Another NIC on the network has the address already.
+    DuplicateMac {
+        /// The address.
+        mac: MacAddress,
+        /// Where that NIC's table begins.
+        first: Position,
+    },
+    /// Another NIC on the network and VLAN has the address already.
+    DuplicateIp {
+        /// The address.
+        ip: IpAddr,
+        /// Where that NIC's table begins.
+        first: Position,
+    },
+    /// A number that is no VLAN's.
+    BadVlan,
+    /// A text that is no rate.
+    BadRate(String),
+    /// A NIC that may talk to the uplink only, on a network that has none.
+    IsolatedWithoutUplink,
 }
 
 impl fmt::Display for Problem {
@@ -191,7 +267,7 @@ impl fmt::Display for Problem {
             Self::DuplicateVm { first } => {
                 write!(f, "the VM at line {} has this name too; rename one of them", first.line)
             }
-            Self::TooManyVms => write!(f, "more than {} VMs; remove some", crate::MAX_VMS),
+            Self::TooMany { what, max } => write!(f, "more than {max} {what}; remove some"),
             Self::NoSuchVm(name) => write!(f, "there is no VM \"{name}\"; name one of the [[vm]] tables"),
             Self::NotOneVcpu => f.write_str("this release gives each VM one vCPU; write vcpus = 1"),
             Self::BadSize { text, problem } => {
@@ -209,11 +285,58 @@ impl fmt::Display for Problem {
                 "{text:?} and the path at line {} differ only in case, which FAT ignores; rename one of the files",
                 first.line
             ),
-            Self::TooManyModules => write!(f, "more than {} modules; remove some", crate::MAX_MODULES),
             Self::TooLong { len_bytes } => {
                 write!(f, "has {len_bytes} bytes; {} are allowed, so shorten it", crate::MAX_CMDLINE_BYTES)
             }
             Self::HoldsNul => f.write_str("holds a NUL character; remove it"),
+            Self::BadSource { text, problem } => write!(f, "{text:?} {problem}"),
+            Self::OverlayOfReadOnly => {
+                f.write_str("a read-only disk needs no memory for writes; remove overlay or read_only")
+            }
+            Self::BadOverlay(size) => write!(
+                f,
+                "{size} is out of range; write {} to {}",
+                ByteSize(crate::MIN_OVERLAY_BYTES),
+                ByteSize(crate::MAX_MEMORY_BYTES)
+            ),
+            Self::SourceInUse { other, line } => write!(
+                f,
+                "vm \"{other}\" uses it too, at line {line}, and one of them would write to it; add overlay or read_only = true"
+            ),
+            Self::BadNetworkName => {
+                f.write_str("a network's name is 1 to 31 of a-z, 0-9 and -; choose such a name")
+            }
+            Self::BadUplinkName => {
+                f.write_str("names no NIC of the host; write a name as `net list` shows it")
+            }
+            Self::DuplicateNetwork { first } => {
+                write!(f, "the network at line {} has the same; change one of them", first.line)
+            }
+            Self::NoSuchNetwork { name, nearest: Some(nearest) } => {
+                write!(f, "there is no network {name:?}; did you mean \"{nearest}\"?")
+            }
+            Self::NoSuchNetwork { name, nearest: None } => {
+                write!(f, "there is no network {name:?}; add a [[network]] table")
+            }
+            Self::BadMac(text) => {
+                write!(f, "{text:?} is no address of one NIC; write one such as \"52:54:00:12:34:56\"")
+            }
+            Self::BadIp(text) => {
+                write!(f, "{text:?} is no address of one host; write one such as \"10.0.0.2\" or \"fd00::2\"")
+            }
+            Self::DuplicateMac { mac, first } => {
+                write!(f, "the NIC at line {} has {mac} too; write another", first.line)
+            }
+            Self::DuplicateIp { ip, first } => {
+                write!(f, "the NIC at line {} has {ip} too; write another", first.line)
+            }
+            Self::BadVlan => f.write_str("is no VLAN; write 1 to 4094, or remove it"),
+            Self::BadRate(text) => {
+                write!(f, "{text:?} is no rate; write 64Kbit to 1000Gbit such as \"100Mbit\" or \"1Gbit\"")
+            }
+            Self::IsolatedWithoutUplink => {
+                f.write_str("the network has no uplink to talk to; add one, or write isolated = false")
+            }
         }
     }
 }

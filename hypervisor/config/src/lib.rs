@@ -18,6 +18,25 @@
 //! autostart = true          # whether it starts with the host                         default true
 //! on_reset = "restart"      # or "end": what a reset asked for by the guest does       default "restart"
 //! debug_exit = false        # port 0xF4: writing N ends the VM with status 2N+1        default false
+//! exit_profile = false      # whether the log tells the most frequent exits at its end default false
+//! console = "serial"        # or "virtio": where the operator's keys go               default "serial"
+//!
+//! [[vm.disk]]               # up to 8 a VM
+//! source = "partition:root" # or "disk:nvme0n1", "file:rootfs.img" (beside this file)  required
+//! overlay = "512M"          # memory for writes, dropped with the VM                   default: none
+//! read_only = false         # true refuses writes; not with an overlay                 default false
+//!
+//! [[vm.nic]]                # up to 8 a VM, 63 a network
+//! network = "lan0"          # one of the [[network]] tables                            required
+//! mac = "52:54:00:12:34:56" # one station's address, unique on the network             default: generated, stable
+//! ip = ["10.0.0.2"]         # up to 8; the only source addresses then                  default: any
+//! vlan = 10                 # 1-4094                                                   default: no VLAN
+//! rate = "1Gbit"            # of what the guest sends: 64Kbit to 1000Gbit, decimal     default: no limit
+//! isolated = false          # true lets it talk to the uplink only                     default false
+//!
+//! [[network]]               # up to 16
+//! name = "lan0"             # 1-31 of a-z, 0-9 and -, unique                           required
+//! uplink = "eth0"           # a NIC of the host, for one network only                  default: none
 //! ```
 //!
 //! # Principles
@@ -39,19 +58,23 @@ mod error;
 mod model;
 mod nearest;
 mod nesting;
+mod network;
 mod path;
 mod position;
 mod reader;
 mod schema;
 mod size;
+mod storage;
 #[cfg(test)]
 mod tests;
 
 pub use error::{ConfigError, Problem, Subject, Type};
-pub use model::{Config, Console, Host, LogLevel, Module, OnReset, Vm, WhenIdle};
+pub use model::{Config, Console, Host, LogLevel, Module, OnReset, Vm, VmConsole, WhenIdle};
+pub use network::{Network, NetworkName, Nic, Reach, generated_mac};
 pub use path::{PathProblem, RelativePath};
 pub use position::{Located, Position};
 pub use size::SizeProblem;
+pub use storage::{Disk, DiskAccess, DiskSource, SourceProblem};
 
 use position::Lines;
 
@@ -76,6 +99,24 @@ pub const MIN_MEMORY_BYTES: u64 = 4 * base::MIB;
 /// The most memory of a VM, in bytes: the hypervisor's window onto one guest spans 512 GiB of guest-physical
 /// addresses, of which the low 4 GiB hold devices too.
 pub const MAX_MEMORY_BYTES: u64 = 256 * base::GIB;
+
+/// The largest number of disks of one VM.
+pub const MAX_DISKS: usize = 8;
+
+/// The least memory of an overlay, in bytes.
+pub const MIN_OVERLAY_BYTES: u64 = base::MIB;
+
+/// The largest number of networks.
+pub const MAX_NETWORKS: usize = 16;
+
+/// The largest number of NICs of one VM.
+pub const MAX_NICS: usize = 8;
+
+/// The largest number of NICs on one network: its 64th port is the uplink's.
+pub const MAX_NICS_ON_NETWORK: usize = 63;
+
+/// The largest number of IP addresses of one NIC.
+pub const MAX_ADDRESSES: usize = 8;
 
 /// Reads the configuration in `text`.
 ///

@@ -1,7 +1,9 @@
 //! What a configuration says, once it is known to be valid.
 
+use crate::network::{Network, Nic};
 use crate::path::RelativePath;
 use crate::position::{Located, Position};
+use crate::storage::Disk;
 use alloc::{string::String, vec::Vec};
 use base::{ByteSize, Port, VmName};
 
@@ -12,6 +14,8 @@ pub struct Config {
     pub host: Host,
     /// The VMs, in the order of the text; a VM's index here is its `base::VmId`.
     pub vms: Vec<Vm>,
+    /// The networks, in the order of the text.
+    pub networks: Vec<Network>,
 }
 
 /// What concerns the whole machine.
@@ -97,6 +101,15 @@ pub enum OnReset {
     End,
 }
 
+/// The device of a VM that the operator's keys go to. What the guest writes is shown from both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VmConsole {
+    /// The 16550 at port 0x3F8.
+    Serial,
+    /// The virtio console.
+    Virtio,
+}
+
 /// One VM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vm {
@@ -124,6 +137,12 @@ pub struct Vm {
     pub debug_exit: bool,
     /// Whether the log tells at the VM's end which exits were the most frequent.
     pub exit_profile: bool,
+    /// Where the operator's keys go.
+    pub console: VmConsole,
+    /// Its disks, at most [`crate::MAX_DISKS`].
+    pub disks: Vec<Disk>,
+    /// Its NICs, at most [`crate::MAX_NICS`].
+    pub nics: Vec<Nic>,
 }
 
 /// A file that a PVH or Multiboot kernel is given, and its arguments.
@@ -136,11 +155,21 @@ pub struct Module {
 }
 
 impl Vm {
-    /// Every file that this VM names, with the place: kernel, initrd, modules.
+    /// Every file that this VM names, with the place: kernel, initrd, modules, disks.
     pub fn files(&self) -> impl Iterator<Item = (&RelativePath, Position)> {
+        self.boot_files().chain(self.disk_files())
+    }
+
+    /// The files that are copied to the guest's memory at its start, and not needed while it runs.
+    pub fn boot_files(&self) -> impl Iterator<Item = (&RelativePath, Position)> {
         let modules = self.modules.iter().map(|module| &module.path);
         let all = core::iter::once(&self.kernel).chain(self.initrd.as_ref()).chain(modules);
         all.map(|path| (&path.value, path.position))
+    }
+
+    /// The files that stand behind disks, needed as long as the VM is there.
+    pub fn disk_files(&self) -> impl Iterator<Item = (&RelativePath, Position)> {
+        self.disks.iter().filter_map(Disk::file)
     }
 }
 

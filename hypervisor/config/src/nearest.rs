@@ -9,11 +9,11 @@ const MAX_EDITS: usize = 2;
 const MAX_WORD_BYTES: usize = 32;
 
 /// The candidate nearest to `word`, if any is near enough to be meant.
-pub(crate) fn nearest(word: &str, candidates: &[&'static str]) -> Option<&'static str> {
+pub(crate) fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
     if word.len() > MAX_WORD_BYTES {
         return None;
     }
-    let near = |c: &&'static str| (edits(word, c), *c);
+    let near = |c: &&'a str| (edits(word, c), *c);
     let (distance, best) = candidates.iter().map(near).min()?;
     (distance <= MAX_EDITS && distance < best.len()).then_some(best)
 }

@@ -3,7 +3,7 @@
 use crate::error::{ConfigError, Problem, Subject, Type};
 use crate::nearest::nearest;
 use crate::position::{Lines, Located, Position};
-use alloc::string::String;
+use alloc::{string::String, vec::Vec};
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
@@ -120,6 +120,55 @@ impl<'a> Table<'a> {
             Some(Located { value: DeValue::Boolean(value), .. }) => Ok(*value),
             Some(value) => Err(self.wrong_type(key, &value, "true or false")),
         }
+    }
+
+    /// The tables of `key` in the order of the text, none without it; `expected` says how such a table is written. More
+    /// than `max` are too many `what`.
+    pub(crate) fn tables(
+        &self,
+        key: &'static str,
+        expected: &'static str,
+        max: usize,
+        what: &'static str,
+    ) -> Result<Vec<Located<&'a DeTable<'a>>>, ConfigError> {
+        let Some(value) = self.get(key) else {
+            return Ok(Vec::new());
+        };
+        let DeValue::Array(elements) = value.value else {
+            return Err(self.wrong_type(key, &value, expected));
+        };
+        let mut tables = Vec::new();
+        for element in elements.iter() {
+            let element = self.locate(element);
+            let DeValue::Table(entries) = element.value else {
+                return Err(self.wrong_type(key, &element, expected));
+            };
+            if tables.len() >= max {
+                return Err(self.error(key, element.position, Problem::TooMany { what, max }));
+            }
+            tables.push(Located { value: entries, position: element.position });
+        }
+        Ok(tables)
+    }
+
+    /// The values in the array of `key`, none without it.
+    pub(crate) fn array(
+        &self,
+        key: &'static str,
+        expected: &'static str,
+        max: usize,
+        what: &'static str,
+    ) -> Result<Vec<Located<&'a DeValue<'a>>>, ConfigError> {
+        let Some(value) = self.get(key) else {
+            return Ok(Vec::new());
+        };
+        let DeValue::Array(elements) = value.value else {
+            return Err(self.wrong_type(key, &value, expected));
+        };
+        if elements.len() > max {
+            return Err(self.error(key, value.position, Problem::TooMany { what, max }));
+        }
+        Ok(elements.iter().map(|element| self.locate(element)).collect())
     }
 
     /// The meaning of the word that `key` has, or `default` without one. `allowed` lists the words as one text.

@@ -1,7 +1,12 @@
 //! The schema: what each table may hold, and the rules that span several of them.
 
+mod across;
+mod disks;
+mod nics;
+
 use crate::error::{ConfigError, Problem, Subject};
-use crate::model::{Config, Console, Host, LogLevel, Module, OnReset, Vm, WhenIdle};
+use crate::model::{Config, Console, Host, LogLevel, Module, OnReset, Vm, VmConsole, WhenIdle};
+use crate::network::Network;
 use crate::path::RelativePath;
 use crate::position::{Lines, Located, Position};
 use crate::reader::{Table, excerpt, integer_value};
@@ -10,9 +15,9 @@ use alloc::{string::String, vec::Vec};
 use base::{ByteSize, PAGE_BYTES, Port, VmName};
 use toml::de::{DeTable, DeValue};
 
-const TOP_KEYS: [&str; 2] = ["host", "vm"];
+const TOP_KEYS: [&str; 3] = ["host", "vm", "network"];
 const HOST_KEYS: [&str; 4] = ["console", "log", "when_idle", "attach"];
-const VM_KEYS: [&str; 11] = [
+const VM_KEYS: [&str; 14] = [
     "name",
     "vcpus",
     "memory",
@@ -24,6 +29,9 @@ const VM_KEYS: [&str; 11] = [
     "on_reset",
     "debug_exit",
     "exit_profile",
+    "console",
+    "disk",
+    "nic",
 ];
 
 const CONSOLES: [(&str, Console); 5] = [
@@ -43,6 +51,11 @@ const LOG_LEVELS: [(&str, LogLevel); 5] = [
 const WHEN_IDLE: [(&str, WhenIdle); 2] = [("shell", WhenIdle::Shell), ("poweroff", WhenIdle::PowerOff)];
 const ON_RESET: [(&str, OnReset); 2] = [("restart", OnReset::Restart), ("end", OnReset::End)];
 
+const VM_CONSOLES: [(&str, VmConsole); 2] = [("serial", VmConsole::Serial), ("virtio", VmConsole::Virtio)];
+
+/// What to write for a size.
+const SIZE: &str = "a size in quotes such as \"256M\"";
+
 /// The last port at which a 16550, which has eight, can begin.
 const LAST_UART_PORT: i64 = 0xFFF8;
 
@@ -51,10 +64,10 @@ pub(crate) fn read<'a>(entries: &'a DeTable<'a>, lines: &'a Lines<'a>) -> Result
     let top = Table { entries, subject: Subject::File, position: Position::START, lines };
     top.refuse_unknown_keys(&TOP_KEYS)?;
     let (host, attach) = read_host(&top)?;
-    let vms = read_vms(&top)?;
-    let config = Config { host, vms };
-    check_attach(&config, attach)?;
-    check_paths_on_fat(&config)?;
+    let networks = nics::read_networks(&top)?;
+    let vms = read_vms(&top, &networks)?;
+    let config = Config { host, vms, networks };
+    across::check(&config, attach)?;
     Ok(config)
 }
 
@@ -101,32 +114,19 @@ fn read_console(table: &Table<'_>) -> Result<Option<Console>, ConfigError> {
 }
 
 /// The `[[vm]]` tables.
-fn read_vms(top: &Table<'_>) -> Result<Vec<Vm>, ConfigError> {
+fn read_vms(top: &Table<'_>, networks: &[Network]) -> Result<Vec<Vm>, ConfigError> {
     const EXPECTED: &str = "[[vm]], with two brackets, before each VM";
-    let Some(value) = top.get("vm") else {
-        return Ok(Vec::new());
-    };
-    let DeValue::Array(tables) = value.value else {
-        return Err(top.wrong_type("vm", &value, EXPECTED));
-    };
     let mut vms: Vec<Vm> = Vec::new();
-    for (index, element) in tables.iter().enumerate() {
-        let element = top.locate(element);
-        let DeValue::Table(entries) = element.value else {
-            return Err(top.wrong_type("vm", &element, EXPECTED));
-        };
-        if index >= MAX_VMS {
-            return Err(top.error("vm", element.position, Problem::TooManyVms));
-        }
+    for (index, found) in top.tables("vm", EXPECTED, MAX_VMS, "VMs")?.into_iter().enumerate() {
         let subject = Subject::UnnamedVm(index + 1);
-        let table = Table { entries, subject, position: element.position, lines: top.lines };
-        vms.push(read_vm(table, &vms)?);
+        let table = Table { entries: found.value, subject, position: found.position, lines: top.lines };
+        vms.push(read_vm(table, &vms, networks)?);
     }
     Ok(vms)
 }
 
 /// One `[[vm]]` table, after the VMs `earlier` in the text.
-fn read_vm(mut table: Table<'_>, earlier: &[Vm]) -> Result<Vm, ConfigError> {
+fn read_vm(mut table: Table<'_>, earlier: &[Vm], networks: &[Network]) -> Result<Vm, ConfigError> {
     let name_text = table.required_string("name", "a name in quotes")?;
     let name = vm_name(&table, "name", &name_text)?;
     table.subject = Subject::Vm(name);
@@ -149,6 +149,9 @@ fn read_vm(mut table: Table<'_>, earlier: &[Vm]) -> Result<Vm, ConfigError> {
         on_reset: table.word("on_reset", &ON_RESET, "\"restart\" or \"end\"", OnReset::Restart)?,
         debug_exit: table.boolean("debug_exit", false)?,
         exit_profile: table.boolean("exit_profile", false)?,
+        console: table.word("console", &VM_CONSOLES, "\"serial\" or \"virtio\"", VmConsole::Serial)?,
+        disks: disks::read(&table, name)?,
+        nics: nics::read(&table, name, networks)?,
     })
 }
 
@@ -166,10 +169,8 @@ fn read_vcpus(table: &Table<'_>) -> Result<u32, ConfigError> {
 }
 
 fn read_memory(table: &Table<'_>) -> Result<ByteSize, ConfigError> {
-    let text = table.required_string("memory", "a size in quotes such as \"256M\"")?;
-    let size = size::parse(text.value).map_err(|problem| {
-        table.error("memory", text.position, Problem::BadSize { text: excerpt(text.value), problem })
-    })?;
+    let text = table.required_string("memory", SIZE)?;
+    let size = parse_size(table, "memory", &text)?;
     let in_range = (MIN_MEMORY_BYTES..=MAX_MEMORY_BYTES).contains(&size.0);
     if !in_range || !size.0.is_multiple_of(PAGE_BYTES) {
         return Err(table.error("memory", text.position, Problem::BadMemory(size)));
@@ -177,18 +178,17 @@ fn read_memory(table: &Table<'_>) -> Result<ByteSize, ConfigError> {
     Ok(size)
 }
 
+/// The size that `text`, of `key`, says.
+fn parse_size(table: &Table<'_>, key: &'static str, text: &Located<&str>) -> Result<ByteSize, ConfigError> {
+    size::parse(text.value).map_err(|problem| {
+        table.error(key, text.position, Problem::BadSize { text: excerpt(text.value), problem })
+    })
+}
+
 fn read_modules(table: &Table<'_>) -> Result<Vec<Module>, ConfigError> {
     const EXPECTED: &str = "an array of texts: [\"file arguments\"]";
-    let Some(value) = table.get("modules") else {
-        return Ok(Vec::new());
-    };
-    let DeValue::Array(elements) = value.value else {
-        return Err(table.wrong_type("modules", &value, EXPECTED));
-    };
-    if elements.len() > MAX_MODULES {
-        return Err(table.error("modules", value.position, Problem::TooManyModules));
-    }
-    elements.iter().map(|element| read_module(table, &table.locate(element), EXPECTED)).collect()
+    let elements = table.array("modules", EXPECTED, MAX_MODULES, "modules")?;
+    elements.iter().map(|element| read_module(table, element, EXPECTED)).collect()
 }
 
 fn read_module<'a>(
@@ -237,30 +237,4 @@ fn path(
             Err(table.error(key, text.position, Problem::BadPath { text: excerpt(text.value), problem }))
         }
     }
-}
-
-fn check_attach(config: &Config, position: Position) -> Result<(), ConfigError> {
-    match config.host.attach {
-        Some(name) if config.vm(&name).is_none() => {
-            let problem = Problem::NoSuchVm(name);
-            Err(ConfigError { position, subject: Subject::Host, key: Some("attach"), problem })
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Refuses two paths that are different files on the operator's disk and one on the ESP.
-fn check_paths_on_fat(config: &Config) -> Result<(), ConfigError> {
-    let mut seen: Vec<(&RelativePath, Position)> = Vec::new();
-    for (path, position) in config.files() {
-        match seen.iter().find(|(other, _)| other.is_same_on_fat(path)) {
-            None => seen.push((path, position)),
-            Some((other, _)) if *other == path => {}
-            Some(&(_, first)) => {
-                let problem = Problem::SameOnFat { text: excerpt(path.as_str()), first };
-                return Err(ConfigError::file(position, problem));
-            }
-        }
-    }
-    Ok(())
 }

@@ -1,5 +1,7 @@
 //! The contract, by example: what is accepted, and the exact words for what is not.
 
+mod devices;
+
 use super::*;
 use alloc::{format, string::String, string::ToString, vec, vec::Vec};
 use base::{ByteSize, Port, VmName};
@@ -21,6 +23,18 @@ cmdline = "console=ttyS0"
 autostart = true
 on_reset = "restart"
 debug_exit = true
+
+[[vm.disk]]
+source = "partition:root"
+overlay = "64M"
+
+[[vm.nic]]
+network = "lan0"
+ip = ["10.0.0.2"]
+rate = "1Gbit"
+
+[[network]]
+name = "lan0"
 "#;
 
 const LEAST: &str = "[[vm]]\nname = \"a\"\nmemory = \"4M\"\nkernel = \"k\"\n";
@@ -265,7 +279,7 @@ proptest::proptest! {
     }
 
     #[test]
-    fn pieces_of_toml_never_panic(text in "([\\[\\]{}=.,\"'#\n ]|host|vm|name|memory|kernel|1|true|a){0,200}") {
+    fn pieces_of_toml_never_panic(text in "([\\[\\]{}=.,\"'#\n ]|host|vm|disk|nic|network|source|name|memory|kernel|1|true|a){0,200}") {
         let _ = parse(&text);
     }
 }

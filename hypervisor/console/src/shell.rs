@@ -69,6 +69,16 @@ pub trait Operator {
     /// # Errors
     /// Only those of `out`.
     fn host_cpus(&self, out: &mut dyn Write) -> fmt::Result;
+    /// Writes the host's disks and their partitions.
+    ///
+    /// # Errors
+    /// Only those of `out`.
+    fn disks(&self, out: &mut dyn Write) -> fmt::Result;
+    /// Writes the host's NICs and the networks, with what went through each port and what did not.
+    ///
+    /// # Errors
+    /// Only those of `out`.
+    fn networks(&self, out: &mut dyn Write) -> fmt::Result;
     /// Starts a VM that is not there: it was not to start by itself, or it has ended. The log tells what came of it.
     fn start(&mut self, vm: VmName);
     /// Ends all VMs and powers the host off.
@@ -81,6 +91,14 @@ enum HostCommand<'a> {
     #[command(subcommand)]
     Vm(VmCommand<'a>),
 
+    /// List the host's disks
+    #[command(subcommand)]
+    Disk(DiskCommand),
+
+    /// List the host's NICs and the networks
+    #[command(subcommand)]
+    Net(NetCommand),
+
     /// Show the hypervisor's log
     Log,
 
@@ -92,6 +110,18 @@ enum HostCommand<'a> {
 
     /// End all VMs and power the host off
     Poweroff,
+}
+
+#[derive(Command)]
+enum DiskCommand {
+    /// List all disks and partitions
+    List,
+}
+
+#[derive(Command)]
+enum NetCommand {
+    /// List all NICs and networks, with what each VM has sent and got
+    List,
 }
 
 #[derive(Command)]
@@ -150,6 +180,8 @@ fn run(command: HostCommand<'_>, operator: &mut impl Operator, out: &mut Outbox)
             }
             None => unknown(name, out),
         },
+        HostCommand::Disk(DiskCommand::List) => operator.disks(out),
+        HostCommand::Net(NetCommand::List) => operator.networks(out),
         HostCommand::Log => operator.log(out),
         HostCommand::Host { what: None } => operator.host(out),
         HostCommand::Host { what: Some("mem") } => operator.host_memory(out),

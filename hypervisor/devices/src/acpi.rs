@@ -3,7 +3,8 @@
 //! ```text
 //! 0xE0000  RSDP ──▶ XSDT ──▶ FADT ──▶ DSDT
 //!                    │         └────▶ FACS
-//!                    └─────▶ MADT
+//!                    ├─────▶ MADT
+//!                    └─────▶ MCFG
 //! ```
 //!
 //! They are built once, before the VM starts, and they hold what [`crate::platform`] says; there is no other list.
@@ -13,6 +14,7 @@
 mod dsdt;
 mod fadt;
 mod madt;
+mod pci;
 #[cfg(test)]
 mod tests;
 
@@ -78,7 +80,8 @@ pub fn build(platform: &Platform) -> Result<Tables, TooManyVcpus> {
     let fadt = layout.place(bytes_of(&fadt::build(facs, dsdt)));
     let madt = layout.place(madt::build(platform));
     let mut xsdt = XSDT::new(OEM_ID, OEM_TABLE_ID, OEM_REVISION);
-    for table in [fadt, madt] {
+    let mcfg = layout.place(bytes_of(&pci::mcfg()));
+    for table in [fadt, madt, mcfg] {
         xsdt.add_entry(table.into());
     }
     let xsdt = layout.place(bytes_of(&xsdt));

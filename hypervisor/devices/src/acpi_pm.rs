@@ -195,6 +195,7 @@ impl Device for AcpiPm {
     }
 
     /// The timer's next change of its top bit, ten minutes apart, if the guest asked to be told.
+    #[inline]
     fn next_deadline(&self) -> Option<Instant> {
         if self.state.enable & Events::TIMER.bits() == 0 {
             return None;

@@ -75,7 +75,7 @@ pub trait Device {
     /// Takes every step that is due at [`Cx::now`].
     fn advance(&mut self, _cx: &mut impl Cx) {}
 
-    /// Brings the state up to [`Cx::now`], so that saving it loses nothing. No device of this crate has work in flight.
+    /// Brings the state up to [`Cx::now`], so that saving it loses nothing. What is behind registers only has no work in flight.
     fn quiesce(&mut self, cx: &mut impl Cx) {
         self.advance(cx);
     }

@@ -5,10 +5,14 @@
 
 extern crate std;
 
+mod virtio;
+
 use crate::lapic::{Accepted, LocalApic, Role};
 use crate::message::{DeliveryMode, Destination, InterruptMessage, Trigger};
-use crate::platform::{COM1, COM1_GSI};
+use crate::pci::HostBridge;
+use crate::platform::{COM1, COM1_GSI, PCI_CONFIG_ADDRESS};
 use crate::testing::{self, Act, FakeCx, FromNumber, inb, outb, saved};
+use crate::virtio::{Transport, feature, transport};
 use crate::{Access, Width, WindowOffset};
 use crate::{AcpiPm, Device, I8042, I8254, I8259Pair, Ioapic, ResetControl, RtcCmos, Uart16550};
 use base::state::{Reader, SavedState};
@@ -33,6 +37,7 @@ fn for_each_device(check: &mut impl Check) {
     check.device(acpi_pm(), AcpiPm::new());
     check.device(reset_control(), ResetControl::new());
     check.device(i8042(), I8042::new());
+    check.device(host_bridge(), HostBridge::new());
 }
 
 /// What is done with each device.
@@ -126,6 +131,7 @@ proptest! {
 fn every_golden_file_loads() {
     for_each_device(&mut Load);
     load_golden(local_apic(), new_local_apic());
+    load_golden(virtio_transport(), new_virtio_transport());
 }
 
 #[test]
@@ -133,6 +139,7 @@ fn every_golden_file_loads() {
 fn write_golden_files() {
     for_each_device(&mut WriteMissing);
     write_missing(&local_apic());
+    write_missing(&virtio_transport());
 }
 
 /// A UART that drives its interrupt, with bytes in a FIFO that has wrapped around.
@@ -243,6 +250,36 @@ fn i8042() -> I8042 {
     outb(&mut kbc, &mut cx, 0x64, 0xaa);
     outb(&mut kbc, &mut cx, 0x64, 0xd1);
     kbc
+}
+
+/// A bridge whose configuration address leads to a register, with all bits of its command that can be set.
+fn host_bridge() -> HostBridge {
+    let (mut bridge, mut cx) = (HostBridge::new(), FakeCx::new());
+    bridge.write_address(Access { at: PCI_CONFIG_ADDRESS, width: Width::Dword }, 0x8000_2840);
+    bridge.write(&mut cx, Access { at: WindowOffset(0x04), width: Width::Word }, 0xffff);
+    bridge.write(&mut cx, Access { at: WindowOffset(0x3c), width: Width::Byte }, 0x5a);
+    bridge
+}
+
+fn new_virtio_transport() -> Transport {
+    transport::testing::function().transport().clone()
+}
+
+/// A transport that works with both queues, moved BARs, MSI-X with a pending vector, a kick and an open window.
+fn virtio_transport() -> Transport {
+    let mut bench = transport::testing::Bench::new();
+    bench.start(feature::VERSION_1 | feature::RING_EVENT_IDX);
+    bench.use_messages();
+    for (register, value) in [(0x10, 0xd000_0000), (0x98, 0x2004), (0x9c, 2)] {
+        bench.write_config(register, Width::Dword, value);
+    }
+    bench.transport().take_kicked();
+    bench.write(0x3004, Width::Word, 1);
+    // The function's mask: what is signalled waits.
+    bench.write_config(0x42, Width::Word, 0xc000);
+    let (transport, _) = bench.function.parts_mut();
+    transport.config_changed(&mut bench.cx);
+    transport.clone()
 }
 
 fn new_local_apic() -> LocalApic {

@@ -1,4 +1,5 @@
-//! What guests see: UART, interrupt controllers, timers, RTC, power and ACPI tables, as pure state machines.
+//! What guests see: UART, interrupt controllers, timers, RTC, power, PCI, virtio devices and ACPI tables, as pure
+//! state machines.
 //!
 //! # Principles
 //! - **Registers in, effects out.** A device is a value; it acts through [`Cx`] and reaches nothing else.
@@ -30,6 +31,7 @@ pub mod i8259;
 pub mod ioapic;
 pub mod lapic;
 pub mod message;
+pub mod pci;
 pub mod platform;
 pub mod reset;
 pub mod rtc_cmos;
@@ -37,6 +39,7 @@ pub mod rtc_cmos;
 mod testing;
 mod ticks;
 pub mod uart16550;
+pub mod virtio;
 
 pub use acpi_pm::AcpiPm;
 pub use cx::{Cx, Request};

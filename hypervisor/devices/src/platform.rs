@@ -1,5 +1,6 @@
 //! Where a VM's devices answer and which lines they drive: one table for the devices, the ACPI tables and `vmm`.
 
+use crate::pci::Slot;
 use base::{Gsi, Port};
 
 /// The first serial line: 8 ports.
@@ -30,3 +31,24 @@ pub const IOAPIC_BASE: u32 = 0xfec0_0000;
 pub const IOAPIC_LEN_BYTES: u32 = 0x1000;
 /// Guest-physical address of the local APICs' window after reset.
 pub const LAPIC_BASE: u32 = 0xfee0_0000;
+/// PCI's CONFIG_ADDRESS: 32 bits. The byte behind its first is [`RESET_CONTROL`].
+pub const PCI_CONFIG_ADDRESS: Port = Port(0xcf8);
+/// PCI's CONFIG_DATA: 4 ports.
+pub const PCI_CONFIG_DATA: Port = Port(0xcfc);
+/// Guest-physical address of PCI's memory window, where BARs are: from the end of low RAM to the ECAM window.
+pub const PCI_MEMORY_BASE: u32 = 0xc000_0000;
+/// Size of PCI's memory window in bytes.
+pub const PCI_MEMORY_LEN_BYTES: u32 = PCI_ECAM_BASE - PCI_MEMORY_BASE;
+/// Guest-physical address of PCI's ECAM window: configuration space of bus 0.
+pub const PCI_ECAM_BASE: u32 = 0xe000_0000;
+/// Size of the ECAM window in bytes.
+pub const PCI_ECAM_LEN_BYTES: u32 = crate::pci::ECAM_LEN_BYTES;
+/// Where PCI's interrupt pins arrive, level-triggered: two inputs that the 8259A pair has too, so that one routing
+/// serves guests with and without an IOAPIC.
+pub const PCI_GSIS: [Gsi; 2] = [Gsi(10), Gsi(11)];
+
+/// Where pin A of `slot` arrives.
+pub const fn pci_gsi(slot: Slot) -> Gsi {
+    let [even, odd] = PCI_GSIS;
+    if slot.number().is_multiple_of(2) { even } else { odd }
+}

@@ -385,6 +385,7 @@ impl Device for Uart16550 {
         *self = Self::new(self.base, self.gsi);
     }
 
+    #[inline]
     fn next_deadline(&self) -> Option<Instant> {
         if self.state.ier & Ier::RECEIVED_DATA.bits() == 0 {
             return None;

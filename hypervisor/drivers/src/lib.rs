@@ -1,9 +1,13 @@
-//! Drivers of host devices over registers that the kernel grants: the power switch now; disks and network cards in
-//! their step.
+//! Drivers of host devices over registers that the kernel grants: the power switch, disks and network cards.
+//!
+//! ```text
+//!   backends ── disk::Disk, nic::Nic ──► nvme, virtio, e1000e ──► seams::Registers, seams::dma ──► the device
+//! ```
 //!
 //! # Principles
 //! - **State machines.** A driver is stepped by a task and told the time; it never waits.
-//! - **Granted registers only.** It sees `impl PortIo`, or a DMA buffer that the IOMMU confines, and nothing else.
+//! - **Granted registers only.** It sees `impl PortIo`, or `impl Registers` and memory for DMA, and nothing else. No other
+//!   memory than that is ever named to a device.
 //! - **A device may lie, stall or vanish.** Every state has a way out.
 //!
 //! # What it must never do
@@ -16,4 +20,34 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod any;
+pub mod disk;
+pub mod e1000e;
+pub mod error;
+pub mod flight;
+pub mod nic;
+pub mod nvme;
 pub mod power;
+pub mod virtio;
+
+/// Whether a device can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// Not yet: poll on.
+    Pending,
+    /// It can.
+    Ready,
+    /// It never will.
+    Failed,
+    /// It was shut down, and the power may go.
+    Off,
+}
+
+/// How a driver learns that its device has something for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// By an interrupt: the device's first message is routed, and whoever takes it polls the driver.
+    Interrupt,
+    /// Not at all: the driver is polled from time to time.
+    Polled,
+}

@@ -1,19 +1,22 @@
-//! IOMMU units: which exist. **Devices are not isolated yet.**
+//! Memory for DMA, and IOMMU units: which exist. **Devices are not isolated yet.**
 //!
-//! This version only finds the units and names them. It programs none: a host device can reach all memory, as on a
-//! machine without an IOMMU. That is tolerable for one reason alone: no device is ever given to a guest in this
-//! version, and the hypervisor starts no DMA itself. Domains, remapping and `DmaBuffer` come with the first DMA
-//! driver, not after it.
+//! This version finds the units and names them, and programs none: a host device can reach all memory, as on a machine
+//! without an IOMMU. That is tolerable for two reasons alone: no device is ever given to a guest in this version, and the
+//! hypervisor's own drivers name to their devices nothing but memory that was pinned for that ([`dma`]). A device that
+//! does not keep to what it was told is not stopped; domains and remapping will do that.
 //!
 //! # Principles
 //! - Firmware's tables are input: bounded, never trusted, never the cause of a panic.
 //! - Both vendors' units are found by one function and told apart by [`UnitKind`].
+//! - Memory that a device may reach has one owner, and is never freed by accident.
 //!
 //! # What it must never do
 //! Claim isolation that is not there.
+//!
+//! # Unsafe
+//! `dma` alone, and `fake`, which stands for it in tests: memory that a device writes to is raw memory.
 
 #![no_std]
-#![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 #[cfg(test)]
@@ -21,7 +24,12 @@ extern crate std;
 
 mod amd_vi;
 mod bytes;
+pub mod dma;
+#[cfg(any(test, feature = "fake"))]
+pub mod fake;
 mod vt_d;
+
+pub use dma::{HostBuffer, HostDma, HostRing};
 
 use arrayvec::ArrayVec;
 use base::Hpa;

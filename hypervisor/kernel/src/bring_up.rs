@@ -2,25 +2,29 @@
 //!
 //! ```text
 //!  on boot's tables:  exceptions ─ handoff ─ CPU protection ─ our tables
-//!  on our tables:     memory ─ stacks ─ configuration ─ serial line ─ ACPI ─ interrupts, clock ─ virtualization ─ VMs
+//!  on our tables:     memory ─ stacks ─ configuration ─ serial line ─ ACPI ─ interrupts, clock ─ virtualization ─ PCI ─ VMs
 //! ```
 //!
 //! Unsafe because the handoff block is read where boot put it, and because each step here fulfils what the unsafe
 //! functions of `machine` and `memory` ask for: that it is done once, on this CPU, in this order.
 
 mod board;
+mod devices;
 mod stacks;
 
 pub use stacks::PER_CPU_BYTES as PER_CPU_STACK_BYTES;
 
 use crate::dying::refuse;
-use crate::guests::{Ground, Guests};
+use crate::entropy::HostEntropy;
+use crate::guests::{Backing, Ground, Guests};
 use crate::ledger::FixedMemory;
 use crate::line::Line;
+use crate::network::Networks;
 use crate::operator::Desk;
 use crate::overrides;
 use crate::power::Power;
-use crate::run::{self, Alarm, Host};
+use crate::run::{self, Host};
+use crate::storage::Storage;
 use crate::strays::Strays;
 use crate::version;
 use alloc::boxed::Box;
@@ -31,12 +35,14 @@ use board::{Acpi, Board};
 use config::{Config, LogLevel};
 use console::Terminal;
 use handoff::{HEADER_BYTES, Handoff, Header, RegionKind};
+use iommu::HostDma;
 use log::{LevelFilter, info, warn};
 use machine::clock::{Calibration, HostClock, Timer};
 use machine::cpu::{Cpu, Features};
 use memory::{HostSpace, SharedMemory, View};
 use paging::Level;
 use sched::RunQueue;
+use serving::Alarm;
 use vcpu::cpuid::TscStability;
 
 /// What passes from boot's tables to ours; on the heap, which lies in the image.
@@ -75,6 +81,12 @@ fn read_handoff(address: u64) -> Result<Handoff, handoff::HandoffError> {
 
 /// The second half, on our own.
 extern "sysv64" fn on_own_tables(passage: usize) -> ! {
+    run::for_ever(host(passage))
+}
+
+/// Makes all that the CPU's loop works with. Not inlined: what is only needed here leaves the stack with it.
+#[inline(never)]
+fn host(passage: usize) -> Box<Host> {
     // SAFETY: `on_boot_tables` leaked the box for this.
     let passage = unsafe { Box::from_raw(core::ptr::with_exposed_provenance_mut::<Passage>(passage)) };
     let Passage { handoff, cpu, protection } = *passage;
@@ -102,6 +114,8 @@ extern "sysv64" fn on_own_tables(passage: usize) -> ! {
         .unwrap_or_else(|error| refuse(&error));
     info!("virtualization: {engine}");
     acpi.report_iommus();
+    let mut devices = devices::start(memory, &acpi, alarm.apic.id(), alarm.clock);
+    line.settle();
     let power = Power(acpi.power());
     drop(acpi);
     let released = memory.lock().release_all(&handoff, RegionKind::AcpiReclaim);
@@ -117,27 +131,43 @@ extern "sysv64" fn on_own_tables(passage: usize) -> ! {
     let stable = cpu.has(Features::INVARIANT_TSC);
     let tsc_stability = if stable { TscStability::Invariant } else { TscStability::Unknown };
     let ground = Ground { files, memory, clock, tsc_stability, wall_clock_at_zero };
-    let guests = Guests::new(&config, ground, &engine);
-    let host_lines = Vec::from([
+    let storage = Storage::new(&mut devices, HostDma::new(memory), clock);
+    let networks = Networks::new(&config, &devices);
+    let mut backing = Backing { storage, networks };
+    let entropy = HostEntropy::new(&handoff.entropy);
+    let guests = Guests::new(&config, ground, &engine, &mut backing);
+    let mut host_lines = Vec::from([
         format!("CPU {cpu}"),
         format!("clock TSC {calibration}"),
         format!("timer {}", alarm.timer.report()),
         format!("virtualization {engine}"),
     ]);
+    host_lines.extend(devices.disk_lines().into_iter().chain(devices.card_lines()));
     let cpus = format!("CPU 0: {engine}, {}", engine.mitigations());
     line.settle();
-    run::for_ever(Host {
+    Box::new(Host {
         clock,
         alarm,
         engine,
         memory,
         queue: RunQueue::new(),
-        desk: Desk { guests, host_lines, cpus, memory, fixed, start_wanted: None, power_off_wanted: false },
+        desk: Desk {
+            guests,
+            backing,
+            devices,
+            host_lines,
+            cpus,
+            memory,
+            fixed,
+            start_wanted: None,
+            power_off_wanted: false,
+        },
         terminal: Terminal::new(config.host.attach),
         line,
         power,
         when_idle: config.host.when_idle,
         strays: Strays::default(),
+        entropy,
         scrub_took: base::Nanoseconds(0),
         no_scrub_before: Instant(0),
     })

@@ -9,7 +9,6 @@ mod translations;
 
 pub use translations::remap_if_asked;
 
-use crate::guests::AnyVm;
 use base::{GIB, Gpa, KIB, MIB};
 use core::arch::asm;
 use core::fmt;
@@ -17,6 +16,7 @@ use core::hint::black_box;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU8, Ordering};
 use memory::{GuestMap, GuestMapError};
+use serving::AnyVm;
 use vcpu::Segment;
 
 /// The key of the boot override.
@@ -41,6 +41,8 @@ pub enum Fault {
     LostOutput,
     /// The end of one VM ends all others.
     ContagiousEnd,
+    /// A VM's flush ends without one of the host's disk.
+    SkippedFlushes,
     /// Translations stay when a guest changes a register that its tables depend on.
     KeptTranslations,
     /// They stay when the nested tables change; the rest is [`Fault::Remapping`].
@@ -57,13 +59,14 @@ pub enum Fault {
     FewTags,
 }
 
-const NAMES: [(&str, Fault); 13] = [
+const NAMES: [(&str, Fault); 14] = [
     ("panic", Fault::Panic),
     ("page-fault", Fault::WildRead),
     ("stack-overflow", Fault::StackOverflow),
     ("deaf-timer", Fault::DeafTimer),
     ("lost-output", Fault::LostOutput),
     ("contagious-end", Fault::ContagiousEnd),
+    ("skipped-flushes", Fault::SkippedFlushes),
     ("kept-translations", Fault::KeptTranslations),
     ("kept-nested-translations", Fault::KeptNestedTranslations),
     ("kept-tag-translations", Fault::KeptTagTranslations),
@@ -94,6 +97,9 @@ pub fn choose(overrides: &str) -> Result<(), UnknownFault<'_>> {
     let (name, fault) = NAMES.iter().find(|(name, _)| *name == wanted).ok_or(UnknownFault(wanted))?;
     CHOSEN.store(*fault as u8, Ordering::Relaxed);
     translations::prepare(*fault);
+    if *fault == Fault::DeafTimer {
+        serving::deafen_timers();
+    }
     log::warn!("seeded fault: {name}");
     Ok(())
 }

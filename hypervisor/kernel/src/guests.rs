@@ -1,10 +1,12 @@
 //! The VMs of this host: made from the configuration, loaded, and told of when they end.
 
-mod any_vm;
 mod image;
+pub mod pci;
 
+use crate::devices::HostDevices;
+use crate::network::Networks;
+use crate::storage::{HostVolume, Storage};
 use alloc::{boxed::Box, format, string::String, vec::Vec};
-pub use any_vm::AnyVm;
 use base::{Instant, Nanoseconds, VmId, VmName};
 use config::{Config, OnReset};
 use core::fmt;
@@ -13,6 +15,7 @@ use log::{error, info};
 use machine::clock::HostClock;
 use memory::{GuestAccess, GuestMap, GuestMapConfig, SharedMemory, View};
 use seams::Clock;
+use serving::AnyVm;
 use vcpu::cpuid::TscStability;
 use vmm::vm::{DebugExitPort, ExitProfile};
 use vmm::{Host, Lifecycle, RamLayout, Settings};
@@ -47,6 +50,10 @@ pub struct Present {
     pub vm: AnyVm,
     /// When its making began.
     pub made: Instant,
+    /// What stands behind its disks, in the order of their slots.
+    pub disks: Vec<HostVolume>,
+    /// How many NICs it has.
+    nics: usize,
     files: Files,
 }
 
@@ -56,6 +63,47 @@ pub struct Guests {
     /// Whose vCPU is loaded on this CPU.
     pub current: Option<VmId>,
     ground: Ground,
+}
+
+/// What stands behind the devices of all VMs.
+pub struct Backing {
+    pub storage: Storage,
+    pub networks: Networks,
+}
+
+impl Backing {
+    /// Whether any VM has a part in what the host's devices do: else their tasks have nothing to do.
+    #[inline]
+    pub fn is_used(&self) -> bool {
+        self.storage.is_used() || self.networks.is_used()
+    }
+
+    /// Whether a device without interrupts has to be asked.
+    #[inline]
+    pub fn needs_polling(&self, devices: &HostDevices) -> bool {
+        self.is_used() && (self.storage.needs_polling(devices) || self.networks.needs_polling(devices))
+    }
+
+    /// When the tasks must run next though no device has interrupted and nobody has kicked.
+    #[inline]
+    pub fn next_deadline(&self, devices: &HostDevices) -> Instant {
+        match self.is_used() {
+            true => self.storage.next_deadline(devices).min(self.networks.next_deadline()),
+            false => Instant::FAR_FUTURE,
+        }
+    }
+
+    /// When a frame that waits is to be tried again.
+    #[inline]
+    pub fn next_try(&self) -> Instant {
+        if self.networks.is_used() { self.networks.next_deadline() } else { Instant::FAR_FUTURE }
+    }
+
+    /// A VM has ended, and uses nothing any more.
+    pub fn release(&mut self, id: VmId, name: VmName) {
+        self.storage.release(name);
+        self.networks.detach(id);
+    }
 }
 
 /// What all VMs of a host have in common.
@@ -72,11 +120,11 @@ pub struct Ground {
 impl Guests {
     /// Makes the VMs of `config` that start by themselves. One that cannot be made is refused by name; the others are
     /// made all the same.
-    pub fn new(config: &Config, ground: Ground, engine: &virt::Engine) -> Self {
+    pub fn new(config: &Config, ground: Ground, engine: &virt::Engine, backing: &mut Backing) -> Self {
         let make = |(index, vm): (u16, &config::Vm)| {
             let body = if vm.autostart {
-                Present::new(VmId(index), vm, &ground, engine)
-                    .map_or_else(|reason| Body::refused(vm.name, reason), Body::present)
+                Present::new(VmId(index), vm, &ground, engine, backing)
+                    .map_or_else(|reason| Body::refused(vm.name, reason), Body::Present)
             } else {
                 Body::Gone(String::from("not started"))
             };
@@ -87,13 +135,13 @@ impl Guests {
     }
 
     /// Makes a VM that is not there.
-    pub fn create(&mut self, vm: VmId, engine: &virt::Engine) -> Result<(), String> {
+    pub fn create(&mut self, vm: VmId, engine: &virt::Engine, backing: &mut Backing) -> Result<(), String> {
         let ground = &self.ground;
         let Some(guest) = self.guests.get_mut(usize::from(vm.0)) else { return Ok(()) };
         if let Body::Present(_) = guest.body {
             return Err(String::from("it is there already"));
         }
-        guest.body = Body::present(Present::new(vm, &guest.config, ground, engine)?);
+        guest.body = Body::Present(Present::new(vm, &guest.config, ground, engine, backing)?);
         Ok(())
     }
 
@@ -107,13 +155,15 @@ impl Guests {
         Some(loaded)
     }
 
-    /// Files stay for a VM that starts again when its guest resets it, and for one that was not loaded yet.
+    /// Files stay for a VM that starts again when its guest resets it, and for one that was not loaded yet; those behind
+    /// disks stay in any case.
     fn give_back_files(&mut self) {
         let Self { guests, ground, .. } = self;
         let needs = |guest: &&Guest| guest.config.on_reset == OnReset::Restart || !guest.was_loaded;
         let is_needed = |file: &handoff::File| {
-            let mut names = guests.iter().filter(needs).flat_map(|guest| guest.config.files());
-            names.any(|(path, _)| path.as_str() == file.path)
+            let boot = guests.iter().filter(needs).flat_map(|guest| guest.config.boot_files());
+            let disks = guests.iter().flat_map(|guest| guest.config.disk_files());
+            boot.chain(disks).any(|(path, _)| path.as_str() == file.path)
         };
         let memory = ground.memory;
         ground.files.retain(|file| {
@@ -165,6 +215,13 @@ impl Guests {
         self.get_mut(vm)?.present()
     }
 
+    /// A VM that is there, and all others beside it.
+    pub fn split(&mut self, vm: VmId) -> Option<(&mut Present, Others<'_>)> {
+        let (before, rest) = self.guests.split_at_mut_checked(usize::from(vm.0))?;
+        let (one, after) = rest.split_first_mut()?;
+        Some((one.present()?, Others { before, after }))
+    }
+
     /// Gives back what a VM has that will not run again; `last_words` is what is left of it.
     pub fn release(&mut self, vm: VmId, last_words: String) {
         if self.current == Some(vm) {
@@ -183,6 +240,24 @@ impl Guests {
         if let Some(present) = before.and_then(Guest::present) {
             present.vm.unload();
         }
+    }
+}
+
+/// All VMs but one.
+pub struct Others<'a> {
+    before: &'a mut [Guest],
+    after: &'a mut [Guest],
+}
+
+impl Others<'_> {
+    /// One of them that is there.
+    pub fn get_mut(&mut self, vm: VmId) -> Option<&mut Present> {
+        let place = usize::from(vm.0);
+        let guest = match place.checked_sub(self.before.len() + 1) {
+            Some(place) => self.after.get_mut(place),
+            None => self.before.get_mut(place),
+        };
+        guest.and_then(Guest::present)
     }
 }
 
@@ -213,10 +288,6 @@ impl fmt::Display for Body {
 }
 
 impl Body {
-    fn present(present: Present) -> Self {
-        Self::Present(Box::new(present))
-    }
-
     /// A VM that could not be made or loaded.
     pub fn refused(name: VmName, reason: String) -> Self {
         error!("vm {name}: cannot start: {reason}");
@@ -225,8 +296,36 @@ impl Body {
 }
 
 impl Present {
-    fn new(id: VmId, config: &config::Vm, ground: &Ground, engine: &virt::Engine) -> Result<Self, String> {
+    /// On the heap: the stack has room for few copies of it.
+    fn new(
+        id: VmId,
+        config: &config::Vm,
+        ground: &Ground,
+        engine: &virt::Engine,
+        backing: &mut Backing,
+    ) -> Result<Box<Self>, String> {
         let made = ground.clock.now();
+        let present = Self::with_disks(id, config, ground, engine, backing, made);
+        if present.is_err() {
+            backing.release(id, config.name);
+        }
+        present
+    }
+
+    fn with_disks(
+        id: VmId,
+        config: &config::Vm,
+        ground: &Ground,
+        engine: &virt::Engine,
+        backing: &mut Backing,
+        made: Instant,
+    ) -> Result<Box<Self>, String> {
+        let opened = config
+            .disks
+            .iter()
+            .map(|disk| backing.storage.open(config.name, disk, &ground.files, ground.memory));
+        let disks = opened.collect::<Result<Vec<_>, String>>()?;
+        pci::attach(id, config, &mut backing.networks)?;
         let ram = RamLayout::new(config.memory.0).map_err(|error| format!("{error}"))?;
         let files = Files::of(config, &ground.files)?;
         let map = GuestMap::new(
@@ -258,8 +357,15 @@ impl Present {
             tsc: ground.clock.tsc().scale,
             tsc_stability: ground.tsc_stability,
             wall_clock_at_zero: ground.wall_clock_at_zero,
+            devices: pci::of(config, &disks)?,
         };
-        Ok(Self { vm: AnyVm::new(settings, vcpu, access), made, files })
+        Ok(Box::new(Self {
+            vm: AnyVm::new(settings, vcpu, access),
+            made,
+            disks,
+            nics: config.nics.len(),
+            files,
+        }))
     }
 
     /// Loads the kernel and lets the VM run from its start.
@@ -282,6 +388,8 @@ impl Present {
             report.lines().for_each(|line| info!("{line}"));
         }
         self.vm.stats().lines(self.vm.name()).for_each(|line| info!("{line}"));
+        #[cfg(feature = "exit-shares")]
+        machine::shares::take_marks().for_each(|mark| info!("{mark}"));
         if let Some(profile) = self.vm.profile() {
             profile.lines(self.vm.name()).for_each(|line| info!("{line}"));
         }

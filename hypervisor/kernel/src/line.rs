@@ -44,15 +44,19 @@ impl Line {
     }
 
     /// One turn: what was typed goes to the shell or a guest, what they and the log say goes to the line.
+    #[inline]
     pub fn poll(&mut self, terminal: &mut Terminal, desk: &mut Desk) {
         while let Some(byte) = self.serial.take() {
             terminal.input(byte, desk);
         }
         self.show_log(terminal);
-        if let Some(present) =
-            terminal.attached().and_then(|vm| desk.guests.by_name(vm)).and_then(Guest::present)
-        {
-            show(terminal, present, OUTPUT_PER_TURN);
+        for (_, guest) in desk.guests.iter_mut() {
+            let name = guest.config.name;
+            let Some(present) = guest.present() else { continue };
+            // Names take longer to compare.
+            if present.vm.console_mut().has_output() && terminal.attached() == Some(name) {
+                show(terminal, present, OUTPUT_PER_TURN);
+            }
         }
         self.transmit(terminal);
     }
@@ -78,16 +82,19 @@ impl Line {
     }
 
     /// Whether another turn at once would get on: something was typed, or there is room for output that waits.
+    #[inline]
     pub fn has_work(&self, terminal: &Terminal) -> bool {
         self.serial.has_received() || (terminal.has_output() && self.serial.room_bytes() > 0)
     }
 
     /// Whether its UART raises no interrupt.
+    #[inline]
     pub fn needs_polling(&self) -> bool {
         self.serial.needs_polling()
     }
 
     /// Until when an idle CPU may leave the line alone if no interrupt comes.
+    #[inline]
     pub fn next_poll(&self, now: Instant) -> Instant {
         if self.needs_polling() { now.after(POLL_INTERVAL) } else { Instant::FAR_FUTURE }
     }

@@ -22,7 +22,9 @@
 extern crate alloc;
 
 mod bring_up;
+mod devices;
 mod dying;
+mod entropy;
 mod entry;
 #[cfg(feature = "seeded-faults")]
 mod faults;
@@ -30,9 +32,11 @@ mod guests;
 mod heap;
 mod ledger;
 mod line;
+mod network;
 mod operator;
 mod overrides;
 mod power;
 mod run;
+mod storage;
 mod strays;
 mod version;

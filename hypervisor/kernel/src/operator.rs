@@ -1,9 +1,10 @@
 //! What the operator's shell can see and do.
 
-use crate::guests::{Guest, Guests};
+use crate::devices::HostDevices;
+use crate::guests::{Backing, Guest, Guests};
 use crate::ledger::FixedMemory;
-use alloc::string::ToString;
-use base::VmName;
+use alloc::string::{String, ToString};
+use base::{VmId, VmName};
 use console::{Operator, VmLine};
 use core::fmt::{self, Write};
 use machine::log::{Entry, Reader};
@@ -13,6 +14,10 @@ use seams::ByteSink;
 /// What the shell works on.
 pub struct Desk {
     pub guests: Guests,
+    /// What stands behind the VMs' devices.
+    pub backing: Backing,
+    /// The host's disks and NICs.
+    pub devices: HostDevices,
     /// What `host` shows: lines that do not change after bring-up.
     pub host_lines: alloc::vec::Vec<alloc::string::String>,
     /// What `host cpus` shows.
@@ -80,6 +85,20 @@ impl Operator for Desk {
         writeln!(out, "{}", self.cpus)
     }
 
+    fn disks(&self, out: &mut dyn Write) -> fmt::Result {
+        let lines = self.devices.disk_lines().into_iter().chain(self.backing.storage.lines());
+        tell(out, lines, "the host has no disk that it drives")
+    }
+
+    fn networks(&self, out: &mut dyn Write) -> fmt::Result {
+        let name_of = |vm: VmId| {
+            let found = self.guests.iter().find(|(id, _)| *id == vm);
+            found.map_or_else(String::new, |(_, guest)| guest.config.name.to_string())
+        };
+        let lines = self.devices.card_lines().into_iter().chain(self.backing.networks.lines(name_of));
+        tell(out, lines, "the host has no NIC that it drives, and no network")
+    }
+
     fn start(&mut self, vm: VmName) {
         self.start_wanted = Some(vm);
     }
@@ -87,4 +106,13 @@ impl Operator for Desk {
     fn power_off(&mut self) {
         self.power_off_wanted = true;
     }
+}
+
+/// Writes `lines`, or `nothing` when there are none.
+fn tell(out: &mut dyn Write, lines: impl Iterator<Item = String>, nothing: &str) -> fmt::Result {
+    let mut lines = lines.peekable();
+    if lines.peek().is_none() {
+        return writeln!(out, "{nothing}");
+    }
+    lines.try_for_each(|line| writeln!(out, "{line}"))
 }

@@ -9,24 +9,27 @@
 //!
 //! Interrupts are masked all the way but for the window and the sleep.
 
+use crate::entropy::HostEntropy;
 #[cfg(feature = "seeded-faults")]
 use crate::faults::{self, Fault};
 use crate::guests::Guest;
+use crate::guests::pci::Media;
 use crate::line::Line;
 use crate::operator::Desk;
 use crate::power::Power;
+use crate::storage::Done;
 use crate::strays::Strays;
-use alloc::{format, string::String};
-use base::{ApicId, Instant, Nanoseconds, Vector, VmId};
+use alloc::{boxed::Box, format, string::String};
+use base::{Instant, Nanoseconds, VmId};
 use config::WhenIdle;
 use console::Terminal;
 use log::{error, info};
-use machine::apic::LocalApic;
-use machine::clock::{HostClock, Timer};
-use machine::{interrupts, tsc, vectors};
+use machine::clock::HostClock;
+use machine::interrupts;
 use memory::SharedMemory;
 use sched::{RunQueue, Turn};
 use seams::Clock;
+use serving::{Alarm, Serving};
 use vmm::{PageInMap, Served};
 
 /// What the CPU's loop works with.
@@ -42,67 +45,18 @@ pub struct Host {
     pub power: Power,
     pub when_idle: WhenIdle,
     pub strays: Strays,
+    pub entropy: HostEntropy,
     /// How long a step of scrubbing is expected to take: as long as the last.
     pub scrub_took: Nanoseconds,
     /// The end of sleep before which no further step is begun.
     pub no_scrub_before: Instant,
 }
 
-/// The CPU's one timer, shared by the slice of the VM that is served and that VM's own deadline.
-pub struct Alarm {
-    pub apic: &'static LocalApic,
-    pub timer: Timer,
-    pub clock: &'static HostClock,
-}
-
-/// The CPU as the VM that is served sees it.
-struct Serving<'a> {
-    alarm: &'a Alarm,
-    slice_end: Instant,
-}
-
-impl vmm::Host for Serving<'_> {
-    #[inline]
-    fn now(&self) -> Instant {
-        self.alarm.clock.now()
-    }
-
-    #[inline]
-    fn tsc(&self) -> u64 {
-        tsc::read()
-    }
-
-    #[inline]
-    fn set_guest_timer(&mut self, deadline: Option<Instant>) {
-        let first = deadline.map_or(self.slice_end, |deadline| deadline.min(self.slice_end));
-        self.alarm.set(first);
-    }
-
-    /// One that cannot be sent is found posted when the VM is served next.
-    fn notify(&mut self, vector: Vector, destination: ApicId) {
-        _ = self.alarm.apic.send(destination, vector);
-    }
-
-    /// Interrupts are masked until the guest is entered. One that cannot be sent leaves the guest its turn.
-    fn interrupt_entry(&mut self) {
-        let apic = self.alarm.apic;
-        _ = apic.send(apic.id(), vectors::MESSAGE);
-    }
-}
-
-impl Alarm {
-    #[inline]
-    fn set(&self, deadline: Instant) {
-        #[cfg(feature = "seeded-faults")]
-        if faults::is_chosen(Fault::DeafTimer) {
-            return;
-        }
-        self.timer.arm(self.apic, self.clock, deadline);
-    }
-}
+/// What a turn of the loop takes besides a step of scrubbing, generously: what wakes a VM must not come in it.
+const LOOP_TIME: Nanoseconds = Nanoseconds(100_000);
 
 /// Runs the host until it is powered off.
-pub fn for_ever(mut host: Host) -> ! {
+pub fn for_ever(mut host: Box<Host>) -> ! {
     info!("hypervisor ready: {} VMs", host.desk.guests.len());
     host.start_guests();
     #[cfg(feature = "seeded-faults")]
@@ -119,6 +73,7 @@ pub fn for_ever(mut host: Host) -> ! {
         if host.desk.power_off_wanted {
             host.power_off();
         }
+        host.run_devices();
         host.step();
     }
 }
@@ -133,7 +88,47 @@ impl Host {
         }
     }
 
+    /// The tasks of all devices: the host's drives, and what VMs have of them.
+    #[inline]
+    fn run_devices(&mut self) {
+        let Desk { guests, backing, devices, .. } = &mut self.desk;
+        let shares = backing.is_used();
+        let has_kicked =
+            |guest: &mut Guest| guest.present().is_some_and(|present| present.vm.has_kicked_queues());
+        if !shares && !guests.iter_mut().any(|(_, guest)| has_kicked(guest)) {
+            return;
+        }
+        let now = self.clock.now();
+        let media = match shares {
+            true if backing.storage.is_used() && backing.storage.poll(devices, now) == Done::Something => {
+                Media::Busy
+            }
+            _ => Media::Idle,
+        };
+        for (_, guest) in guests.iter_mut() {
+            let Some(present) = guest.present() else { continue };
+            if media == Media::Busy || present.vm.has_kicked_queues() {
+                present.run_devices(now, &mut self.entropy, media);
+            }
+        }
+        if shares {
+            backing.networks.run(guests, devices, now);
+            devices.tell_trouble();
+        }
+    }
+
+    /// Whether a device's task has more to do, or a device that does not interrupt is to be asked.
+    #[inline]
+    fn devices_have_work(&mut self) -> bool {
+        let Desk { guests, backing, devices, .. } = &mut self.desk;
+        let mut present = guests.iter_mut().filter_map(|(_, guest)| guest.present());
+        present.any(|present| present.vm.has_kicked_queues())
+            || backing.needs_polling(devices)
+            || backing.networks.has_frames(devices)
+    }
+
     /// One turn of the loop: somebody is served, or the CPU rests.
+    #[inline]
     fn step(&mut self) {
         let now = self.clock.now();
         for (vm, guest) in self.desk.guests.iter_mut() {
@@ -151,20 +146,23 @@ impl Host {
         }
     }
 
+    #[inline]
     fn serve(&mut self, turn: Turn, now: Instant) {
         let Turn { vm, slice } = turn;
         let Some(present) = self.desk.guests.switch_to(vm, &mut self.engine) else {
             return self.queue.remove(vm);
         };
-        // A line that is polled waits for the end of the slice, which is long while nobody else wants the CPU.
-        let slice = if self.line.needs_polling() { slice.min(sched::SLICE) } else { slice };
-        let slice_end = now.after(slice);
-        let served = present.vm.serve(&mut Serving { alarm: &self.alarm, slice_end });
+        // What is polled waits for the end of the slice, which is long while nobody else wants the CPU.
+        let is_polled = self.line.needs_polling() || self.desk.backing.needs_polling(&self.desk.devices);
+        let slice = if is_polled { slice.min(sched::SLICE) } else { slice };
+        let slice_end = now.after(slice).min(self.desk.backing.next_try());
+        let served = present.vm.serve(&mut Serving::new(&self.alarm, slice_end));
         self.charge(vm, now);
         #[cfg(feature = "seeded-faults")]
         self.remap_if_asked(vm);
         match served {
-            Served::HostInterrupt => {}
+            // The tasks of its devices are taken in the loop, as after an interrupt.
+            Served::HostInterrupt | Served::Kicked => {}
             Served::ApicPage(wanted) => self.show_apic_page(vm, wanted),
             Served::Halted { wake } => self.queue.sleep(vm, wake.unwrap_or(Instant::FAR_FUTURE)),
             Served::LoadRequested => {
@@ -194,6 +192,7 @@ impl Host {
     }
 
     /// Accounts the time since `began` to a VM.
+    #[inline]
     fn charge(&mut self, vm: VmId, began: Instant) {
         let took = self.clock.now().since(began);
         self.queue.charge(vm, took);
@@ -204,7 +203,7 @@ impl Host {
 
     /// Loads a VM's kernel: it is new, or its guest reset it.
     fn load(&mut self, vm: VmId) {
-        let serving = Serving { alarm: &self.alarm, slice_end: Instant::FAR_FUTURE };
+        let serving = Serving::new(&self.alarm, Instant::FAR_FUTURE);
         if let Some(Err(reason)) = self.desk.guests.load(vm, &serving) {
             self.refuse(vm, &reason);
         }
@@ -218,7 +217,7 @@ impl Host {
         let Some(vm) = guests.iter().find(|(_, guest)| guest.config.name == name).map(|(vm, _)| vm) else {
             return;
         };
-        match guests.create(vm, &self.engine) {
+        match guests.create(vm, &self.engine, &mut self.desk.backing) {
             Ok(()) => self.queue.add(vm),
             Err(reason) => error!("vm {name}: cannot start: {reason}"),
         }
@@ -250,6 +249,7 @@ impl Host {
         self.queue.remove(vm);
         self.desk.guests.release(vm, last_words);
         let Some(guest) = self.desk.guests.get_mut(vm) else { return };
+        self.desk.backing.release(vm, guest.config.name);
         self.line.show_log(&mut self.terminal);
         if self.terminal.attached() == Some(guest.config.name) {
             self.terminal.show_shell();
@@ -258,17 +258,25 @@ impl Host {
 
     /// Nobody wants the CPU: memory is scrubbed step by step, and when that is done, the CPU sleeps. Interrupts have been
     /// masked since the line was polled, so one that has come since then ends the sleep at once.
+    #[inline]
     fn rest(&mut self) {
         // Scrubbing keeps the CPU awake, which then needs no timer: it would hide the fault for a while.
         #[cfg(feature = "seeded-faults")]
         if faults::is_chosen(Fault::DeafTimer) {
             return interrupts::enable_and_halt();
         }
+        if self.devices_have_work() {
+            return;
+        }
         let wake = self.queue.next_wake().min(self.line.next_poll(self.clock.now()));
+        let wake = wake.min(self.desk.backing.next_deadline(&self.desk.devices));
         if self.line.has_work(&self.terminal) || self.scrub_before(wake) {
             return;
         }
         self.alarm.set(wake);
+        #[cfg(feature = "exit-shares")]
+        return machine::shares::sleeping(interrupts::enable_and_halt);
+        #[cfg(not(feature = "exit-shares"))]
         interrupts::enable_and_halt();
     }
 
@@ -278,7 +286,7 @@ impl Host {
         if wake == self.no_scrub_before {
             return false;
         }
-        if wake.since(begin) < self.scrub_took {
+        if wake.since(begin) < Nanoseconds(self.scrub_took.0.saturating_add(LOOP_TIME.0)) {
             // One step that was held up must not keep all others from happening; but what wakes the CPU early must not
             // make it begin a step that lasts too long.
             self.scrub_took = Nanoseconds(self.scrub_took.0 / 2);
@@ -298,6 +306,7 @@ impl Host {
             }
         }
         info!("powering off");
+        self.desk.devices.shut_down(self.clock);
         self.line.flush(&mut self.terminal);
         self.power.off(self.clock)
     }

@@ -63,6 +63,14 @@ impl HostClock {
         self.line
     }
 
+    /// The time at which the TSC is `ticks`.
+    #[inline]
+    pub const fn time_at(&self, ticks: u64) -> Instant {
+        // TSC values before the start can only be a CPU's that is not synchronized: time stands still there.
+        let ticks = ticks.saturating_sub(self.line.ticks);
+        self.line.at.after(self.line.scale.nanoseconds(ticks))
+    }
+
     /// The TSC value at or just after `time`.
     pub fn tsc_at(&self, time: Instant) -> u64 {
         let ticks = self.line.scale.ticks(time.since(self.line.at));
@@ -72,10 +80,9 @@ impl HostClock {
 }
 
 impl Clock for HostClock {
+    #[inline]
     fn now(&self) -> Instant {
-        // TSC values before the start can only be a CPU's that is not synchronized: time stands still there.
-        let ticks = tsc::read().saturating_sub(self.line.ticks);
-        self.line.at.after(self.line.scale.nanoseconds(ticks))
+        self.time_at(tsc::read())
     }
 }
 

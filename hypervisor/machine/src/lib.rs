@@ -1,4 +1,4 @@
-//! The host's CPU and board: descriptor tables, vectors, local APIC, clocks, ACPI tables and the serial port.
+//! The host's CPU and board: descriptor tables, vectors, local APIC, clocks, ACPI tables, PCI and the serial port.
 //!
 //! # Principles
 //! - **Unsafe stays in the leaves.** Instructions, ports, MSRs and MMIO are touched in the smallest modules; what is
@@ -30,10 +30,13 @@ pub mod ioapic;
 pub mod log;
 pub mod mmio;
 pub mod msr;
+pub mod pci;
 pub mod percpu;
 pub mod pic;
 pub mod port;
 pub mod serial;
+#[cfg(feature = "exit-shares")]
+pub mod shares;
 pub mod trap;
 pub mod tsc;
 pub mod vectors;

@@ -13,7 +13,7 @@
 use crate::{Lock, clock};
 use arrayvec::ArrayString;
 use core::fmt::{self, Write};
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use log::{LevelFilter, Log, Metadata, Record};
 use sync::Rank;
 
@@ -42,13 +42,15 @@ pub enum Entry {
 
 /// The ring. Positions count bytes since the start; the slot of a position is its remainder.
 struct Ring<const N: usize> {
-    bytes: [u8; N],
+    /// Apart from the lock around the ring, whose words are not all zero: so they take no room in the image's file. Only
+    /// who holds the lock touches them.
+    bytes: &'static [AtomicU8; N],
     written: u64,
 }
 
 impl<const N: usize> Ring<N> {
-    const fn new() -> Self {
-        Self { bytes: [0; N], written: 0 }
+    const fn new(bytes: &'static [AtomicU8; N]) -> Self {
+        Self { bytes, written: 0 }
     }
 
     fn slot(position: u64) -> usize {
@@ -56,13 +58,13 @@ impl<const N: usize> Ring<N> {
     }
 
     fn at(&self, position: u64) -> u8 {
-        self.bytes.get(Self::slot(position)).copied().unwrap_or(b'\n')
+        self.bytes.get(Self::slot(position)).map_or(b'\n', |slot| slot.load(Ordering::Relaxed))
     }
 
     fn push_line(&mut self, line: &str) {
         for byte in line.bytes().chain([b'\n']) {
-            if let Some(slot) = self.bytes.get_mut(Self::slot(self.written)) {
-                *slot = byte;
+            if let Some(slot) = self.bytes.get(Self::slot(self.written)) {
+                slot.store(byte, Ordering::Relaxed);
             }
             self.written = self.written.wrapping_add(1);
         }
@@ -78,9 +80,9 @@ impl<const N: usize> Ring<N> {
             *position = line_end.saturating_add(1);
             return Some(Entry::Missed(missed));
         }
+        let end = (*position..self.written).find(|&p| self.at(p) == b'\n')?;
         let mut line = Line::new();
         let mut utf8 = [0; MAX_LINE_BYTES];
-        let end = (*position..self.written).find(|&p| self.at(p) == b'\n')?;
         let len = (end.saturating_sub(*position) as usize).min(MAX_LINE_BYTES);
         for (byte, p) in utf8.iter_mut().zip(*position..end) {
             *byte = self.at(p);
@@ -92,7 +94,9 @@ impl<const N: usize> Ring<N> {
     }
 }
 
-static RING: Lock<Ring<LOG_BYTES>> = Lock::new(Rank::Log, Ring::new());
+static BYTES: [AtomicU8; LOG_BYTES] = [const { AtomicU8::new(0) }; LOG_BYTES];
+
+static RING: Lock<Ring<LOG_BYTES>> = Lock::new(Rank::Log, Ring::new(&BYTES));
 
 /// Up to which position the log has left the machine.
 static SENT: AtomicU64 = AtomicU64::new(0);
@@ -232,6 +236,10 @@ mod tests {
             .collect()
     }
 
+    fn ring<const N: usize>() -> Ring<N> {
+        Ring::new(std::boxed::Box::leak(std::boxed::Box::new([const { AtomicU8::new(0) }; N])))
+    }
+
     #[test]
     fn a_line_bears_time_level_and_target() {
         let line =
@@ -264,7 +272,7 @@ mod tests {
 
     #[test]
     fn every_reader_has_its_own_pace() {
-        let mut ring = Ring::<64>::new();
+        let mut ring = ring::<64>();
         let (mut fast, mut slow) = (0, 0);
         ring.push_line("one");
         assert_eq!(texts(&ring, &mut fast), ["one"]);
@@ -276,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_reader_that_falls_behind_is_told_how_much_and_goes_on_with_a_whole_line() {
-        let mut ring = Ring::<16>::new();
+        let mut ring = ring::<16>();
         ["aaaaa", "bbbbb", "ccccc"].iter().for_each(|line| ring.push_line(line));
         assert_eq!(texts(&ring, &mut 0), ["missed 6", "bbbbb", "ccccc"]);
         ring.push_line("dddd");
@@ -286,7 +294,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_read_and_what_is_missed_add_up(lines in proptest::collection::vec("[a-z]{0,20}", 0..40)) {
-            let mut ring = Ring::<64>::new();
+            let mut ring = ring::<64>();
             let mut position = 0;
             let mut total = 0;
             for (n, line) in lines.iter().enumerate() {

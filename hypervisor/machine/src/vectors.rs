@@ -8,6 +8,10 @@ pub const FIRST_INTERRUPT: Vector = Vector(0x20);
 pub const LEGACY_PICS: Vector = Vector(0x20);
 /// The serial line.
 pub const SERIAL: Vector = Vector(0x40);
+/// The first of the vectors for PCI functions that the host drives.
+pub const FIRST_DEVICE: Vector = Vector(0x50);
+/// How many of them there are.
+pub const DEVICES: u8 = 64;
 /// The local APIC's timer.
 pub const TIMER: Vector = Vector(0xf0);
 /// A message from another CPU waits.

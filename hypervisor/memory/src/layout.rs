@@ -3,6 +3,7 @@
 //! ```text
 //! 0xFFFF_8000_0000_0000  direct window: frames of the hypervisor, at their physical address     64 TiB
 //! 0xFFFF_C000_0000_0000  guest window: the VM that this CPU serves, at its guest-physical one  512 GiB
+//! 0xFFFF_C080_0000_0000  peer window: another VM, while something is copied between the two    512 GiB
 //! 0xFFFF_D000_0000_0000  stacks, each above a guard page                                       512 GiB
 //! 0xFFFF_D100_0000_0000  device registers, uncached                                            512 GiB
 //! 0xFFFF_D200_0000_0000  views: read-only sight of firmware's tables and of boot's files       512 GiB
@@ -19,7 +20,9 @@ pub const DIRECT_BASE: u64 = 0xFFFF_8000_0000_0000;
 pub const DIRECT_BYTES: u64 = 1 << 46;
 /// Where guest-physical address 0 is, of the VM that the CPU serves.
 pub const GUEST_BASE: u64 = 0xFFFF_C000_0000_0000;
-/// The guest window's length: the largest guest-physical address of memory, plus one.
+/// Where guest-physical address 0 is, of the VM that exchanges something with the one that the CPU serves.
+pub const PEER_BASE: u64 = GUEST_BASE + GUEST_BYTES;
+/// The length of either window: the largest guest-physical address of memory, plus one.
 pub const GUEST_BYTES: u64 = 1 << 39;
 /// The first guard page.
 pub const STACKS_BASE: u64 = 0xFFFF_D000_0000_0000;

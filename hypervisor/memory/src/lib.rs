@@ -47,7 +47,7 @@ pub use error::HostMemoryError;
 pub use frames::{BLOCK_BYTES, FrameError, Frames, Usage, Zone};
 pub use guest::{
     ExecutablePages, Extent, ExtentKind, GuestAccess, GuestMap, GuestMapConfig, GuestMapError, MappedWindow,
-    NestedFormat, Window,
+    NestedFormat, Peer, Window,
 };
 pub use heap::{EarlyArena, Heap, HeapUsage};
 pub use host::{

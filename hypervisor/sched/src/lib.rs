@@ -83,6 +83,7 @@ impl RunQueue {
     }
 
     /// Charges `vm` for the time that it ran.
+    #[inline]
     pub fn charge(&mut self, vm: VmId, ran: Nanoseconds) {
         if let Some(entry) = self.entry(vm) {
             entry.served = Nanoseconds(entry.served.0.saturating_add(ran.0));
@@ -90,6 +91,7 @@ impl RunQueue {
     }
 
     /// `vm` wants nothing before `wake`.
+    #[inline]
     pub fn sleep(&mut self, vm: VmId, wake: Instant) {
         if let Some(entry) = self.entry(vm) {
             entry.want = Want::Sleep(wake);
@@ -97,6 +99,7 @@ impl RunQueue {
     }
 
     /// Something came for `vm`: it wants the CPU now.
+    #[inline]
     pub fn wake(&mut self, vm: VmId) {
         let floor = Nanoseconds(self.least_served().0.saturating_sub(SLICE.0));
         let Some(entry) = self.entry(vm) else { return };
@@ -108,6 +111,7 @@ impl RunQueue {
     }
 
     /// Who runs next, or `None` when all sleep until [`RunQueue::next_wake`] at least.
+    #[inline]
     pub fn pick(&mut self, now: Instant) -> Option<Turn> {
         self.wake_sleepers(now);
         let runnable = || self.entries.iter().filter(|entry| entry.want == Want::Run);
@@ -117,6 +121,7 @@ impl RunQueue {
     }
 
     /// When the first sleeper wants the CPU again.
+    #[inline]
     pub fn next_wake(&self) -> Instant {
         let wakes = self.entries.iter().filter_map(|entry| match entry.want {
             Want::Sleep(wake) => Some(wake),
@@ -125,6 +130,7 @@ impl RunQueue {
         wakes.min().unwrap_or(Instant::FAR_FUTURE)
     }
 
+    #[inline]
     fn wake_sleepers(&mut self, now: Instant) {
         while let Some(vm) = self.entries.iter().find_map(|entry| match entry.want {
             Want::Sleep(wake) if wake <= now => Some(entry.vm),
@@ -134,11 +140,13 @@ impl RunQueue {
         }
     }
 
+    #[inline]
     fn least_served(&self) -> Nanoseconds {
         let running = self.entries.iter().filter(|entry| entry.want == Want::Run);
         running.map(|entry| entry.served).min().unwrap_or_default()
     }
 
+    #[inline]
     fn entry(&mut self, vm: VmId) -> Option<&mut Entry> {
         self.entries.iter_mut().find(|entry| entry.vm == vm)
     }

@@ -77,6 +77,15 @@ pub trait GuestMemory {
     /// The address when it refused; [`MemoryError::Unmapped`] also when it is not aligned or the length is another.
     fn compare_exchange(&self, gpa: Gpa, len_bytes: u8, current: u64, new: u64) -> Result<u64, MemoryError>;
 
+    /// Copies `len_bytes` from `from` on to `to` on in `other`, another guest's memory of the same kind, by way of the
+    /// hypervisor's own memory. Where there is a shorter way, an implementation takes it.
+    ///
+    /// # Errors
+    /// The first address of either that refused, and why.
+    fn copy_to(&self, from: Gpa, other: &Self, to: Gpa, len_bytes: u64) -> Result<(), MemoryError> {
+        copy_by_buffer(self, from, other, to, len_bytes)
+    }
+
     /// Reads one byte.
     ///
     /// # Errors
@@ -118,6 +127,29 @@ pub trait GuestMemory {
     fn peek(&self) -> impl Fn(Gpa) -> Option<u64> {
         |gpa| self.read_u64(gpa).ok()
     }
+}
+
+/// Copies `len_bytes` from one guest's memory to another's by way of the hypervisor's own.
+///
+/// # Errors
+/// As [`GuestMemory::copy_to`].
+pub fn copy_by_buffer<M: GuestMemory + ?Sized>(
+    source: &M,
+    from: Gpa,
+    target: &M,
+    to: Gpa,
+    len_bytes: u64,
+) -> Result<(), MemoryError> {
+    let mut buffer = [0; 256];
+    let mut done = 0;
+    while done < len_bytes {
+        let len = (len_bytes - done).min(buffer.len() as u64);
+        let Some(part) = buffer.get_mut(..len as usize) else { break };
+        source.read(from.checked_add(done).ok_or(MemoryError::Unmapped(from))?, part)?;
+        target.write(to.checked_add(done).ok_or(MemoryError::Unmapped(to))?, part)?;
+        done += len;
+    }
+    Ok(())
 }
 
 /// Shared access is access: a `GuestMemory` works through any reference to it.

@@ -19,6 +19,8 @@ pub enum Rank {
     Vms,
     /// One device of a VM.
     Device,
+    /// The requests that wait between one VM's disk and the owner of the drive behind it.
+    Port,
     /// Who runs next.
     Scheduler,
     /// A VM's guest-physical map.

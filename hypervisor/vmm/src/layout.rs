@@ -5,7 +5,8 @@
 //! 0x000A_0000  RAM that the E820 map reserves: the hole of a PC's video memory and BIOS
 //! 0x000E_0000  ACPI tables, in that hole
 //! 0x0010_0000  RAM, up to 3 GiB at most
-//! 0xC000_0000  nothing: devices of PCI will be here
+//! 0xC000_0000  PCI's memory window
+//! 0xE000_0000  PCI's configuration space, 1 MiB
 //! 0xFEC0_0000  IOAPIC
 //! 0xFEE0_0000  local APIC
 //! 4 GiB        the rest of RAM

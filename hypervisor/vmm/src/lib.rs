@@ -30,4 +30,4 @@ pub mod vm;
 pub use layout::RamLayout;
 pub use loader::{File, Image, LoadError, Loaded, Module};
 pub use stats::Stats;
-pub use vm::{CrashReport, Ending, Fault, Host, Lifecycle, PageInMap, Served, Settings, Vm};
+pub use vm::{CrashReport, Ending, Fault, Host, Lifecycle, Moment, PageInMap, Served, Settings, Vm};

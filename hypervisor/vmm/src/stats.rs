@@ -31,6 +31,7 @@ impl Stats {
     }
 
     /// The number of all exits.
+    #[inline]
     pub fn total_exits(&self) -> u64 {
         self.exits.iter().fold(0, |sum, count| sum.wrapping_add(*count))
     }

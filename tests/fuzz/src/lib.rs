@@ -9,9 +9,13 @@ pub mod acpi;
 pub mod bytes;
 pub mod cx;
 pub mod drive;
+pub mod hostile_nvme;
+pub mod hostile_virtio;
 pub mod loading;
 pub mod memory;
 pub mod models;
+pub mod pci;
+pub mod virtio;
 
 pub use bytes::Bytes;
 pub use cx::RecordingCx;

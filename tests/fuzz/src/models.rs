@@ -8,9 +8,11 @@ use crate::{Bytes, RecordingCx};
 use base::state::SavedState;
 use base::{Gsi, Port, Vector};
 use core::fmt::Debug;
-use devices::platform::{COM1, COM1_GSI};
+use devices::pci::HostBridge;
+use devices::platform::{COM1, COM1_GSI, PCI_CONFIG_ADDRESS, PCI_CONFIG_DATA};
 use devices::{
-    AcpiPm, Device, I8042, I8254, I8259Pair, Ioapic, ResetControl, RtcCmos, Uart16550, WindowOffset,
+    Access, AcpiPm, Device, I8042, I8254, I8259Pair, Ioapic, ResetControl, RtcCmos, Uart16550, Width,
+    WindowOffset,
 };
 use seams::Level;
 
@@ -70,6 +72,25 @@ pub fn i8042(input: &[u8]) {
 /// The reset control register.
 pub fn reset_control(input: &[u8]) {
     run(ResetControl::new(), input, one_of(&[0xcf9, 0xcf8, 0xcf7]), nothing);
+}
+
+/// PCI's host bridge. A byte from elsewhere is a write to CONFIG_ADDRESS, and what that leads to is asked.
+pub fn pci_host_bridge(input: &[u8]) {
+    run(
+        HostBridge::new(),
+        input,
+        |byte| WindowOffset(byte.into()),
+        |bridge, _, byte| {
+            let width = [Width::Dword, Width::Word, Width::Byte, Width::Dword][usize::from(byte % 4)];
+            let address = u32::from(byte) << 24 | u32::from(byte) << 8 | u32::from(byte);
+            bridge.write_address(Access { at: PCI_CONFIG_ADDRESS, width }, address);
+            for port in 0..4 {
+                let at = Port(PCI_CONFIG_DATA.0 + port);
+                let found = bridge.target(Access { at, width });
+                assert!(found.is_none_or(|access| access.register.at.0 < 0x103));
+            }
+        },
+    );
 }
 
 /// One of a device's ports for any byte.

@@ -26,8 +26,10 @@ pub mod instructions;
 pub mod interrupts;
 pub mod legacy;
 pub mod pages;
+pub mod pci;
 pub mod sandbox;
 pub mod serial;
+pub mod virtio;
 
 pub use checks::Checks;
 

@@ -153,8 +153,9 @@ const ON_BOCHS: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Guests that cannot come to their end on bare Bochs.
-const NOT_ON_BOCHS: [&str; 6] = ["debug-registers", "instructions", "local-apic", "pic", "pit", "rtc"];
+/// Guests that cannot come to their end on bare Bochs, or look for what it does not have.
+const NOT_ON_BOCHS: [&str; 7] =
+    ["debug-registers", "instructions", "local-apic", "pic", "pit", "rtc", "virtio"];
 
 /// Whether the emulator of this vendor's processors is a reference for `guest`.
 pub fn has_reference(vendor: Vendor, guest: &str) -> bool {

@@ -8,12 +8,17 @@
 mod acpi;
 mod apics;
 mod broken;
+mod demo;
 mod differences;
+mod disks;
 mod faults;
 mod kernels;
 mod linux;
 mod long;
+mod networks;
 mod operator;
+mod power_cuts;
+mod rebinding;
 mod reference;
 mod several;
 mod tiny_guests;
@@ -30,7 +35,7 @@ const STEP: Duration = Duration::from_secs(90);
 
 fn main() -> ExitCode {
     let broken = broken::all();
-    let groups: [&[Scenario]; 12] = [
+    let groups: [&[Scenario]; 17] = [
         acpi::SCENARIOS,
         apics::SCENARIOS,
         linux::SCENARIOS,
@@ -39,6 +44,11 @@ fn main() -> ExitCode {
         reference::SCENARIOS,
         translations::SCENARIOS,
         several::SCENARIOS,
+        demo::SCENARIOS,
+        disks::SCENARIOS,
+        power_cuts::SCENARIOS,
+        networks::SCENARIOS,
+        rebinding::SCENARIOS,
         operator::SCENARIOS,
         &broken,
         faults::SCENARIOS,

@@ -30,6 +30,7 @@ pub const SCENARIOS: &[Scenario] = &[
     qemu("tiny_guest_rtc_on_bare_qemu", |lab| passes(lab, "rtc")),
     qemu("tiny_guest_instructions_on_bare_qemu", |lab| passes(lab, "instructions")),
     qemu("tiny_guest_translations_on_bare_qemu", |lab| passes(lab, "translations")),
+    qemu("tiny_guest_virtio_on_bare_qemu", |lab| passes(lab, VIRTIO)),
     qemu("tiny_guest_triple_fault_on_bare_qemu", triple_fault),
     bochs("tiny_guest_exceptions_on_bare_bochs", |lab| passes(lab, "exceptions")),
     bochs("tiny_guest_hlt_and_timer_on_bare_bochs", |lab| passes(lab, "hlt-timer")),
@@ -113,6 +114,9 @@ fn run_on_qemu(lab: &Lab, guest: &str) -> Result<Run> {
     command.args(["-nodefaults", "-machine", "q35", "-accel", "tcg", "-cpu", "max", "-m", "256"]);
     command.args(["-display", "none", "-serial", "stdio", "-no-reboot"]);
     command.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=1", "-kernel"]).arg(kernel);
+    if guest == VIRTIO {
+        command.args(virtio_devices(lab)?);
+    }
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context(QEMU)?;
     let mut output = child.stdout.take().context("the emulator has no output")?;
     let reader = std::thread::spawn(move || {
@@ -135,6 +139,22 @@ fn run_on_qemu(lab: &Lab, guest: &str) -> Result<Run> {
     // Writing N ends QEMU with status 2N+1.
     let exit = Some(status.code().map_or(-1, |status| status / 2));
     Ok(Run { log: String::from_utf8_lossy(&log?).into_owned(), exit })
+}
+
+/// The guest that drives virtio devices.
+pub const VIRTIO: &str = "virtio";
+
+/// QEMU's arguments for the devices that [`VIRTIO`] looks for.
+fn virtio_devices(lab: &Lab) -> Result<Vec<String>> {
+    let disk = lab.folder().join("disk.img");
+    std::fs::write(&disk, crate::disks::numbered_sectors())?;
+    let drive = format!("if=none,id=disk,format=raw,file={}", disk.display());
+    let devices = ["virtio-blk-pci,drive=disk,serial=disk", "virtio-rng-pci", "virtio-serial-pci"];
+    let mut args = vec!["-drive".into(), drive, "-chardev".into(), "null,id=nowhere".into()];
+    for device in devices.into_iter().chain(["virtconsole,chardev=nowhere"]) {
+        args.extend(["-device".into(), device.into()]);
+    }
+    Ok(args)
 }
 
 /// The guest comes to its end, and no check fails but those that are known to.

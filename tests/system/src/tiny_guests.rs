@@ -50,7 +50,7 @@ const fn quick(name: &'static str, run: fn(&Lab) -> Result<()>) -> Scenario {
 }
 
 /// The configuration of one tiny guest.
-fn config(guest: &str) -> String {
+pub fn config(guest: &str) -> String {
     format!(
         "[host]\nwhen_idle = \"poweroff\"\nattach = \"{guest}\"\n\n[[vm]]\nname = \"{guest}\"\nmemory = \"16M\"\n\
          kernel = \"guest\"\ndebug_exit = true\non_reset = \"end\"\n"

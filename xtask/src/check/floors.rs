@@ -15,7 +15,7 @@ const FLOORS: [(u8, &[&str]); 9] = [
     (4, &["virt", "iommu"]),
     (5, &["drivers"]),
     (6, &["backends", "vmm"]),
-    (7, &["console"]),
+    (7, &["console", "serving"]),
     (8, &["kernel"]),
 ];
 

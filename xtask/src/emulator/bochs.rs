@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 
 use super::machine::Start;
 use super::{
-    Bare, Debugger, Disk, Emulator, Ending, Error, Machine, Model, OnReset, Program, Time, Transcript,
-    Translations, Vendor, Virtualization, bare, firmware,
+    Bare, Debugger, Disk, Emulator, Ending, Error, Machine, Model, Network, OnReset, Program, Time,
+    Transcript, Translations, Vendor, Virtualization, bare, firmware,
 };
 use crate::image::{self, Contents, Table};
 use crate::{build, setup};
@@ -69,6 +69,9 @@ pub fn refusal(machine: &Machine) -> Option<&'static str> {
     }
     if machine.disk.is_some_and(|disk| disk != Disk::Ata) {
         return Some("Bochs has neither virtio nor NVMe: leave `--disk` out");
+    }
+    if machine.network != Network::None {
+        return Some("Bochs has no NIC that Cofferdam drives: use `--cpu amd` for one");
     }
     None
 }
@@ -301,6 +304,7 @@ mod tests {
             intel().qemu_args(["-trace"]),
             intel().debugger(Debugger::Wait),
             intel().disk(Disk::Nvme),
+            intel().network(Network::Closed),
             Machine::new("d").accel(super::super::Accel::Bochs),
         ];
         for machine in refused {

@@ -60,6 +60,17 @@ pub enum Disk {
     Ata,
 }
 
+/// What network the computer is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// None: it has no NIC.
+    None,
+    /// It has a virtio NIC on QEMU's user-mode network, 10.0.2.0/24. There 10.0.2.2 answers, and leads on to the outside.
+    Outside,
+    /// The same, but 10.0.2.2 leads nowhere.
+    Closed,
+}
+
 /// What follows when the computer's software asks for a reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnReset {
@@ -102,6 +113,7 @@ pub(super) enum Start {
 pub struct Machine {
     pub(super) start: Start,
     pub(super) disk: Option<Disk>,
+    pub(super) network: Network,
     pub(super) memory_mib: u32,
     pub(super) cpus: u32,
     pub(super) vendor: Vendor,
@@ -135,6 +147,7 @@ impl Machine {
         Self {
             start,
             disk: None,
+            network: Network::None,
             memory_mib: 1024,
             cpus: 1,
             vendor,
@@ -155,6 +168,12 @@ impl Machine {
     #[must_use]
     pub fn disk(self, disk: Disk) -> Self {
         Self { disk: Some(disk), ..self }
+    }
+
+    /// What network it is on; none unless told otherwise.
+    #[must_use]
+    pub fn network(self, network: Network) -> Self {
+        Self { network, ..self }
     }
 
     /// Memory, in MiB.

@@ -39,7 +39,9 @@ pub use accel::Accel;
 pub use bare::Bare;
 pub use error::Error;
 pub use firmware::Firmware;
-pub use machine::{Debugger, Disk, Machine, Model, OnReset, Time, Translations, Vendor, Virtualization};
+pub use machine::{
+    Debugger, Disk, Machine, Model, Network, OnReset, Time, Translations, Vendor, Virtualization,
+};
 pub use qemu::QEMU;
 use transcript::Transcript;
 
@@ -179,7 +181,7 @@ impl Emulator {
         let status = self.child.try_wait().map_err(|source| failed(&*self.program, source))?;
         let ending = match status {
             Some(status) => {
-                self.transcript.wait_until_closed(Duration::from_secs(2));
+                self.transcript.wait_until_closed(Duration::from_secs(10));
                 self.program.ending(status, &self.transcript)
             }
             None => {

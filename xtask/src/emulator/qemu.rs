@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use super::machine::Start;
 use super::{
-    Accel, Debugger, Disk, Emulator, Ending, Error, Firmware, Machine, OnReset, Program, Time, Transcript,
-    Translations, Vendor, qmp,
+    Accel, Debugger, Disk, Emulator, Ending, Error, Firmware, Machine, Network, OnReset, Program, Time,
+    Transcript, Translations, Vendor, qmp,
 };
 
 /// The program; found through `PATH`.
@@ -135,6 +135,15 @@ fn arguments(machine: &Machine, firmware: &Firmware, vars: &Path, socket: &Path)
         Some(Disk::Nvme) => add(&["-device", "nvme,drive=disk,serial=cofferdam"]),
         _ => add(&["-device", "virtio-blk-pci,drive=disk"]),
     }
+    let user_network = match machine.network {
+        Network::None => None,
+        Network::Outside => Some("user,id=outside"),
+        Network::Closed => Some("user,id=outside,restrict=on"),
+    };
+    if let Some(user_network) = user_network {
+        // Firmware has a driver: no ROM, which would be one more package to install.
+        add(&["-netdev", user_network, "-device", "virtio-net-pci,netdev=outside,romfile="]);
+    }
     if let Some(shift) = instruction_shift(machine.time) {
         add(&["-icount", &format!("shift={shift},sleep=off")]);
         add(&["-rtc", "base=2000-01-01,clock=vm", "-seed", "1"]);
@@ -180,6 +189,16 @@ mod tests {
     fn extra_arguments_come_last() {
         let words = words(&Machine::new("d").qemu_args(["-trace", "x"]));
         assert_eq!(words.last().unwrap(), "x");
+    }
+
+    #[test]
+    fn a_nic_is_there_only_when_the_computer_is_on_a_network() {
+        let has_nic =
+            |machine: &Machine| words(machine).iter().any(|word| word.starts_with("virtio-net-pci"));
+        assert!(!has_nic(&Machine::new("d")));
+        assert!(has_nic(&Machine::new("d").network(Network::Outside)));
+        let closed = words(&Machine::new("d").network(Network::Closed));
+        assert!(closed.iter().any(|word| word.contains("restrict=on")), "{closed:?}");
     }
 
     #[test]

@@ -16,6 +16,8 @@ struct State {
     stderr: Vec<u8>,
     /// The serial line has reached its end.
     closed: bool,
+    /// What the emulator itself says is still read.
+    is_talking: bool,
 }
 
 /// The growing record of one run.
@@ -67,11 +69,14 @@ impl Transcript {
     /// Copies what the emulator itself says into the record until it ends.
     pub fn follow_stderr(self: &Arc<Self>, mut source: impl Read + Send + 'static) {
         let transcript = Arc::clone(self);
+        transcript.lock().is_talking = true;
         std::thread::spawn(move || {
             let mut buffer = [0; 1024];
             while let Ok(len @ 1..) = source.read(&mut buffer) {
                 transcript.lock().stderr.extend_from_slice(buffer.get(..len).unwrap_or_default());
             }
+            transcript.lock().is_talking = false;
+            transcript.grown.notify_all();
         });
     }
 
@@ -125,12 +130,12 @@ impl Transcript {
         drop(self.grown.wait_timeout(state, left));
     }
 
-    /// Waits until the serial line's reader is done, at most `limit`.
+    /// Waits until the readers of the serial line and of the emulator's own words are done, at most `limit`.
     pub fn wait_until_closed(&self, limit: Duration) {
-        let deadline = Instant::now() + limit;
-        while !self.is_closed() && Instant::now() < deadline {
-            self.wait_for_more(deadline);
-        }
+        let state = self.lock();
+        let is_open = |state: &mut State| !state.closed || state.is_talking;
+        // What came by then is all there is.
+        drop(self.grown.wait_timeout_while(state, limit, is_open));
     }
 }
 
@@ -180,5 +185,24 @@ mod tests {
     fn a_range_past_the_end_is_clipped() {
         assert_eq!(transcript_of("abc").text(1..99), "bc");
         assert_eq!(transcript_of("abc").text(7..99), "");
+    }
+
+    /// A source that says something late.
+    struct Late(&'static [u8]);
+
+    impl Read for Late {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            std::thread::sleep(Duration::from_millis(100));
+            self.0.read(buffer)
+        }
+    }
+
+    #[test]
+    fn last_words_that_come_late_are_waited_for() {
+        let transcript = Arc::new(Transcript::default());
+        transcript.follow_serial(std::io::empty(), None);
+        transcript.follow_stderr(Late(b"power off"));
+        transcript.wait_until_closed(Duration::from_secs(60));
+        assert_eq!(transcript.stderr(), "power off");
     }
 }

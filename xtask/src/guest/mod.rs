@@ -5,7 +5,8 @@ pub mod initramfs;
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use initramfs::Drivers;
 
 use crate::setup::{self, Need};
 
@@ -94,11 +95,37 @@ pub fn initramfs() -> Result<Vec<u8>> {
 /// As [`initramfs()`], of an architecture's programs.
 ///
 /// # Errors
-/// When busybox cannot be fetched.
+/// When busybox or a kernel cannot be fetched.
 pub fn initramfs_of(architecture: Architecture) -> Result<Vec<u8>> {
     setup::ensure(&[Need::Busybox(architecture)])?;
+    let kernels = Kernel::ALL.into_iter().filter(|kernel| kernel.architecture() == architecture);
+    let kernels: Vec<Kernel> = kernels.collect();
+    setup::ensure(&kernels.iter().copied().map(Need::Kernel).collect::<Vec<_>>())?;
     let busybox = crate::paths::read(&setup::busybox_path(architecture)?)?;
-    Ok(initramfs::build(&busybox)?)
+    let drivers = kernels.into_iter().map(drivers).collect::<Result<Vec<_>>>()?;
+    Ok(initramfs::build(&busybox, &drivers)?)
+}
+
+/// The drivers of a kernel for virtio devices.
+fn drivers(kernel: Kernel) -> Result<Drivers> {
+    let folder = setup::kernel_modules_path(kernel)?;
+    let entries = std::fs::read_dir(&folder).with_context(|| folder.display().to_string())?;
+    let mut modules = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        modules.push((entry.file_name().to_string_lossy().into_owned(), crate::paths::read(&entry.path())?));
+    }
+    modules.sort();
+    Ok(Drivers { series: kernel.series().to_string(), modules })
+}
+
+/// An ext4 image with a root file system of Debian's packages, fetched and made if necessary.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn rootfs() -> Result<PathBuf> {
+    setup::ensure(&[Need::Ext4, Need::RootFs])?;
+    setup::rootfs_path()
 }
 
 /// memtest86+, a memory tester that starts by Linux's boot protocol.

@@ -9,8 +9,10 @@
 //! ```
 
 mod contents;
+mod data;
 mod elf;
 mod esp;
+pub mod ext4;
 mod table;
 
 use std::path::{Path, PathBuf};
@@ -18,6 +20,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 pub use contents::{BOOT_LOADER, Contents, Kernels};
+pub use data::{Partition, write_disk};
 pub use elf::without_sections;
 pub use table::Table;
 

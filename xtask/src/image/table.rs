@@ -17,7 +17,7 @@ const CYLINDER_SECTORS: u64 = 16 * 63;
 /// The partition type "EFI system partition" of an MBR (UEFI 2.10, 5.2.2).
 const MBR_TYPE_ESP: u8 = 0xef;
 /// What is written at once; pieces of zeros are left as holes.
-const PIECE_BYTES: usize = 64 << 10;
+pub(super) const PIECE_BYTES: usize = 64 << 10;
 
 /// The kind of partition table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -50,14 +50,20 @@ impl Table {
 }
 
 fn write_gpt(file: &mut File, sectors: u64, partition_sectors: u64) -> Result<()> {
-    let size = u32::try_from(sectors - 1).unwrap_or(u32::MAX);
-    gpt::mbr::ProtectiveMBR::with_lb_size(size).overwrite_lba0(file).context("protective MBR")?;
+    write_protective_mbr(file, sectors)?;
     let config = gpt::GptConfig::new().writable(true).logical_block_size(gpt::disk::LogicalBlockSize::Lb512);
     let mut disk = config.create_from_device(file, None).context("GPT")?;
     // The partition's number and name are as an operator's tools will show them.
     disk.add_partition_at("Cofferdam", 1, FIRST_SECTOR, partition_sectors, gpt::partition_types::EFI, 0)
         .context("GPT partition")?;
     disk.write().context("GPT")?;
+    Ok(())
+}
+
+/// Writes the MBR that keeps tools without GPT off a disk of `sectors`.
+pub(super) fn write_protective_mbr(file: &mut File, sectors: u64) -> Result<()> {
+    let size = u32::try_from(sectors - 1).unwrap_or(u32::MAX);
+    gpt::mbr::ProtectiveMBR::with_lb_size(size).overwrite_lba0(file).context("protective MBR")?;
     Ok(())
 }
 

@@ -155,6 +155,25 @@ impl Apt {
         Ok(text.split("\n\n").filter_map(Package::parse).collect())
     }
 
+    /// Downloads packages and all that they need, as for a computer that has none, to files in `folder`.
+    pub fn download_all(&self, names: &[&str], folder: &Path) -> Result<Vec<PathBuf>> {
+        let archives = folder.join("archives");
+        paths::make_folder(&archives.join("partial"))?;
+        let status = folder.join("status");
+        paths::write(&status, b"")?;
+        let mut command = self.command("apt-get", &["install", "--yes", "--no-install-recommends"]);
+        command.args(["--download-only", "-o", "Debug::NoLocking=1"]);
+        command.arg("-o").arg(format!("Dir::State::status={}", status.display()));
+        command.arg("-o").arg(format!("Dir::Cache::archives={}", archives.display())).args(names);
+        process::quiet("downloading packages for a root file system", &mut command)?;
+        let entries =
+            std::fs::read_dir(&archives)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+        let mut packages: Vec<PathBuf> =
+            entries.into_iter().filter(|path| path.extension().is_some_and(|end| end == "deb")).collect();
+        packages.sort();
+        Ok(packages)
+    }
+
     /// Downloads one version of a package, compares it with the index's checksum, and returns its bytes.
     pub fn download(&self, package: &Package) -> Result<Vec<u8>> {
         let scratch = tempfile::tempdir_in(&self.dir)?;

@@ -6,34 +6,48 @@ use anyhow::{Result, bail};
 
 /// The contents of the first file in the package whose path (without the leading `./`) is `wanted`.
 pub fn file(deb: impl Read, wanted: impl Fn(&str) -> bool) -> Result<Vec<u8>> {
+    match files(deb, wanted)?.into_iter().next() {
+        Some((_, contents)) => Ok(contents),
+        None => bail!("it does not have the wanted file"),
+    }
+}
+
+/// The paths (without the leading `./`) and contents of all files in the package whose path is `wanted`.
+pub fn files(deb: impl Read, wanted: impl Fn(&str) -> bool) -> Result<Vec<(String, Vec<u8>)>> {
+    with_tar(deb, |tar| files_in_tar(tar, wanted))
+}
+
+/// What `read` makes of the archive of the package's files.
+pub fn with_tar<T>(deb: impl Read, read: impl FnOnce(&mut dyn Read) -> Result<T>) -> Result<T> {
     let mut archive = ar::Archive::new(deb);
     while let Some(member) = archive.next_entry() {
         let member = member?;
         let name = String::from_utf8_lossy(member.header().identifier()).into_owned();
         let Some(kind) = name.trim_end_matches('/').strip_prefix("data.tar") else { continue };
-        let data: Box<dyn Read> = match kind {
+        let mut data: Box<dyn Read> = match kind {
             "" => Box::new(member),
             ".xz" => Box::new(lzma_rust2::XzReader::new(member, true)),
             ".gz" => Box::new(flate2::read::GzDecoder::new(member)),
             ".zst" => Box::new(ruzstd::decoding::StreamingDecoder::new(member)?),
             other => bail!("its files are packed in a way unknown here: data.tar{other}"),
         };
-        return file_in_tar(data, wanted);
+        return read(&mut data);
     }
     bail!("it has no member data.tar")
 }
 
-fn file_in_tar(tar: impl Read, wanted: impl Fn(&str) -> bool) -> Result<Vec<u8>> {
+fn files_in_tar(tar: impl Read, wanted: impl Fn(&str) -> bool) -> Result<Vec<(String, Vec<u8>)>> {
+    let mut files = Vec::new();
     for entry in tar::Archive::new(tar).entries()? {
         let mut entry = entry?;
         let path = entry.path()?.to_string_lossy().trim_start_matches("./").to_string();
         if entry.header().entry_type().is_file() && wanted(&path) {
             let mut contents = Vec::new();
             entry.read_to_end(&mut contents)?;
-            return Ok(contents);
+            files.push((path, contents));
         }
     }
-    bail!("it does not have the wanted file")
+    Ok(files)
 }
 
 #[cfg(test)]

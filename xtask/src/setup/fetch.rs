@@ -5,12 +5,14 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::apt::{Apt, Package, Registry};
-use super::deb;
+use super::{deb, modules};
 use crate::guest::{Architecture, Kernel};
 use crate::paths;
 
 /// The file beside an unpacked one that says where it is from.
 const ORIGIN: &str = "origin";
+/// The folder beside a kernel with the drivers for Cofferdam's devices.
+pub const MODULES: &str = "modules";
 
 /// Fetches busybox to `to`.
 pub fn busybox(registry: &Registry, to: &Path) -> Result<()> {
@@ -29,6 +31,12 @@ pub fn kernel(registry: &Registry, kernel: Kernel, to: &Path) -> Result<()> {
     let package = kernel_package(apt, kernel)?;
     let deb = apt.download(&package)?;
     let image = deb::file(&deb[..], |path| path.starts_with("boot/vmlinuz-"))?;
+    let modules = modules::select(deb::files(&deb[..], modules::is_module)?)?;
+    let folder = to.with_file_name(MODULES);
+    for (number, modules::Module { name, elf }) in modules.into_iter().enumerate() {
+        // Their names are sorted as they are to be loaded.
+        paths::write(&folder.join(format!("{number:02}-{name}.ko")), &elf)?;
+    }
     let origin = format!("{} {} sha256 {}\n", package.name, package.version, package.sha256);
     paths::write(&to.with_file_name(ORIGIN), origin.as_bytes())?;
     // Last: its presence means that all is there.

@@ -40,6 +40,12 @@ pub fn acpi_compiler(registry: &Registry) -> Result<()> {
     registry.apt(remedy)?.install(&["acpica-tools"]).context(remedy)
 }
 
+/// Installs the programs for ext4.
+pub fn ext4(registry: &Registry) -> Result<()> {
+    let remedy = "No mke2fs, e2fsck and debugfs for file systems: install e2fsprogs.";
+    registry.apt(remedy)?.install(&["e2fsprogs"]).context(remedy)
+}
+
 /// Installs QEMU and firmware.
 pub fn emulator(registry: &Registry) -> Result<()> {
     let remedy = format!("Install {QEMU} {OLDEST_QEMU} or newer and OVMF with its package manager.");

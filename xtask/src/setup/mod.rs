@@ -10,6 +10,8 @@
 //! v1/memtest86+            a memory tester
 //! v1/linux-6.12/vmlinuz    kernels of guests, as Debian built them
 //! v1/linux-6.12/origin     the package, its version and checksum
+//! v1/linux-6.12/modules/   its drivers for virtio devices, in the order to load them
+//! v1/rootfs-3/root.ext4    a root file system of Debian's packages
 //! v1/bochs-3.0-2/          Bochs, built from Debian's source with changes of ours
 //! v1/apt/                  apt's private configuration, lists and downloads
 //! v1/apt-i386/             the same for packages of 32 bits
@@ -21,6 +23,8 @@ mod deb;
 mod distribution;
 mod fetch;
 mod install;
+mod modules;
+mod rootfs;
 
 use std::path::{Path, PathBuf};
 
@@ -29,6 +33,7 @@ use apt::Registries;
 
 use crate::emulator::{Firmware, firmware};
 use crate::guest::{Architecture, Kernel};
+use crate::image::ext4;
 use crate::paths;
 use crate::toolchain::Toolchain;
 
@@ -44,6 +49,8 @@ pub enum Need {
     BareLinter,
     /// A C++ compiler: libFuzzer is C++.
     CxxCompiler,
+    /// Programs that make, check and read ext4.
+    Ext4,
     /// iasl, which reads ACPI tables as an operating system's authors do.
     AcpiCompiler,
     /// QEMU and firmware.
@@ -56,13 +63,16 @@ pub enum Need {
     Kernel(Kernel),
     /// The memory tester.
     Memtest,
+    /// A root file system.
+    RootFs,
 }
 
 impl Need {
     /// What building, running and testing need.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Toolchain,
         Self::CxxCompiler,
+        Self::Ext4,
         Self::AcpiCompiler,
         Self::Emulator,
         Self::Bochs,
@@ -72,6 +82,7 @@ impl Need {
         Self::Kernel(Kernel::V6_12),
         Self::Kernel(Kernel::V6_1I386),
         Self::Memtest,
+        Self::RootFs,
     ];
 
     /// Whether it is there.
@@ -80,12 +91,14 @@ impl Need {
             Self::Toolchain => Toolchain::choose().is_ok(),
             Self::BareLinter => Toolchain::choose()?.has_linter(),
             Self::CxxCompiler => std::env::var_os("CXX").is_some() || paths::program("c++").is_some(),
+            Self::Ext4 => ext4::PROGRAMS.iter().all(|name| ext4::program(name).is_some()),
             Self::AcpiCompiler => paths::program("iasl").is_some(),
             Self::Emulator => install::qemu_is_new_enough() && Firmware::find().is_ok(),
             Self::Bochs => bochs_program(&bochs_folder()?).is_file() && firmware::find_small().is_ok(),
             Self::Busybox(architecture) => busybox_path(architecture)?.is_file(),
-            Self::Kernel(kernel) => kernel_path(kernel)?.is_file(),
+            Self::Kernel(kernel) => kernel_path(kernel)?.is_file() && kernel_modules_path(kernel)?.is_dir(),
             Self::Memtest => memtest_path()?.is_file(),
+            Self::RootFs => rootfs_path()?.is_file(),
         })
     }
 
@@ -96,6 +109,7 @@ impl Need {
             Self::Toolchain => install::toolchain(registry),
             Self::BareLinter => install::linter(registry),
             Self::CxxCompiler => install::cxx_compiler(registry),
+            Self::Ext4 => install::ext4(registry),
             Self::AcpiCompiler => install::acpi_compiler(registry),
             Self::Emulator => install::emulator(registry),
             Self::Bochs => bochs::make(registry, &bochs_folder()?),
@@ -106,6 +120,7 @@ impl Need {
                 fetch::kernel(registries.of(kernel.architecture()), kernel, &kernel_path(kernel)?)
             }
             Self::Memtest => fetch::memtest(registry, &memtest_path()?),
+            Self::RootFs => rootfs::make(registry, &rootfs_path()?),
         }
     }
 }
@@ -182,10 +197,26 @@ pub fn memtest_path() -> Result<PathBuf> {
     Ok(layout()?.join("memtest86+"))
 }
 
+/// Where the root file system's image is, or will be.
+///
+/// # Errors
+/// When there is no cache folder.
+pub fn rootfs_path() -> Result<PathBuf> {
+    Ok(layout()?.join(rootfs::FOLDER).join(rootfs::IMAGE))
+}
+
 /// Where a guest's kernel is, or will be.
 ///
 /// # Errors
 /// When there is no cache folder.
 pub fn kernel_path(kernel: Kernel) -> Result<PathBuf> {
     Ok(layout()?.join(format!("linux-{}", kernel.name())).join("vmlinuz"))
+}
+
+/// Where the modules of a guest's kernel are, or will be.
+///
+/// # Errors
+/// When there is no cache folder.
+pub fn kernel_modules_path(kernel: Kernel) -> Result<PathBuf> {
+    Ok(kernel_path(kernel)?.with_file_name(fetch::MODULES))
 }

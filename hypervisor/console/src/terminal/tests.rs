@@ -43,6 +43,12 @@ impl Operator for Host {
     fn host_cpus(&self, out: &mut dyn Write) -> fmt::Result {
         writeln!(out, "the CPUs")
     }
+    fn disks(&self, out: &mut dyn Write) -> fmt::Result {
+        writeln!(out, "the disks")
+    }
+    fn networks(&self, out: &mut dyn Write) -> fmt::Result {
+        writeln!(out, "the networks")
+    }
 
     fn start(&mut self, vm: VmName) {
         self.started.push(vm);
@@ -74,6 +80,8 @@ fn the_host_shows_itself_or_its_memory() {
     assert!(typed(&mut terminal, &mut host, "host\r").contains("the host"));
     assert!(typed(&mut terminal, &mut host, "host mem\r").contains("the memory"));
     assert!(typed(&mut terminal, &mut host, "host cpus\r").contains("the CPUs"));
+    assert!(typed(&mut terminal, &mut host, "disk list\r").contains("the disks"));
+    assert!(typed(&mut terminal, &mut host, "net list\r").contains("the networks"));
     assert!(typed(&mut terminal, &mut host, "host men\r").contains("`host mem`"));
 }
 

@@ -1,6 +1,6 @@
-//! The DSDT: devices that no bus enumerates, and how to power off (5.2.11.1). It holds no method, only data.
+//! The DSDT: devices that no bus enumerates, PCI's host bridge, and how to power off (5.2.11.1). It holds no method, only data.
 
-use super::{OEM_ID, OEM_REVISION, OEM_TABLE_ID, Platform};
+use super::{OEM_ID, OEM_REVISION, OEM_TABLE_ID, Platform, pci};
 use crate::acpi_pm::SLEEP_TYPE_S5;
 use crate::platform::{COM1, COM1_GSI, RTC, RTC_GSI};
 use acpi_tables::aml::{Device, EISAName, IO, Name, Package, Path, ResourceTemplate, Scope, ZERO};
@@ -59,6 +59,7 @@ pub(super) fn build(platform: &Platform) -> Vec<u8> {
     }
     isa_device(&mut devices, "COM1", "PNP0501", COM1, 8, COM1_GSI);
     isa_device(&mut devices, "RTC_", "PNP0B00", RTC, 2, RTC_GSI);
+    pci::devices(&mut devices);
     // The sleep type for PM1a; there is no PM1b; two fields are reserved (7.4.2.6).
     let s5 = Name::new(Path::new("_S5_"), &Package::new(vec![&SLEEP_TYPE_S5, &ZERO, &ZERO, &ZERO]));
     let mut aml = Vec::new();

@@ -102,6 +102,28 @@ fn the_dsdt_names_the_sleep_type_that_powers_off() {
 }
 
 #[test]
+fn the_mcfg_leads_to_bus_0() {
+    let tables = tables(1);
+    let mcfg = table(&tables, b"MCFG");
+    assert_eq!(mcfg.len(), 60);
+    assert_eq!(number(&mcfg[44..52]), 0xe000_0000);
+    assert_eq!(number(&mcfg[52..60]), 0, "segment 0, buses 0 to 0");
+}
+
+#[test]
+fn the_dsdt_routes_pin_a_of_every_slot_to_an_input_of_both_controllers() {
+    let tables = tables(1);
+    let fadt = table(&tables, b"FACP");
+    let dsdt = at(&tables, number(&fadt[40..44]));
+    for slot in 1..32 {
+        let gsi = if slot % 2 == 0 { 10 } else { 11 };
+        // Package (4) { 0x00ssffff, 0, 0, gsi }
+        let entry = [0x12, 0x0b, 0x04, 0x0c, 0xff, 0xff, slot, 0x00, 0x00, 0x00, 0x0a, gsi];
+        assert!(dsdt.windows(entry.len()).any(|window| window == entry), "slot {slot}");
+    }
+}
+
+#[test]
 fn the_madt_lists_processors_the_ioapic_and_the_two_overrides() {
     let tables = tables(2);
     let madt = table(&tables, b"APIC");

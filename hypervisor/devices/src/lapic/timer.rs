@@ -121,6 +121,7 @@ impl Timer {
     }
 
     /// Whether the timer expired by `now`; if so, it goes on as its mode says. Expiries missed meanwhile are one.
+    #[inline]
     pub(super) fn expire(&mut self, now: Instant) -> bool {
         let Some(due) = self.due.filter(|due| *due <= now) else { return false };
         self.deadline_tsc = 0;

@@ -11,8 +11,9 @@ use handoff::Handoff;
 use iommu::Units;
 use log::{info, warn};
 use machine::acpi::madt::Line as InterruptLine;
+use machine::acpi::mcfg::ConfigWindow;
 use machine::acpi::spcr::SerialInterrupt;
-use machine::acpi::{AcpiError, Fadt, Madt, Spcr, Tables};
+use machine::acpi::{AcpiError, Fadt, Madt, Mcfg, Spcr, Tables};
 use machine::apic::LocalApic;
 use machine::clock::PmTimerPort;
 use machine::cpu::Cpu;
@@ -35,6 +36,7 @@ pub struct Acpi {
     spcr: Result<Spcr, AcpiError>,
     power: PowerRegisters,
     iommus: Units,
+    mcfg: Option<Mcfg>,
 }
 
 impl Acpi {
@@ -59,6 +61,7 @@ impl Acpi {
             spcr: tables.spcr(),
             power: power.unwrap_or_default(),
             iommus: Units::discover(&tables),
+            mcfg: tables.mcfg().ok(),
         }
     }
 
@@ -69,6 +72,7 @@ impl Acpi {
             spcr: Err(error),
             power: PowerRegisters::default(),
             iommus: Units::default(),
+            mcfg: None,
         }
     }
 
@@ -87,6 +91,11 @@ impl Acpi {
     pub fn report_iommus(&self) {
         info!("IOMMU: {}", self.iommus);
         self.iommus.found.iter().for_each(|unit| info!("IOMMU: {unit}"));
+    }
+
+    /// Where configuration space is in memory; nowhere on a host without MCFG.
+    pub fn config_windows(&self) -> &[ConfigWindow] {
+        self.mcfg.as_ref().map_or(&[], |mcfg| mcfg.windows.as_slice())
     }
 
     /// Where the PM timer is.

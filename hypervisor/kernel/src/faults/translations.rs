@@ -5,10 +5,10 @@
 //! the CPU up.
 
 use super::{Fault, is_chosen};
-use crate::guests::AnyVm;
 use base::{Gpa, KIB, MIB};
 use memory::{GuestMap, GuestMapError};
 use seams::GuestMemory;
+use serving::AnyVm;
 use virt::flushes::{self, Flush};
 
 /// Tags are below this: two vCPUs have one each, a third takes one away.

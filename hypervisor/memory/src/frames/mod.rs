@@ -12,8 +12,8 @@
 //!                    (every way back to Free leaves the block dirty)
 //! ```
 //!
-//! Invariants: a block is in one state; a small block's free frames are among its own; what becomes `Private` is
-//! zeroed before its owner sees it, as `Content` tells.
+//! Invariants: a block is in one state; a small block's free frames are among its own, and its pinned ones among those in
+//! use; what becomes `Private` is zeroed before its owner sees it, as `Content` tells.
 
 mod owners;
 mod small;
@@ -111,7 +111,7 @@ pub struct Usage {
     pub private_bytes: u64,
     /// Shared between VMs.
     pub shared_bytes: u64,
-    /// Of the private memory, what DMA can reach.
+    /// Of the private memory and of the hypervisor's own in use, what DMA can reach.
     pub pinned_bytes: u64,
     /// Set aside after an error.
     pub poisoned_bytes: u64,
@@ -243,6 +243,7 @@ impl Frames {
                     let spare = small.free_frames() as u64 * PAGE_BYTES;
                     usage.hypervisor_spare_bytes += spare;
                     usage.hypervisor_bytes += small.own_frames() as u64 * PAGE_BYTES - spare;
+                    usage.pinned_bytes += small.pinned_frames() as u64 * PAGE_BYTES;
                 }
                 Block::Private(..) => usage.private_bytes += BLOCK_BYTES,
                 Block::SharedReadOnly(_) => usage.shared_bytes += BLOCK_BYTES,

@@ -19,11 +19,13 @@ pub struct SmallBlock {
     own: [u64; WORDS],
     /// Of these, the ones not in use.
     free: [u64; WORDS],
+    /// Of those in use, the ones that a device may reach.
+    pinned: [u64; WORDS],
 }
 
 impl SmallBlock {
     /// A bitmap that describes no block.
-    pub const UNUSED: Self = Self { block: NO_BLOCK, own: [0; WORDS], free: [0; WORDS] };
+    pub const UNUSED: Self = Self { block: NO_BLOCK, own: [0; WORDS], free: [0; WORDS], pinned: [0; WORDS] };
 
     /// How many frames are the hypervisor's.
     pub fn own_frames(&self) -> usize {
@@ -35,6 +37,11 @@ impl SmallBlock {
         self.free.iter().map(|word| word.count_ones() as usize).sum()
     }
 
+    /// How many of those in use are pinned.
+    pub fn pinned_frames(&self) -> usize {
+        self.pinned.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
     /// Whether the frame at `hpa`, in this block, is the hypervisor's.
     pub fn owns(&self, hpa: Hpa) -> bool {
         get(&self.own, frame_index(hpa))
@@ -42,6 +49,10 @@ impl SmallBlock {
 
     fn in_use(&self, hpa: Hpa) -> bool {
         self.owns(hpa) && !get(&self.free, frame_index(hpa))
+    }
+
+    fn is_pinned(&self, hpa: Hpa) -> bool {
+        get(&self.pinned, frame_index(hpa))
     }
 
     /// The first of `count` free frames in a row.
@@ -159,9 +170,10 @@ impl Frames {
     /// Takes back frames of one block that [`Frames::take_frames`] gave.
     ///
     /// # Errors
-    /// [`FrameError::WrongOwner`] with the first frame that is not in use; nothing has changed then.
+    /// [`FrameError::WrongOwner`] with the first frame that is not in use, or that is pinned; nothing has changed then.
     pub fn free_frames(&mut self, range: PhysRange) -> Result<(), FrameError> {
-        if let Some(frame) = frames_of(range).find(|frame| !self.is_in_use(*frame)) {
+        let is_busy = |frame: &Hpa| !self.is_in_use(*frame) || self.is_pinned(*frame);
+        if let Some(frame) = frames_of(range).find(is_busy) {
             return Err(FrameError::WrongOwner(frame));
         }
         for frame in frames_of(range) {
@@ -190,6 +202,48 @@ impl Frames {
     pub fn is_in_use(&self, hpa: Hpa) -> bool {
         match self.block(hpa) {
             Block::Small(slot) => self.small.get(slot as usize).is_some_and(|small| small.in_use(hpa)),
+            _ => false,
+        }
+    }
+
+    /// Notes that a device may reach frames of the hypervisor that are in use: until they are unpinned they cannot be
+    /// freed.
+    ///
+    /// # Errors
+    /// [`FrameError::WrongOwner`] with the first that is not in use, or pinned already; nothing has changed then.
+    pub fn pin_frames(&mut self, range: PhysRange) -> Result<(), FrameError> {
+        let is_wrong = |frame: &Hpa| !self.is_in_use(*frame) || self.is_pinned(*frame);
+        if let Some(frame) = frames_of(range).find(is_wrong) {
+            return Err(FrameError::WrongOwner(frame));
+        }
+        for frame in frames_of(range) {
+            if let Some(small) = self.small_block_mut(frame) {
+                set(&mut small.pinned, frame_index(frame));
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes that no device reaches these frames any more.
+    ///
+    /// # Errors
+    /// [`FrameError::WrongOwner`] with the first that is not pinned; nothing has changed then.
+    pub fn unpin_frames(&mut self, range: PhysRange) -> Result<(), FrameError> {
+        if let Some(frame) = frames_of(range).find(|frame| !self.is_pinned(*frame)) {
+            return Err(FrameError::WrongOwner(frame));
+        }
+        for frame in frames_of(range) {
+            if let Some(small) = self.small_block_mut(frame) {
+                clear(&mut small.pinned, frame_index(frame));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the frame at `hpa` is the hypervisor's and pinned.
+    pub fn is_pinned(&self, hpa: Hpa) -> bool {
+        match self.block(hpa) {
+            Block::Small(slot) => self.small.get(slot as usize).is_some_and(|small| small.is_pinned(hpa)),
             _ => false,
         }
     }

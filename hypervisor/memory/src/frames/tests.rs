@@ -184,6 +184,24 @@ fn pinned_memory_cannot_be_given_back() {
 }
 
 #[test]
+fn pinned_frames_cannot_be_freed() {
+    let mut frames = frames();
+    let block = frames.block_to_open().unwrap().start();
+    frames.open_block(block).unwrap();
+    let (pinned, other) = (frames.take_frames(3).unwrap(), frames.take_frames(1).unwrap());
+    frames.pin_frames(pinned).unwrap();
+    assert_eq!(frames.usage().pinned_bytes, 3 * PAGE_BYTES);
+    assert_eq!(frames.free_frames(pinned), Err(FrameError::WrongOwner(pinned.start())));
+    assert_eq!(frames.pin_frames(pinned), Err(FrameError::WrongOwner(pinned.start())));
+    assert_eq!(frames.unpin_frames(other), Err(FrameError::WrongOwner(other.start())));
+    frames.free_frames(other).unwrap();
+    assert!(frames.pin_frames(other).is_err(), "nobody uses it");
+    frames.unpin_frames(pinned).unwrap();
+    frames.free_frames(pinned).unwrap();
+    assert!(frames.close_block(block));
+}
+
+#[test]
 fn poisoned_memory_is_never_given_out_again() {
     let mut frames = frames();
     let top = address_of(BLOCKS - 1);

@@ -8,7 +8,7 @@
 use super::copy;
 use super::extent::{Extent, ExtentKind};
 use super::map::GuestMap;
-use super::window::{MappedWindow, Window};
+use super::window::{MappedWindow, Peer, Window};
 use crate::error::HostMemoryError;
 use alloc::vec::Vec;
 use base::Gpa;
@@ -62,6 +62,11 @@ impl GuestAccess<MappedWindow> {
     /// The map.
     pub fn map(&self) -> &GuestMap {
         &self.window.map
+    }
+
+    /// Shows this memory beside that of the VM that the CPU serves, for as long as the peer lives.
+    pub fn beside(&self) -> Peer {
+        Peer::open(&self.window.map)
     }
 
     /// The map back, to change it.
@@ -161,6 +166,28 @@ impl<W: Window> GuestMemory for GuestAccess<W> {
         let at = self.reach(gpa, len_bytes.into(), Wish::Write)?;
         // SAFETY: as in `write`.
         unsafe { copy::compare_exchange(at, len_bytes, current, new) }.ok_or(MemoryError::Unmapped(gpa))
+    }
+
+    /// Once, where windows show both; else by way of the hypervisor's own memory.
+    fn copy_to(&self, from: Gpa, other: &Self, to: Gpa, len_bytes: u64) -> Result<(), MemoryError> {
+        self.reach(from, len_bytes, Wish::Read)?;
+        other.reach(to, len_bytes, Wish::Write)?;
+        let (Some(source), Some(target)) = (self.window.shown_at(), other.window.shown_at()) else {
+            return seams::memory::copy_by_buffer(self, from, other, to, len_bytes);
+        };
+        let (source, target) =
+            (source.wrapping_add(from.as_u64() as usize), target.wrapping_add(to.as_u64() as usize));
+        // SAFETY: the bytes are memory of two guests, or of one, and may be read and written; both are shown now. What a
+        // guest sees where they overlap is its own to bear.
+        unsafe { copy::copy(target, source, len_bytes as usize) }
+        Ok(())
+    }
+
+    #[inline]
+    fn read_u16(&self, gpa: Gpa) -> Result<u16, MemoryError> {
+        let from = self.reach(gpa, 2, Wish::Read)?;
+        // SAFETY: as in `read`.
+        Ok(unsafe { copy::load_u16(from) })
     }
 
     #[inline]

@@ -51,6 +51,20 @@ pub(super) unsafe fn copy(to: *mut u8, from: *const u8, len: usize) {
     }
 }
 
+/// Reads two bytes, little endian; one access where they are aligned.
+///
+/// # Safety
+/// `from` can be read for two bytes; they may be guest memory.
+#[inline]
+pub(super) unsafe fn load_u16(from: *const u8) -> u16 {
+    let value: u16;
+    // SAFETY: the caller vouches for the bytes.
+    unsafe {
+        asm!("mov {:x}, [{}]", out(reg) value, in(reg) from, options(nostack, preserves_flags, readonly))
+    };
+    value
+}
+
 /// Reads eight bytes, little endian; one access where they are aligned.
 ///
 /// # Safety

@@ -16,4 +16,4 @@ pub use access::GuestAccess;
 pub use extent::{Extent, ExtentKind};
 pub use map::{GuestMap, GuestMapConfig, GuestMapError};
 pub use trees::{ExecutablePages, NestedFormat};
-pub use window::{MappedWindow, Window};
+pub use window::{MappedWindow, Peer, Window};

@@ -117,6 +117,26 @@ impl HostMemory {
         self.close(range.start().align_down(BLOCK_BYTES))
     }
 
+    /// Takes `count` contiguous frames as [`HostMemory::allocate`] does, for a device to reach. Until
+    /// [`HostMemory::free_pinned`] nothing else can be done with them.
+    ///
+    /// # Errors
+    /// As [`HostMemory::allocate`].
+    pub fn allocate_pinned(&mut self, count: usize) -> Result<HostFrames, HostMemoryError> {
+        let frames = self.allocate(count)?;
+        self.frames.pin_frames(frames.range)?;
+        Ok(frames)
+    }
+
+    /// Takes pinned frames back, which no device reaches any more.
+    ///
+    /// # Errors
+    /// [`HostMemoryError::Frames`] when they were not pinned: an error in the hypervisor.
+    pub fn free_pinned(&mut self, frames: HostFrames) -> Result<(), HostMemoryError> {
+        self.frames.unpin_frames(frames.range)?;
+        self.free(frames)
+    }
+
     /// Makes `range` the hypervisor's to give away: what was boot's, firmware's or a file's, and is needed no more.
     /// Incomplete pages at its ends stay foreign.
     ///

@@ -48,6 +48,17 @@ impl Area {
         self.next = end.ok_or(HostMemoryError::OutOfAddresses)?;
         Ok(start)
     }
+
+    /// As [`Area::take`] for the pages of `range`. Where it holds whole blocks they lie as they do in physical memory, so
+    /// that large pages can map them.
+    fn take_for(&mut self, range: PhysRange) -> Result<u64, HostMemoryError> {
+        let first = self.next + PAGE_BYTES;
+        let shift = range.start().as_u64().wrapping_sub(first) % BLOCK_BYTES;
+        if range.len_bytes() >= BLOCK_BYTES {
+            self.next += shift;
+        }
+        self.take(range.len_bytes())
+    }
 }
 
 /// The tree, and what is known of its parts.
@@ -175,7 +186,7 @@ impl HostMemory {
             return Err(HostMemoryError::Owned(range));
         }
         self.spare_tables_for(pages.len_bytes());
-        let start = self.space.devices.take(pages.len_bytes())?;
+        let start = self.space.devices.take_for(pages)?;
         self.map(start, pages, Attributes::DEVICE)?;
         let offset = range.start().as_u64() % PAGE_BYTES;
         Ok(DeviceWindow { address: (start + offset) as usize, len_bytes: range.len_bytes() as usize })

@@ -93,6 +93,16 @@ fn devices_are_mapped_uncached_and_never_over_memory() {
 }
 
 #[test]
+fn a_large_window_on_a_device_is_mapped_by_large_pages() {
+    let mut memory = machine();
+    let window = memory.map_device(range(0xb010_0000, 16 * MIB)).unwrap();
+    let inner = memory.lookup(window.address as u64 + 8 * MIB).unwrap();
+    assert_eq!((inner.len_bytes, inner.hpa.as_u64()), (BLOCK_BYTES, 0xb080_0000));
+    assert_eq!(inner.attributes.cache, CacheMode::Uncacheable);
+    assert!(memory.lookup(window.address as u64 - 1).is_none(), "nothing before it");
+}
+
+#[test]
 fn a_mapping_finds_frames_for_its_tables_when_none_are_spare() {
     let mut memory = machine();
     while memory.frames.take_frames(1).is_some() {}

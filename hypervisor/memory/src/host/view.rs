@@ -65,6 +65,12 @@ impl Deref for View {
     }
 }
 
+impl AsRef<[u8]> for View {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
 impl Drop for View {
     fn drop(&mut self) {
         // Only a split needs memory, and views are mapped and unmapped whole.

@@ -41,7 +41,8 @@ impl Known {
             Self::Invd if two == 0x080f => Some(2),
             Self::Wbinvd if two == 0x090f => Some(2),
             Self::Rdpmc if two == 0x330f => Some(2),
-            Self::Hypercall if three == 0xd9_010f || three == 0xc1_010f => Some(3),
+            // C1 and D9, by one comparison: C9 and D1 between them are as long, and are not what has exited.
+            Self::Hypercall if three | 0x18_0000 == 0xd9_010f => Some(3),
             Self::Xsetbv if three == 0xd1_010f => Some(3),
             Self::Io if one & 0xfc == 0xe4 => Some(2),
             Self::Io if one & 0xfc == 0xec || one & 0xfc == 0x6c => Some(1),

@@ -157,7 +157,7 @@ impl<C: EmulationContext + ?Sized> Executor<'_, C> {
     }
 
     /// The linear address of the `bytes` bytes at `pointer`, once segment and alignment have agreed.
-    #[inline]
+    #[inline(always)]
     pub(super) fn checked(
         &self,
         pointer: &Pointer,
@@ -257,7 +257,7 @@ impl<C: EmulationContext + ?Sized> Executor<'_, C> {
             };
             let linear = base.wrapping_add(pointer.offset);
             let last = linear.wrapping_add(u64::from(bytes).saturating_sub(1));
-            let canonical = self.are_canonical([linear, last]);
+            let canonical = self.are_canonical(linear, last);
             if !canonical && alignment == Alignment::Required {
                 self.check_alignment(linear, bytes, alignment)?;
             }
@@ -276,13 +276,16 @@ impl<C: EmulationContext + ?Sized> Executor<'_, C> {
     }
 
     /// Outside of 64-bit mode linear addresses are 32 bits wide and wrap.
+    #[inline]
     fn truncated(&self, linear: u64) -> u64 {
         if self.mode == CpuMode::Long64 { linear } else { linear & u64::from(u32::MAX) }
     }
 
-    fn are_canonical(&self, addresses: [u64; 2]) -> bool {
+    #[inline]
+    fn are_canonical(&self, first: u64, last: u64) -> bool {
         let unused = if self.cx.cr4() & cr4::LA57 != 0 { 64 - 57 } else { 64 - 48 };
-        addresses.into_iter().all(|linear| ((linear << unused) as i64 >> unused) as u64 == linear)
+        let is_canonical = |linear: u64| ((linear << unused) as i64 >> unused) as u64 == linear;
+        is_canonical(first) && is_canonical(last)
     }
 
     #[inline(always)]
@@ -299,12 +302,14 @@ impl<C: EmulationContext + ?Sized> Executor<'_, C> {
         }
     }
 
+    #[inline]
     fn checks_alignment(&self) -> bool {
         self.cx.cpl() == 3 && self.cx.cr0() & cr0::AM != 0 && self.cx.rflags() & ALIGNMENT != 0
     }
 }
 
 /// A mask of the bits of an address of `bytes` bytes.
+#[inline]
 pub(super) const fn address_mask(bytes: u8) -> u64 {
     match bytes {
         2 => 0xffff,
@@ -314,6 +319,7 @@ pub(super) const fn address_mask(bytes: u8) -> u64 {
 }
 
 /// The segment register that the decoder calls `register`.
+#[inline]
 pub(super) fn segment_name(register: Register) -> Option<SegmentName> {
     use SegmentName as S;
     Some(match register {
@@ -328,6 +334,7 @@ pub(super) fn segment_name(register: Register) -> Option<SegmentName> {
 }
 
 /// Whether a segment's type allows the access; a null selector's segment is not present.
+#[inline]
 const fn allows(segment: &Segment, access: Access) -> bool {
     let (code, permitted) = (segment.attributes & TYPE_CODE != 0, segment.attributes & TYPE_PERMITTED != 0);
     let by_type = match access {
@@ -337,6 +344,7 @@ const fn allows(segment: &Segment, access: Access) -> bool {
     segment.attributes & Segment::PRESENT != 0 && by_type
 }
 
+#[inline]
 const fn within_limit(segment: &Segment, first: u64, last: u64) -> bool {
     let limit = segment.limit as u64;
     if segment.attributes & (TYPE_CODE | TYPE_EXPAND_DOWN) != TYPE_EXPAND_DOWN {

@@ -60,6 +60,7 @@ impl RegisterOperand {
         Some(Self::whole(Gpr::ALL.get(place).copied()?, size))
     }
 
+    #[inline]
     pub(super) fn read(self, gprs: &Gprs) -> u64 {
         let whole = gprs.get(self.gpr);
         let value = if self.high_byte { whole >> 8 } else { whole };
@@ -67,6 +68,7 @@ impl RegisterOperand {
     }
 
     /// Replaces the operand: 4 bytes clear the upper half, 1 and 2 leave the rest as it is (SDM volume 1, 3.4.1.1).
+    #[inline]
     pub(super) fn write(self, gprs: &mut Gprs, value: u64) {
         let old = gprs.get(self.gpr);
         let (mask, shift) = match self.size {
@@ -119,11 +121,13 @@ impl<C: EmulationContext + ?Sized> Executor<'_, C> {
     }
 
     /// A general-purpose register operand.
+    #[inline]
     pub(super) fn gpr_operand(&self, operand: u32) -> Result<RegisterOperand, EmulationFault> {
         RegisterOperand::of(self.register(operand)?).ok_or(EmulationFault::Unsupported)
     }
 
     /// How wide a register or memory operand is.
+    #[inline]
     pub(super) fn operand_size(&self, operand: u32) -> Result<Size, EmulationFault> {
         if self.is_memory(operand) {
             return Size::of_memory(&self.instruction).ok_or(EmulationFault::Unsupported);
@@ -154,6 +158,7 @@ impl<C: EmulationContext + ?Sized> Executor<'_, C> {
     }
 
     /// The value of the memory operand.
+    #[inline]
     pub(super) fn load(&mut self) -> Result<u64, EmulationFault> {
         let bytes = Size::of_memory(&self.instruction).ok_or(EmulationFault::Unsupported)?.bytes();
         let pointer = self.pointer(0)?;
@@ -176,6 +181,7 @@ impl<C: EmulationContext + ?Sized> Executor<'_, C> {
     }
 
     /// Replaces a register or memory operand.
+    #[inline]
     pub(super) fn assign(&mut self, operand: u32, value: u64) -> Result<(), EmulationFault> {
         let size = self.operand_size(operand)?;
         if self.is_memory(operand) {

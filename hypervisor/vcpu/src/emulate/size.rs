@@ -40,6 +40,7 @@ impl Size {
     }
 
     /// The width of the instruction's memory operand, when that is a scalar.
+    #[inline]
     pub(super) fn of_memory(instruction: &Instruction) -> Option<Self> {
         match instruction.memory_size() {
             MemorySize::UInt8 | MemorySize::Int8 => Some(Self::Byte),

@@ -6,6 +6,10 @@ use devices::lapic::Mode;
 use seams::GuestMemory;
 use vcpu::{Gpr, Vcpu, cpuid::Dynamic, decode::Known};
 
+/// A leaf by which a guest, even one's user program, asks for a snapshot of whose ticks have passed; the subleaf names it.
+#[cfg(feature = "exit-shares")]
+const MARK: u32 = 0x4346_0000;
+
 impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     #[inline(always)]
     pub(super) fn cpuid(&mut self) -> Result<(), Stop> {
@@ -23,5 +27,13 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         }
         self.vcpu.set_rip(next);
         Ok(())
+    }
+
+    #[cfg(feature = "exit-shares")]
+    pub(super) fn mark_if_asked(&self, host: &impl crate::vm::Host) {
+        let (leaf, subleaf) = (self.vcpu.gprs().get(Gpr::Rax), self.vcpu.gprs().get(Gpr::Rcx));
+        if leaf as u32 == MARK {
+            host.mark(subleaf as u8);
+        }
     }
 }

@@ -28,6 +28,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             return Err(Fault::DeliveryOutsideMemory(gpa).into());
         }
         let exited = Exited { gpa, access: fault.access };
-        self.emulate(Some(exited), Fault::UnsupportedAccess(gpa), host)
+        self.emulate(Some(exited), Fault::UnsupportedAccess(gpa), host)?;
+        if self.has_kicked_queues() { Err(Stop::Kicked) } else { Ok(()) }
     }
 }

@@ -35,6 +35,8 @@ pub(crate) enum Stop {
     Retry,
     /// A host interrupt waits: the CPU is given up.
     Yield,
+    /// A queue was kicked, and the instruction is complete: the CPU is given up to the queue's task.
+    Kicked,
     /// The VM ends.
     End(Ending),
 }
@@ -71,6 +73,8 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             }
             Exit::Cpuid => {
                 self.record(&exit);
+                #[cfg(feature = "exit-shares")]
+                self.mark_if_asked(host);
                 self.cpuid()
             }
             Exit::Hypercall => {

@@ -23,7 +23,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     fn flush_caches(&mut self) -> Result<(), Stop> {
         let next = self.next_rip(Known::Wbinvd).or_else(|stop| match stop {
             Stop::End(_) => self.next_rip(Known::Invd),
-            Stop::Raise(_) | Stop::Retry | Stop::Yield => Err(stop),
+            Stop::Raise(_) | Stop::Retry | Stop::Yield | Stop::Kicked => Err(stop),
         })?;
         self.vcpu.set_rip(next);
         Ok(())

@@ -21,7 +21,8 @@ impl<V: Vcpu, M: GuestMemory, H: Host> Reach<'_, V, M, H> {
         // Where nobody answers, no time passes that anybody could see.
         if !self.vm.board.answers_memory(gpa) {
             self.count_unclaimed();
-            return u64::MAX >> (64 - 8 * u32::from(size_bytes.clamp(1, 8)));
+            // As many ones as are read: 1 to 8 bytes.
+            return u64::MAX >> (56 - 8 * u32::from(size_bytes.wrapping_sub(1) & 7));
         }
         self.board_for(gpa).read_memory(gpa, size_bytes).0
     }

@@ -4,13 +4,23 @@
 //! through the whole [`Fabric`].
 
 use backends::VmConsole;
-use base::{ApicId, Gsi, Instant, Vector};
+use base::{ApicId, Gsi, Instant, Port, Vector};
 use devices::lapic::{Accepted, Effect, LocalApic, Message, Pin, Role};
-use devices::{Access, Cx, Device, I8259Pair, InterruptMessage, Ioapic, PortAccess, Request, WindowOffset};
+use devices::platform::PCI_GSIS;
+use devices::{
+    Access, Cx, Device, I8259Pair, InterruptMessage, Ioapic, PortAccess, Request, Width, WindowOffset,
+};
 use seams::Level;
 
 /// The id of the one local APIC.
 pub const APIC_ID: ApicId = ApicId(0);
+
+/// The edge/level registers of the 8259 pair, and their value with PCI's inputs set.
+const ELCR: Port = Port(0x4d0);
+const ELCR_PCI: u32 = {
+    let [even, odd] = PCI_GSIS;
+    1 << even.0 | 1 << odd.0
+};
 
 /// The interrupt controllers, and what they act on.
 pub struct Fabric {
@@ -44,12 +54,15 @@ impl Fabric {
         let mut lapic = LocalApic::new(APIC_ID, Role::Bootstrap);
         // There is no firmware that would connect the 8259 pair.
         lapic.enter_virtual_wire_mode();
-        Self {
+        let mut fabric = Self {
             pic: I8259Pair::new(),
             ioapic: Ioapic::new(),
             pic_asked: false,
             local: Local { now, lapic, console, request: None, nmi_pending: false, ext_int_sent: false },
-        }
+        };
+        // Nor one that would make PCI's inputs level-triggered there.
+        fabric.write_pic(Access { at: ELCR, width: Width::Word }, ELCR_PCI);
+        fabric
     }
 
     /// Whether the vCPU would take an interrupt now if it took any.

@@ -4,7 +4,7 @@
 //! a read gives the bytes of the register that it lies in, a write that is not a whole register is dropped.
 
 use crate::layout::IOAPIC_START;
-use crate::platform::{Board, Claim};
+use crate::platform::{Board, Claim, pci};
 use base::{Gpa, PAGE_BYTES};
 use devices::{Access, Width, WindowOffset};
 
@@ -13,23 +13,30 @@ use devices::{Access, Width, WindowOffset};
 enum Target {
     LocalApic(u32),
     Ioapic(u32),
+    Pci(pci::Target),
 }
 
 impl Board {
+    #[inline]
     fn target(&self, gpa: Gpa) -> Option<Target> {
         let offset = (gpa.as_u64() % PAGE_BYTES) as u32;
         if self.is_local_apic(gpa) {
             return Some(Target::LocalApic(offset));
         }
-        (gpa.align_down(PAGE_BYTES).as_u64() == IOAPIC_START).then_some(Target::Ioapic(offset))
+        if gpa.align_down(PAGE_BYTES).as_u64() == IOAPIC_START {
+            return Some(Target::Ioapic(offset));
+        }
+        self.pci.target(gpa).map(Target::Pci)
     }
 
     /// Whether the local APIC answers at `gpa`.
+    #[inline]
     pub fn is_local_apic(&self, gpa: Gpa) -> bool {
         self.fabric.local.lapic.page() == Some(gpa.align_down(PAGE_BYTES))
     }
 
     /// Whether a device answers at `gpa`.
+    #[inline]
     pub fn answers_memory(&self, gpa: Gpa) -> bool {
         self.target(gpa).is_some()
     }
@@ -37,15 +44,17 @@ impl Board {
     /// Reads `size_bytes` (1, 2, 4 or 8) at `gpa`.
     pub fn read_memory(&mut self, gpa: Gpa, size_bytes: u8) -> (u64, Claim) {
         let Some(target) = self.target(gpa) else { return (u64::MAX, Claim::Unclaimed) };
-        let (Target::LocalApic(offset) | Target::Ioapic(offset)) = target;
-        let register = match target {
-            Target::LocalApic(_) => {
-                let local = &mut self.fabric.local;
-                local.lapic.read_mmio(offset & !3, local.now)
+        let (register, offset) = match target {
+            Target::Pci(target) => {
+                return (self.pci.read_memory(&mut self.fabric, target, size_bytes), Claim::Claimed);
             }
-            Target::Ioapic(_) => {
+            Target::LocalApic(offset) => {
+                let local = &mut self.fabric.local;
+                (local.lapic.read_mmio(offset & !3, local.now), offset)
+            }
+            Target::Ioapic(offset) => {
                 let at = WindowOffset(offset & !3);
-                self.fabric.read_ioapic(Access { at, width: Width::Dword })
+                (self.fabric.read_ioapic(Access { at, width: Width::Dword }), offset)
             }
         };
         let value = u64::from(register) >> (offset % 4 * 8);
@@ -56,7 +65,12 @@ impl Board {
     /// Writes `size_bytes` at `gpa`.
     pub fn write_memory(&mut self, gpa: Gpa, size_bytes: u8, value: u64) -> Claim {
         let Some(target) = self.target(gpa) else { return Claim::Unclaimed };
-        let (Target::LocalApic(offset) | Target::Ioapic(offset)) = target;
+        let (Target::LocalApic(offset) | Target::Ioapic(offset)) = target else {
+            if let Target::Pci(target) = target {
+                self.pci.write_memory(&mut self.fabric, target, size_bytes, value);
+            }
+            return Claim::Claimed;
+        };
         if offset % 4 != 0 || size_bytes < 4 {
             return Claim::Claimed;
         }
@@ -71,6 +85,7 @@ impl Board {
                 let at = WindowOffset(offset);
                 self.fabric.write_ioapic(Access { at, width: Width::Dword }, value);
             }
+            Target::Pci(_) => {}
         }
         Claim::Claimed
     }

@@ -6,6 +6,7 @@
 //!    |                 v                              v
 //!    +-- port ----> 8259 pair --ExtINT--> local APIC   (taken by the VM's loop)
 //!    +-- memory --> IOAPIC ---message--> local APIC --> vCPU
+//!    +-- both ----> PCI bus --lines and messages--> as above
 //! ```
 //!
 //! Devices know neither each other nor the VM: lines and messages meet in [`Fabric`].
@@ -14,6 +15,7 @@
 mod documented;
 mod fabric;
 mod memory;
+pub mod pci;
 mod ports;
 #[cfg(test)]
 mod tests;
@@ -23,10 +25,14 @@ pub use fabric::{APIC_ID, Fabric};
 use crate::vm::{DebugExitPort, Settings};
 use backends::VmConsole;
 use base::Instant;
+use core::mem;
+use devices::pci::Slot;
 use devices::{
     AcpiPm, DebugExit, Device, I8042, I8254, Request, ResetControl, RtcCmos, Uart16550, platform as place,
 };
+use pci::PciBus;
 use seams::ByteSource;
+use vcpu::Wanted;
 
 const NANOSECONDS_PER_SECOND: u64 = 1_000_000_000;
 
@@ -39,6 +45,17 @@ pub enum Claim {
     Unclaimed,
 }
 
+/// Who gets what is typed on the VM's console.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InputTo {
+    /// The serial line.
+    Uart,
+    /// The virtio console in this slot: the guest has written to it.
+    Virtio(Slot),
+    /// The same, but the guest has no buffers left. It kicks when it has some.
+    VirtioFull(Slot),
+}
+
 /// All devices of a VM.
 pub struct Board {
     uart: Uart16550,
@@ -48,15 +65,18 @@ pub struct Board {
     keyboard: I8042,
     reset: ResetControl,
     debug_exit: Option<DebugExit>,
+    pub(crate) pci: PciBus,
     /// A byte for the UART that it had no room for.
     held_input: Option<u8>,
+    /// Who gets what is typed.
+    pub(crate) input: InputTo,
     /// What the devices share.
     pub fabric: Fabric,
 }
 
 impl Board {
-    /// The board after power-on.
-    pub fn new(settings: &Settings, console: VmConsole, now: Instant) -> Self {
+    /// The board after power-on, with `pci` as it is.
+    pub fn new(settings: &Settings, console: VmConsole, pci: PciBus, now: Instant) -> Self {
         Self {
             uart: Uart16550::new(place::COM1, place::COM1_GSI),
             pit: I8254::new(),
@@ -65,12 +85,25 @@ impl Board {
             keyboard: I8042::new(),
             reset: ResetControl::new(),
             debug_exit: (settings.debug_exit == DebugExitPort::Present).then_some(DebugExit),
+            pci,
             held_input: None,
+            input: InputTo::Uart,
             fabric: Fabric::new(console, now),
         }
     }
 
+    /// The board as after power-on, at `now`. What stands outside of it stays: what is on the console's way, and what the
+    /// PCI devices are. Out of line: the new board is on the stack for a moment, and not while a kernel is loaded.
+    #[inline(never)]
+    pub fn power_on(&mut self, settings: &Settings, now: Instant) {
+        let console = mem::take(&mut self.fabric.local.console);
+        let pci = mem::take(&mut self.pci);
+        *self = Self::new(settings, console, pci, now);
+        self.pci.reset(&mut self.fabric);
+    }
+
     /// When [`Board::advance`] must be called next.
+    #[inline]
     pub fn next_deadline(&self) -> Option<Instant> {
         let ours = [
             self.fabric.local.lapic.next_deadline(),
@@ -83,6 +116,7 @@ impl Board {
     }
 
     /// Whether anything but the local APIC's timer waits for [`Board::advance`] at `now`.
+    #[inline]
     pub fn others_are_due(&self, now: Instant) -> bool {
         let others = [
             self.pit.next_deadline(),
@@ -95,6 +129,7 @@ impl Board {
     }
 
     /// Takes every step that is due at `now`, and input that has come.
+    #[inline]
     pub fn advance(&mut self, now: Instant) {
         self.fabric.local.now = now;
         self.fabric.local.lapic.advance(now);
@@ -105,14 +140,29 @@ impl Board {
         self.receive();
     }
 
-    /// Gives the UART input for as long as there is some and it has room.
+    /// Gives the UART input for as long as there is some for it and it has room.
+    #[inline]
     fn receive(&mut self) {
-        while let Some(byte) = self.held_input.take().or_else(|| self.fabric.local.console.take()) {
+        while let Some(byte) = self.held_input.take().or_else(|| self.typed()) {
             if let Err(byte) = self.uart.receive(&mut self.fabric, byte) {
                 self.held_input = Some(byte);
                 return;
             }
         }
+    }
+
+    /// The next byte that was typed for the UART.
+    fn typed(&mut self) -> Option<u8> {
+        if !self.fabric.local.console.has_input() {
+            return None;
+        }
+        match self.input {
+            InputTo::VirtioFull(_) => return None,
+            InputTo::Virtio(slot) if self.pci.kick(&mut self.fabric, slot) == Wanted::Yes => return None,
+            // A guest that has let go of its virtio console listens on its serial line.
+            InputTo::Virtio(_) | InputTo::Uart => self.input = InputTo::Uart,
+        }
+        self.fabric.local.console.take()
     }
 
     /// What the guest asked of its whole machine since this was last called.
@@ -124,6 +174,7 @@ impl Board {
     }
 }
 
+#[inline]
 fn advance_if_due(device: &mut impl Device, fabric: &mut Fabric) {
     if device.next_deadline().is_some_and(|deadline| deadline <= fabric.local.now) {
         device.advance(fabric);

@@ -12,6 +12,10 @@ const UART_LAST: u16 = UART_FIRST + 7;
 const PM_FIRST: u16 = place::PM1A_EVENT.0;
 const PM_LAST: u16 = place::PM_TIMER.0 + 3;
 
+/// PCI's CONFIG_DATA.
+const PCI_DATA_FIRST: u16 = place::PCI_CONFIG_DATA.0;
+const PCI_DATA_LAST: u16 = PCI_DATA_FIRST + 3;
+
 impl Board {
     /// Whether a device answers at `port`.
     #[inline]
@@ -22,6 +26,7 @@ impl Board {
                 0x20 | 0x21 | 0xa0 | 0xa1 | 0x4d0 | 0x4d1 | 0x40..=0x43 | 0x61 | 0x70 | 0x71 | 0x60 | 0x64,
             ) => true,
             place::RESET_CONTROL => true,
+            place::PCI_CONFIG_ADDRESS | Port(PCI_DATA_FIRST..=PCI_DATA_LAST) => true,
             place::DEBUG_EXIT => self.debug_exit.is_some(),
             _ => false,
         }
@@ -50,6 +55,9 @@ impl Board {
             Port(0x70 | 0x71) => self.rtc.read(fabric, access),
             Port(0x60 | 0x64) => self.keyboard.read(fabric, access),
             place::RESET_CONTROL => self.reset.read(fabric, access),
+            place::PCI_CONFIG_ADDRESS | Port(PCI_DATA_FIRST..=PCI_DATA_LAST) => {
+                self.pci.read_port(fabric, access)
+            }
             place::DEBUG_EXIT => match &mut self.debug_exit {
                 Some(debug_exit) => debug_exit.read(fabric, access),
                 None => return (u32::MAX, Claim::Unclaimed),
@@ -79,6 +87,9 @@ impl Board {
             Port(0x70 | 0x71) => self.rtc.write(fabric, access, value),
             Port(0x60 | 0x64) => self.keyboard.write(fabric, access, value),
             place::RESET_CONTROL => self.reset.write(fabric, access, value),
+            place::PCI_CONFIG_ADDRESS | Port(PCI_DATA_FIRST..=PCI_DATA_LAST) => {
+                self.pci.write_port(fabric, access, value);
+            }
             place::DEBUG_EXIT => match &mut self.debug_exit {
                 Some(debug_exit) => debug_exit.write(fabric, access, value),
                 None => return Claim::Unclaimed,

@@ -7,7 +7,7 @@ use devices::{Cx, Width};
 use seams::Level;
 
 fn board() -> Board {
-    Board::new(&settings(), VmConsole::new(), Instant(0))
+    Board::new(&settings(), VmConsole::new(), PciBus::default(), Instant(0))
 }
 
 fn write_ports(board: &mut Board, writes: &[(u16, u32)]) {

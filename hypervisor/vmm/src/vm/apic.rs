@@ -10,6 +10,7 @@
 //! vector is added to what the processor has. Where the processor cannot run an APIC, what it keeps is the task priority,
 //! and an end that the guest told in its memory; the rest is the model's always.
 
+use crate::vm::serve::Attention;
 use crate::vm::{Host, PageInMap, Vm};
 use base::{Gpa, Vector};
 use devices::lapic::{Changed, LocalApic, Mode};
@@ -46,6 +47,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
 
     /// Whether the processor can go on with its APIC as it stands, although the VM was not served for a while: nothing has
     /// come but the APIC's own timer, which is posted.
+    #[inline]
     pub(super) fn processor_goes_on(&mut self, host: &mut impl Host) -> bool {
         let Some(pending) = self.vcpu.pending_interrupts() else { return false };
         let now = host.now();
@@ -54,7 +56,10 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         }
         let local = &mut self.board.fabric.local;
         local.now = now;
-        if let Some(vector) = local.lapic.expire_to_post(now)
+        // What is looked at before the entry would take the vector from where it is posted, and the notification would find
+        // nothing there, which Bochs takes for vector 255.
+        if self.attention == Attention::None
+            && let Some(vector) = local.lapic.expire_to_post(now)
             && let Notification::Needed { vector, destination } = pending.post(vector)
         {
             host.notify(vector, destination);
@@ -136,6 +141,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     }
 
     /// Whether the local APIC has an interrupt that the guest would get if it took any.
+    #[inline]
     pub(super) fn apic_interrupts(&mut self) -> bool {
         if self.apic_keeper == ApicKeeper::Model {
             return self.board.fabric.local.lapic.highest_pending().is_some();

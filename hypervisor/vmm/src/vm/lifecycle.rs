@@ -41,6 +41,8 @@ pub enum PageInMap {
 pub enum Served {
     /// A host interrupt or NMI waits: take it, then serve whom the scheduler chooses.
     HostInterrupt,
+    /// The guest has kicked a queue: run what [`crate::Vm::kicked_devices`] names, and go on.
+    Kicked,
     /// The vCPU waits for an interrupt.
     Halted {
         /// When one of the VM's timers is due; `None` when only input from outside can wake it.

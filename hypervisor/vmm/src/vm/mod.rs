@@ -8,21 +8,26 @@ mod lifecycle;
 mod profile;
 mod report;
 mod serve;
+mod tasks;
 #[cfg(test)]
 mod tests;
 
 pub use ending::{Ending, EndingLine, Fault};
-pub use host::Host;
+pub use host::{Host, Moment};
 pub use lifecycle::{Lifecycle, PageInMap, Served};
 pub use profile::{ExitProfile, Profile};
 pub use report::{CrashReport, Line};
+pub use tasks::{BrokenDevice, NetStep};
 
 use crate::exits::{Msrs, VmClock};
 use crate::layout::RamLayout;
 use crate::loader::{self, Image, LoadError, Loaded, Problem};
+use crate::platform::pci::PciBus;
+pub use crate::platform::pci::{DEVICES_MAX, Model, Slots};
 use crate::platform::{self, Board};
 use crate::stats::Stats;
 use alloc::string::String;
+use alloc::vec::Vec;
 use apic::ApicKeeper;
 use backends::VmConsole;
 use base::{Gpa, Instant, Nanoseconds, TscScale, VmName};
@@ -66,6 +71,8 @@ pub struct Settings {
     pub tsc_stability: TscStability,
     /// The wall-clock time at [`Instant`] zero, since 1970 UTC.
     pub wall_clock_at_zero: Nanoseconds,
+    /// Its devices on PCI, in slots 1 and up: [`DEVICES_MAX`] at most.
+    pub devices: Vec<Model>,
 }
 
 /// A virtual machine with one vCPU.
@@ -90,6 +97,8 @@ pub struct Vm<V: Vcpu, M: GuestMemory> {
     apic_keeper: ApicKeeper,
     /// The vectors whose ends exit, as 256 bits, while the processor runs the local APIC.
     exiting_ends: [u64; 4],
+    /// When it was last told that a driver has broken the rules.
+    broken_told: Option<Instant>,
     /// What has to be looked at before the next entry.
     attention: Attention,
     /// Whether the vCPU still has to tell when the guest can take an interrupt. Its doing so fulfils the wish.
@@ -101,14 +110,20 @@ pub struct Vm<V: Vcpu, M: GuestMemory> {
 impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     /// A VM with nothing loaded, on a host whose CPUID instruction is `host_cpuid(leaf, subleaf)`. All memory that it
     /// will need in the hypervisor is allocated here and by [`Vm::start`].
-    pub fn new(settings: Settings, vcpu: V, memory: M, host_cpuid: impl Fn(u32, u32) -> Registers) -> Self {
+    pub fn new(
+        mut settings: Settings,
+        vcpu: V,
+        memory: M,
+        host_cpuid: impl Fn(u32, u32) -> Registers,
+    ) -> Self {
         let Settings { tsc, tsc_stability, .. } = settings;
+        let pci = PciBus::new(mem::take(&mut settings.devices));
         let cpu = GuestCpu { apic_id: platform::APIC_ID, apic_timer_hz: lapic::BUS_HZ, tsc, tsc_stability };
         Self {
             lifecycle: Lifecycle::Created,
             vcpu,
             memory,
-            board: Board::new(&settings, VmConsole::new(), Instant::default()),
+            board: Board::new(&settings, VmConsole::new(), pci, Instant::default()),
             cpuid: Cpuid::new(host_cpuid, &cpu),
             msrs: Msrs::new(VmClock::starting(Instant::default(), tsc)),
             stats: Stats::default(),
@@ -119,6 +134,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             apic_page: PageInMap::Hidden,
             apic_keeper: ApicKeeper::Model,
             exiting_ends: [0; 4],
+            broken_told: None,
             attention: Attention::None,
             window: Wanted::No,
             task_priority_exits: Wanted::No,
@@ -132,9 +148,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     /// As the loader says; the VM is [`Lifecycle::Created`] then.
     pub fn start(&mut self, image: &Image<'_>, host: &impl Host) -> Result<Loaded, LoadError> {
         self.lifecycle = Lifecycle::Created;
-        let now = host.now();
-        let console = mem::take(&mut self.board.fabric.local.console);
-        self.board = Board::new(&self.settings, console, now);
+        self.board.power_on(&self.settings, host.now());
         let acpi = acpi::build(&acpi::Platform { vcpus: 1 }).map_err(|error| LoadError {
             file: String::from(image.kernel.name),
             problem: Problem::Acpi(error),
@@ -142,8 +156,9 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         let loaded = loader::load(image, self.settings.ram, &acpi, &self.memory)?;
         self.vcpu.load(&loaded.state);
         // Loading takes long: the guest's time begins when it does, by clock and TSC alike.
-        self.msrs = Msrs::new(VmClock::starting(host.now(), self.settings.tsc));
-        self.vcpu.set_tsc_offset(0_u64.wrapping_sub(host.tsc()));
+        let begin = host.moment();
+        self.msrs = Msrs::new(VmClock::starting(begin.time, self.settings.tsc));
+        self.vcpu.set_tsc_offset(0_u64.wrapping_sub(begin.tsc));
         self.vcpu.want_interrupt_window(Wanted::No);
         self.vcpu.want_nmi_window(Wanted::No);
         self.vcpu.want_task_priority_exits(Wanted::No);

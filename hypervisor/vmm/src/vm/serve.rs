@@ -111,12 +111,14 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
                 None
             }
             Stop::Yield => Some(Served::HostInterrupt),
+            Stop::Kicked => Some(Served::Kicked),
             Stop::End(ending) => Some(self.end(ending)),
         }
     }
 
     /// Whether serving the VM at `now` would do something: it runs, or it is halted and what it waits for is there or
     /// due, or it has to be loaded. Takes input that waits on the console.
+    #[inline]
     pub fn wants_cpu(&mut self, now: Instant) -> bool {
         match self.lifecycle {
             Lifecycle::Created | Lifecycle::Running => true,
@@ -195,6 +197,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     }
 
     /// Whether something is there that ends HLT.
+    #[inline]
     fn has_wake_event(&mut self) -> bool {
         let enabled = self.vcpu.interrupt_state().enabled;
         // An event is queued behind HLT only when the guest steps itself over it.

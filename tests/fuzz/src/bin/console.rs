@@ -37,6 +37,14 @@ impl Operator for Host {
         out.write_str("its memory\n")
     }
 
+    fn disks(&self, out: &mut dyn Write) -> fmt::Result {
+        out.write_str("its disks\n")
+    }
+
+    fn networks(&self, out: &mut dyn Write) -> fmt::Result {
+        out.write_str("its networks\n")
+    }
+
     fn start(&mut self, _: VmName) {}
 
     fn power_off(&mut self) {}

@@ -134,3 +134,16 @@ fn the_end_of_the_physical_space_is_not_memory() {
     assert_eq!(access.read(last, &mut [0; 16]), Err(MemoryError::Unmapped(last)));
     assert_eq!(access.fill(gpa(0), u64::MAX, 0), Err(MemoryError::ReadOnly(gpa(0x2000))));
 }
+
+proptest! {
+    #[test]
+    fn a_copy_between_two_guests_is_a_read_of_one_and_a_write_to_the_other(
+        from in 0..LEN as u64, to in 0..LEN as u64, len in 0..9000_u64,
+    ) {
+        let (source, target, expected) = (access(), access(), access());
+        let mut bytes = std::vec![0; len as usize];
+        let wanted = source.read(gpa(from), &mut bytes).and_then(|()| expected.write(gpa(to), &bytes));
+        prop_assert_eq!(source.copy_to(gpa(from), &target, gpa(to), len), wanted);
+        prop_assert!(contents(&target) == contents(&expected));
+    }
+}

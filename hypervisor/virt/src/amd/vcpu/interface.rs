@@ -18,6 +18,15 @@ use vcpu::{
     OffendingFields, Segment, SegmentName, VcpuState, VectorValue, Wanted,
 };
 
+/// Enters the guest by `run`, whose time counts as the guest's where that is counted.
+#[inline(always)]
+fn counted(run: impl FnOnce()) {
+    #[cfg(feature = "exit-shares")]
+    machine::shares::in_guest(run);
+    #[cfg(not(feature = "exit-shares"))]
+    run();
+}
+
 /// The longest instruction, in bytes.
 const INSTRUCTION_MAX_BYTES: u64 = 15;
 
@@ -38,7 +47,7 @@ impl vcpu::Vcpu for Vcpu {
         // SAFETY: a vCPU is loaded only by an `Engine`, so this CPU has been brought up and `host` is its state;
         // `prepare` closed the VMCB but for the permission maps and the nested tables that `new` was given; and
         // the trait's callers keep interrupts masked.
-        unsafe { switch::run(&mut self.gprs, self.vmcb.hpa(), host) };
+        counted(|| unsafe { switch::run(&mut self.gprs, self.vmcb.hpa(), host) });
         self.after_exit()
     }
 
@@ -308,6 +317,10 @@ impl vcpu::Vcpu for Vcpu {
 
     #[inline]
     fn inject(&mut self, event: Event) {
+        #[cfg(feature = "exit-shares")]
+        if matches!(event, Event::Interrupt(_)) {
+            machine::shares::count_interrupt();
+        }
         self.queue(event);
     }
 

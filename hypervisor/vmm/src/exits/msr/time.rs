@@ -3,7 +3,7 @@
 //! The guest's TSC is the host's plus an offset that the hardware adds; it starts at 0 with the VM.
 
 use crate::exits::msr::REFUSED;
-use crate::vm::{Host, Vm};
+use crate::vm::{Host, Moment, Vm};
 use base::{Instant, Nanoseconds, TscLine, TscScale};
 use seams::GuestMemory;
 use vcpu::kvmclock::{self, Reference, SystemTimeRegister};
@@ -44,13 +44,18 @@ impl Clock {
 impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     /// The guest's TSC now.
     pub(super) fn guest_tsc(&self, host: &impl Host) -> u64 {
-        host.tsc().wrapping_add(self.vcpu.tsc_offset())
+        self.guest_tsc_at(host.moment())
+    }
+
+    fn guest_tsc_at(&self, moment: Moment) -> u64 {
+        moment.tsc.wrapping_add(self.vcpu.tsc_offset())
     }
 
     /// Moves the guest's TSC to `value`: deadlines set by it come at another time, and the KVM clock stays right.
     pub(super) fn set_guest_tsc(&mut self, value: u64, host: &impl Host) {
-        self.vcpu.set_tsc_offset(value.wrapping_sub(host.tsc()));
-        let tsc = TscLine { ticks: value, at: host.now(), ..self.msrs.clock.tsc };
+        let moment = host.moment();
+        self.vcpu.set_tsc_offset(value.wrapping_sub(moment.tsc));
+        let tsc = TscLine { ticks: value, at: moment.time, ..self.msrs.clock.tsc };
         self.msrs.clock.tsc = tsc;
         self.board_at(host).fabric.local.lapic.move_tsc(&tsc);
         // A guest that took its own clock page away does not want it.
@@ -64,8 +69,9 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
 
     fn publish_system_time(&self, host: &impl Host) -> Result<(), Exception> {
         let Some(gpa) = self.msrs.clock.system_time.enabled() else { return Ok(()) };
-        let system_time = host.now().since(self.msrs.clock.began);
-        let reference = Reference { tsc: self.guest_tsc(host), system_time };
+        let moment = host.moment();
+        let system_time = moment.time.since(self.msrs.clock.began);
+        let reference = Reference { tsc: self.guest_tsc_at(moment), system_time };
         let Self { settings, memory, .. } = self;
         kvmclock::publish_system_time(memory, gpa, &settings.tsc, reference, settings.tsc_stability)
             .map_err(|_| REFUSED)
@@ -78,5 +84,28 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         kvmclock::publish_wall_clock(&self.memory, gpa, began).map_err(|_| REFUSED)?;
         self.msrs.clock.wall_clock = value;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{FakeHost, FakeVcpu, created, settings, start};
+    use crate::vm::Host;
+    use base::Nanoseconds;
+
+    #[test]
+    fn a_cpu_that_is_held_up_between_looks_at_its_clock_parts_no_guests_tsc_from_its_deadlines() {
+        let host = FakeHost { held_up: Nanoseconds::from_millis(50), ..FakeHost::default() };
+        let mut vm = created(settings(), FakeVcpu::new());
+        start(&mut vm, &host);
+        for tsc in [0, 123_456_789] {
+            if tsc != 0 {
+                vm.set_guest_tsc(tsc, &host);
+            }
+            let moment = host.moment();
+            let due = vm.msrs.clock.tsc().instant_of(vm.guest_tsc_at(moment));
+            // Conversions round up by two nanoseconds at most.
+            assert!(due >= moment.time && due.since(moment.time) <= Nanoseconds(2), "{due:?}, {moment:?}");
+        }
     }
 }

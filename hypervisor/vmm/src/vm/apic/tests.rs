@@ -186,6 +186,16 @@ fn what_was_posted_to_a_guest_that_had_just_left_is_requested_when_it_comes_back
 }
 
 #[test]
+fn where_something_is_to_be_looked_at_before_the_entry_nothing_is_posted() {
+    let (mut vm, mut host) = posting_vm();
+    host.now = Instant(2000);
+    vm.attention = Attention::EventsAndDeadline;
+    serve(&mut vm, &mut host);
+    assert!(host.notified.is_empty());
+    assert_eq!(vm.vcpu.apic_status.requested, Some(Vector(VECTOR)));
+}
+
+#[test]
 fn with_input_that_waits_the_apic_is_taken_over_and_nothing_is_posted() {
     let (mut vm, mut host) = posting_vm();
     host.now = Instant(2000);

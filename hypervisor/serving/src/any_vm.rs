@@ -1,13 +1,18 @@
 //! A VM with the vCPU of this machine's vendor. The choice is made once a turn, not at each exit.
 
+use crate::Serving;
 use backends::VmConsole;
 use base::{Hpa, Instant, VmName};
+use devices::pci::Slot;
+use devices::virtio::rng::Entropy;
+use devices::virtio::{Broken, Progress};
 use memory::{GuestAccess, SharedMemory};
+use seams::Block;
 #[cfg(feature = "seeded-faults")]
 use vcpu::VcpuState;
 use virt::{CpuResident, Either, OfVcpu, either, map_either};
 use vmm::loader::{Image, LoadError, Loaded};
-use vmm::vm::{CrashReport, EndingLine, Profile};
+use vmm::vm::{BrokenDevice, CrashReport, EndingLine, NetStep, Profile, Slots};
 use vmm::{Host, Lifecycle, PageInMap, Served, Settings, Stats, Vm};
 
 /// What is made for a vCPU here.
@@ -23,10 +28,12 @@ pub struct AnyVm(Either<Vms>);
 /// Methods of [`Vm`].
 macro_rules! delegate {
     ($(fn $name:ident(&self) -> $out:ty;)* @mut $(fn $name_mut:ident(&mut self $(, $arg:ident: $ty:ty)*) -> $out_mut:ty;)*) => {
-        $(pub fn $name(&self) -> $out {
+        $(#[doc = concat!("As [`Vm::", stringify!($name), "`].")]
+        pub fn $name(&self) -> $out {
             either!(&self.0, vm => vm.$name())
         })*
-        $(pub fn $name_mut(&mut self $(, $arg: $ty)*) -> $out_mut {
+        $(#[doc = concat!("As [`Vm::", stringify!($name_mut), "`].")]
+        pub fn $name_mut(&mut self $(, $arg: $ty)*) -> $out_mut {
             either!(&mut self.0, vm => vm.$name_mut($($arg),*))
         })*
     };
@@ -43,16 +50,31 @@ impl AnyVm {
         fn lifecycle(&self) -> Lifecycle;
         fn stats(&self) -> &Stats;
         fn profile(&self) -> Option<&Profile>;
+        fn has_kicked_queues(&self) -> bool;
+        fn kicked_devices(&self) -> Slots;
         fn ending_line(&self) -> Option<EndingLine>;
         fn crash_report(&self) -> Option<CrashReport>;
         @mut
         fn console_mut(&mut self) -> &mut VmConsole;
         fn wants_cpu(&mut self, now: Instant) -> bool;
+        fn run_console(&mut self, slot: Slot, now: Instant) -> ();
+        fn run_disk(&mut self, slot: Slot, now: Instant, medium: &mut impl Block) -> ();
+        fn run_entropy(&mut self, slot: Slot, now: Instant, entropy: &mut impl Entropy) -> ();
+        fn take_broken(&mut self, now: Instant) -> Option<BrokenDevice>;
         fn start(&mut self, image: &Image<'_>, host: &impl Host) -> Result<Loaded, LoadError>;
     }
 
+    /// As [`Vm::with_net`].
+    pub fn with_net<T>(
+        &mut self,
+        slot: Slot,
+        now: Instant,
+        step: impl FnOnce(NetStep<'_, GuestAccess>) -> Result<(Progress, T), Broken>,
+    ) -> Option<T> {
+        either!(&mut self.0, vm => vm.with_net(slot, now, step))
+    }
+
     /// As [`Vm::memory`].
-    #[cfg(feature = "seeded-faults")]
     pub fn memory(&self) -> &GuestAccess {
         either!(&self.0, vm => vm.memory())
     }
@@ -82,7 +104,7 @@ impl AnyVm {
     }
 
     /// As [`Vm::serve`]: all of it for one vendor's vCPU.
-    pub fn serve(&mut self, host: &mut impl Host) -> Served {
+    pub fn serve(&mut self, host: &mut Serving<'_>) -> Served {
         either!(&mut self.0, vm => vm.serve(host))
     }
 

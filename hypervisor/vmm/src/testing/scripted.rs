@@ -1,23 +1,15 @@
-//! Fakes for tests: a vCPU that plays a script of exits, a host with a clock to be set.
+//! A vCPU whose guest is a script.
 
-extern crate std;
-
-use crate::layout::RamLayout;
-use crate::loader::{File, Image};
-use crate::vm::{DebugExitPort, Host, Settings, Vm};
-use base::{ApicId, Instant, MIB, Nanoseconds, Port, TscScale, Vector, VmName};
-use config::OnReset;
-use seams::fake::FlatMemory;
-use std::{boxed::Box, collections::VecDeque, vec, vec::Vec};
+use super::TRAP_FLAG;
+use super::std::{boxed::Box, collections::VecDeque, vec::Vec};
+use base::Vector;
 use sync::pending::PendingInterrupts;
 use vcpu::{
-    ApicPage, ApicProgress, ApicStatus, CpuMode, Direction, Event, Exception, Exit, Gpr, Gprs,
-    InterruptState, IoExit, IoOperand, Segment, SegmentName, Vcpu, VcpuState, VectorValue, Wanted,
-    control::efer,
-    cpuid::{Registers, TscStability},
+    ApicPage, ApicProgress, ApicStatus, CpuMode, Event, Exception, Exit, Gprs, InterruptState, Segment,
+    SegmentName, Vcpu, VcpuState, VectorValue, Wanted, control::efer,
 };
 
-type Step = std::boxed::Box<dyn FnOnce(&mut FakeVcpu) -> Exit>;
+type Step = Box<dyn FnOnce(&mut FakeVcpu) -> Exit>;
 
 /// A vCPU whose guest is a script: each entry runs the next step, which says how it exits.
 pub struct FakeVcpu {
@@ -69,7 +61,7 @@ impl FakeVcpu {
 
     /// Adds a step that changes registers and exits.
     pub fn then(&mut self, step: impl FnOnce(&mut FakeVcpu) -> Exit + 'static) -> &mut Self {
-        self.script.push_back(std::boxed::Box::new(step));
+        self.script.push_back(Box::new(step));
         self
     }
 
@@ -285,211 +277,3 @@ impl Vcpu for FakeVcpu {
         self.state
     }
 }
-
-/// The TSC frequency of the fakes: a tick is a nanosecond.
-pub const TSC: TscScale = match TscScale::new(1_000_000_000) {
-    Ok(scale) => scale,
-    Err(_) => panic!("1 GHz is a frequency"),
-};
-
-/// A host whose clock stands still until it is set.
-#[derive(Default)]
-pub struct FakeHost {
-    pub now: Instant,
-    pub timer: Option<Instant>,
-    /// How often an entry was to be interrupted.
-    pub interrupted_entries: u32,
-    /// Who was told of a posted interrupt.
-    pub notified: Vec<(Vector, ApicId)>,
-}
-
-impl Host for FakeHost {
-    fn now(&self) -> Instant {
-        self.now
-    }
-    fn tsc(&self) -> u64 {
-        self.now.0
-    }
-    fn set_guest_timer(&mut self, deadline: Option<Instant>) {
-        self.timer = deadline;
-    }
-    fn interrupt_entry(&mut self) {
-        self.interrupted_entries += 1;
-    }
-    fn notify(&mut self, vector: Vector, destination: ApicId) {
-        self.notified.push((vector, destination));
-    }
-}
-
-/// A segment of [`elf_with`].
-pub struct Phdr {
-    pub offset: u64,
-    pub paddr: u64,
-    pub filesz: u64,
-    pub memsz: u64,
-}
-
-/// An ELF64 x86-64 executable of 0x3000 bytes with these segments; its content is 0xC5 throughout.
-pub fn elf_with(entry: u64, phdrs: &[Phdr]) -> Vec<u8> {
-    let mut bytes = vec![0xc5; 0x3000];
-    bytes[..64].fill(0);
-    bytes[..7].copy_from_slice(&[0x7f, b'E', b'L', b'F', 2, 1, 1]);
-    bytes[16..18].copy_from_slice(&2u16.to_le_bytes());
-    bytes[18..20].copy_from_slice(&62u16.to_le_bytes());
-    bytes[20..24].copy_from_slice(&1u32.to_le_bytes());
-    bytes[24..32].copy_from_slice(&entry.to_le_bytes());
-    bytes[32..40].copy_from_slice(&64u64.to_le_bytes());
-    bytes[52..54].copy_from_slice(&64u16.to_le_bytes());
-    bytes[54..56].copy_from_slice(&56u16.to_le_bytes());
-    bytes[56..58].copy_from_slice(&(phdrs.len() as u16).to_le_bytes());
-    for (n, p) in phdrs.iter().enumerate() {
-        let at = 64 + n * 56;
-        bytes[at..at + 8].copy_from_slice(&0x5_0000_0001_u64.to_le_bytes());
-        for (field, value) in [p.offset, p.paddr, p.paddr, p.filesz, p.memsz, 0x1000].iter().enumerate() {
-            bytes[at + 8 + field * 8..at + 16 + field * 8].copy_from_slice(&value.to_le_bytes());
-        }
-    }
-    bytes
-}
-
-/// An ELF32 i386 executable of 0x3000 bytes with these segments, and another with `notes`, which lie at 0x800; its
-/// content is 0xC5 throughout.
-pub fn elf_32_with(entry: u32, phdrs: &[Phdr], notes: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![0xc5; 0x3000];
-    bytes[..52].fill(0);
-    bytes[..7].copy_from_slice(&[0x7f, b'E', b'L', b'F', 1, 1, 1]);
-    bytes[16..20].copy_from_slice(&[2, 0, 3, 0]);
-    bytes[20..24].copy_from_slice(&1u32.to_le_bytes());
-    bytes[24..28].copy_from_slice(&entry.to_le_bytes());
-    bytes[28..32].copy_from_slice(&52u32.to_le_bytes());
-    bytes[40..44].copy_from_slice(&[52, 0, 32, 0]);
-    bytes[44..46].copy_from_slice(&(phdrs.len() as u16 + 1).to_le_bytes());
-    bytes[0x800..0x800 + notes.len()].copy_from_slice(notes);
-    let len = notes.len() as u32;
-    let segments = phdrs.iter().map(|p| {
-        let [offset, paddr, filesz, memsz] = [p.offset, p.paddr, p.filesz, p.memsz].map(|n| n as u32);
-        [1, offset, paddr, paddr, filesz, memsz, 5, 0x1000]
-    });
-    let all = segments.chain([[4, 0x800, 0, 0, len, len, 4, 4]]);
-    for (at, word) in (52..).step_by(4).zip(all.flatten()) {
-        bytes[at..at + 4].copy_from_slice(&u32::to_le_bytes(word));
-    }
-    bytes
-}
-
-/// An ELF note.
-pub fn note(owner: &[u8], kind: u32, desc: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![];
-    for word in [owner.len() as u32, desc.len() as u32, kind] {
-        bytes.extend(word.to_le_bytes());
-    }
-    for part in [owner, desc] {
-        bytes.extend(part);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-    }
-    bytes
-}
-
-/// The RAM of [`started`].
-pub const RAM_BYTES: u64 = 4 * MIB;
-
-/// Where the kernel of [`started`] is entered.
-pub const ENTRY: u64 = 0x10_0000;
-
-pub fn settings() -> Settings {
-    Settings {
-        name: VmName::new("demo").unwrap(),
-        ram: RamLayout::new(RAM_BYTES).unwrap(),
-        withheld: None,
-        on_reset: OnReset::Restart,
-        debug_exit: DebugExitPort::Present,
-        exit_profile: crate::vm::ExitProfile::NotKept,
-        tsc: TSC,
-        tsc_stability: TscStability::Invariant,
-        wall_clock_at_zero: Nanoseconds::from_secs(1_000_000_000),
-    }
-}
-
-/// A host processor with every feature.
-fn host_cpuid(leaf: u32, _subleaf: u32) -> Registers {
-    match leaf {
-        0 => [0xd, 0x6874_7541, 0x444d_4163, 0x6974_6e65],
-        0x8000_0000 => [0x8000_0021, 0, 0, 0],
-        0x8000_0008 => [48 << 8 | 40, 0, 0, 0],
-        _ => [u32::MAX; 4],
-    }
-}
-
-/// A VM with nothing loaded.
-pub fn created(settings: Settings, vcpu: FakeVcpu) -> Vm<FakeVcpu, FlatMemory> {
-    Vm::new(settings, vcpu, FlatMemory::new(RAM_BYTES), host_cpuid)
-}
-
-/// Loads a kernel of 4 KiB at [`ENTRY`] into `vm`.
-pub fn start(vm: &mut Vm<FakeVcpu, FlatMemory>, host: &FakeHost) {
-    let segment = Phdr { offset: 0x1000, paddr: ENTRY, filesz: 0x1000, memsz: 0x1000 };
-    let kernel = elf_with(ENTRY, &[segment]);
-    let image = Image {
-        kernel: File { name: "vmlinux", bytes: &kernel },
-        initrd: None,
-        modules: Vec::new(),
-        cmdline: "",
-    };
-    vm.start(&image, host).unwrap();
-}
-
-/// A VM with `settings` whose guest does what `script` says.
-pub fn started_with(settings: Settings, script: impl FnOnce(&mut FakeVcpu)) -> Vm<FakeVcpu, FlatMemory> {
-    let mut vcpu = FakeVcpu::new();
-    script(&mut vcpu);
-    let mut vm = created(settings, vcpu);
-    start(&mut vm, &FakeHost::default());
-    vm
-}
-
-/// A VM whose guest does what `script` says.
-pub fn started(script: impl FnOnce(&mut FakeVcpu)) -> Vm<FakeVcpu, FlatMemory> {
-    started_with(settings(), script)
-}
-
-/// The guest's step of writing `value` to MSR `index`.
-pub fn wrmsr(index: u32, value: u64) -> impl FnOnce(&mut FakeVcpu) -> Exit {
-    move |vcpu| {
-        vcpu.state.gprs.set(Gpr::Rcx, index.into());
-        vcpu.state.gprs.set(Gpr::Rax, value & 0xffff_ffff);
-        vcpu.state.gprs.set(Gpr::Rdx, value >> 32);
-        Exit::WriteMsr
-    }
-}
-
-/// The guest's step of reading MSR `index`.
-pub fn rdmsr(index: u32) -> impl FnOnce(&mut FakeVcpu) -> Exit {
-    move |vcpu| {
-        vcpu.state.gprs.set(Gpr::Rcx, index.into());
-        Exit::ReadMsr
-    }
-}
-
-fn io(vcpu: &FakeVcpu, port: u16, size_bytes: u8, direction: Direction) -> Exit {
-    let next_rip = vcpu.state.rip + 1;
-    Exit::Io(IoExit { port: Port(port), size_bytes, direction, operand: IoOperand::Accumulator, next_rip })
-}
-
-/// The guest's step of writing `value` to `port`.
-pub fn out(port: u16, size_bytes: u8, value: u32) -> impl FnOnce(&mut FakeVcpu) -> Exit {
-    move |vcpu| {
-        vcpu.state.gprs.set(Gpr::Rax, value.into());
-        io(vcpu, port, size_bytes, Direction::Out)
-    }
-}
-
-/// The guest's step of reading `port`.
-pub fn inp(port: u16, size_bytes: u8) -> impl FnOnce(&mut FakeVcpu) -> Exit {
-    move |vcpu| io(vcpu, port, size_bytes, Direction::In)
-}
-
-/// RFLAGS.TF.
-pub const TRAP_FLAG: u64 = 1 << 8;
-
-/// RFLAGS with interrupts enabled.
-pub const INTERRUPTS_ON: u64 = 0x202;

@@ -1,0 +1,176 @@
+//! What becomes of a frame: who gets it, or why nobody does.
+
+use super::PORTS_MAX;
+use super::frame::TAGGED;
+use base::VlanId;
+use core::fmt;
+
+/// A port's place on its bridge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PortId(u8);
+
+impl PortId {
+    pub(super) const fn new(number: u8) -> Self {
+        Self(number)
+    }
+
+    /// Its number, below [`PORTS_MAX`].
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    const fn bit(self) -> u64 {
+        1_u64.wrapping_shl(self.0 as u32)
+    }
+}
+
+/// Ports of one bridge.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct PortSet(u64);
+
+impl PortSet {
+    /// Whether there is none.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether `port` is among them.
+    pub const fn contains(self, port: PortId) -> bool {
+        self.0 & port.bit() != 0
+    }
+
+    /// Each of them.
+    pub fn iter(self) -> impl Iterator<Item = PortId> {
+        (0..PORTS_MAX as u8).map(PortId).filter(move |port| self.contains(*port))
+    }
+
+    pub(super) const fn with(self, port: PortId) -> Self {
+        Self(self.0 | port.bit())
+    }
+
+    pub(super) const fn without(self, port: PortId) -> Self {
+        Self(self.0 & !port.bit())
+    }
+}
+
+impl fmt::Debug for PortSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter().map(|port| port.0)).finish()
+    }
+}
+
+/// What to do with the tag of a frame on its way to one port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TagChange {
+    /// Nothing.
+    Keep,
+    /// Put the four bytes of [`tag_bytes`] behind the addresses.
+    Insert(VlanId),
+    /// Leave out the four bytes behind the addresses.
+    Remove,
+}
+
+/// Where a tag stands in a frame: behind the two addresses.
+pub const TAG_AT: usize = 12;
+
+/// A tag without priority (IEEE 802.1Q, section 9.6).
+pub const fn tag_bytes(vlan: VlanId) -> [u8; 4] {
+    let [kind, more] = TAGGED.to_be_bytes();
+    let [high, low] = vlan.number().to_be_bytes();
+    [kind, more, high, low]
+}
+
+/// Who gets a frame; somebody does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forward {
+    /// The guests.
+    pub vms: PortSet,
+    /// What becomes of the tag on the way to them.
+    pub vm_tag: TagChange,
+    /// The uplinks.
+    pub uplinks: PortSet,
+    /// What becomes of the tag on the way to them.
+    pub uplink_tag: TagChange,
+}
+
+impl Forward {
+    /// Each receiver, with what becomes of the tag.
+    pub fn receivers(&self) -> impl Iterator<Item = (PortId, TagChange)> {
+        let (vm_tag, uplink_tag) = (self.vm_tag, self.uplink_tag);
+        let vms = self.vms.iter().map(move |port| (port, vm_tag));
+        vms.chain(self.uplinks.iter().map(move |port| (port, uplink_tag)))
+    }
+}
+
+/// Why nobody gets a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dropped {
+    /// It is shorter than an Ethernet header, or longer than any frame.
+    Length,
+    /// The port is not there.
+    NoPort,
+    /// It is not from the address of its port; or from outside, and from the address of a VM or of none.
+    SourceMac,
+    /// It is from an IP address that is not its port's, or its source cannot be seen.
+    SourceIp,
+    /// It speaks for an address that is not its port's: ARP, neighbour or router discovery.
+    Neighbour,
+    /// It is neither IP nor ARP, from a port with given addresses.
+    Protocol,
+    /// It has a tag where none may be, or two.
+    Tagged,
+    /// It is for the bridge itself, which takes part in no protocol (IEEE 802.1Q, table 8-1).
+    Reserved,
+    /// It is for a VM in another VLAN.
+    Vlan,
+    /// It is between two VMs of which one may talk to the uplink only.
+    Isolated,
+    /// Its sender has sent as much as it may.
+    Rate,
+    /// There is nobody that it could be for.
+    NoReceiver,
+    /// Its receiver had no room. Told by who moves frames, with [`Bridge::undelivered`](super::Bridge::undelivered).
+    ReceiverFull,
+}
+
+impl Dropped {
+    /// How many reasons there are.
+    pub const COUNT: usize = Self::ALL.len();
+
+    /// Every reason.
+    pub const ALL: [Self; 13] = [
+        Self::Length,
+        Self::NoPort,
+        Self::SourceMac,
+        Self::SourceIp,
+        Self::Neighbour,
+        Self::Protocol,
+        Self::Tagged,
+        Self::Reserved,
+        Self::Vlan,
+        Self::Isolated,
+        Self::Rate,
+        Self::NoReceiver,
+        Self::ReceiverFull,
+    ];
+}
+
+impl fmt::Display for Dropped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Length => "length",
+            Self::NoPort => "port",
+            Self::SourceMac => "source MAC",
+            Self::SourceIp => "source IP",
+            Self::Neighbour => "ARP or ND owner",
+            Self::Protocol => "protocol",
+            Self::Tagged => "tag",
+            Self::Reserved => "reserved address",
+            Self::Vlan => "VLAN",
+            Self::Isolated => "isolation",
+            Self::Rate => "rate",
+            Self::NoReceiver => "no receiver",
+            Self::ReceiverFull => "receiver full",
+        })
+    }
+}

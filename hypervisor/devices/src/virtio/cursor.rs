@@ -1,0 +1,160 @@
+//! Copies along a chain's buffers: a place in them that moves on.
+
+use super::queue::Segment;
+use base::Gpa;
+use seams::{GuestMemory, MemoryError};
+
+/// A place in a row of buffers.
+#[derive(Clone, Debug)]
+pub struct Cursor<'a> {
+    /// The buffers from the one on that the place is in.
+    rest: &'a [Segment],
+    /// How much of the first of them is behind.
+    offset_bytes: u32,
+}
+
+impl<'a> Cursor<'a> {
+    /// The start of `segments`.
+    pub const fn new(segments: &'a [Segment]) -> Self {
+        Self { rest: segments, offset_bytes: 0 }
+    }
+
+    /// The next stretch that is in one buffer, of `len_bytes` at most; `None` at the end, and for no bytes.
+    #[inline]
+    pub fn next_piece(&mut self, len_bytes: u64) -> Option<Segment> {
+        let (first, behind) = self.rest.split_first()?;
+        let left = first.len_bytes.saturating_sub(self.offset_bytes);
+        let len = u32::try_from(len_bytes).unwrap_or(u32::MAX).min(left);
+        if len == 0 {
+            return None;
+        }
+        let gpa = Gpa::from_low_bits(first.gpa.as_u64() + u64::from(self.offset_bytes));
+        self.offset_bytes += len;
+        if len == left {
+            (self.rest, self.offset_bytes) = (behind, 0);
+        }
+        Some(Segment { gpa, len_bytes: len })
+    }
+
+    /// Moves on by `len_bytes`, or to the end.
+    pub fn skip(&mut self, mut len_bytes: u64) {
+        while let Some(piece) = self.next_piece(len_bytes) {
+            len_bytes -= u64::from(piece.len_bytes);
+        }
+    }
+
+    /// Copies the next bytes out of the guest; tells how many there were.
+    ///
+    /// # Errors
+    /// The first address that refused.
+    pub fn read(&mut self, memory: &impl GuestMemory, bytes: &mut [u8]) -> Result<usize, MemoryError> {
+        let mut done = 0;
+        while let Some(piece) = self.next_piece((bytes.len() - done) as u64) {
+            let len = piece.len_bytes as usize;
+            let Some(part) = bytes.get_mut(done..done + len) else { break };
+            memory.read(piece.gpa, part)?;
+            done += len;
+        }
+        Ok(done)
+    }
+
+    /// Copies the next 16 bytes out of the guest, little endian; past the end there are zeros.
+    ///
+    /// # Errors
+    /// The first address that refused.
+    pub fn read_u128(&mut self, memory: &impl GuestMemory) -> Result<u128, MemoryError> {
+        const BYTES: usize = size_of::<u128>();
+        let Some(piece) = self.next_piece(BYTES as u64) else { return Ok(0) };
+        if piece.len_bytes as usize == BYTES {
+            return read_u128(memory, piece.gpa);
+        }
+        let mut bytes = [0; BYTES];
+        let Some((first, rest)) = bytes.split_at_mut_checked(piece.len_bytes as usize) else { return Ok(0) };
+        memory.read(piece.gpa, first)?;
+        self.read(memory, rest)?;
+        Ok(u128::from_le_bytes(bytes))
+    }
+
+    /// Copies `bytes` to the guest as far as there is room; tells how many.
+    ///
+    /// # Errors
+    /// The first address that refused.
+    pub fn write(&mut self, memory: &impl GuestMemory, bytes: &[u8]) -> Result<usize, MemoryError> {
+        let mut done = 0;
+        while let Some(piece) = self.next_piece((bytes.len() - done) as u64) {
+            let len = piece.len_bytes as usize;
+            let Some(part) = bytes.get(done..done + len) else { break };
+            memory.write(piece.gpa, part)?;
+            done += len;
+        }
+        Ok(done)
+    }
+
+    /// Zeroes the next `len_bytes` as far as there is room; tells how many.
+    ///
+    /// # Errors
+    /// The first address that refused.
+    pub fn zero(&mut self, memory: &impl GuestMemory, len_bytes: u64) -> Result<u64, MemoryError> {
+        let mut left = len_bytes;
+        while let Some(piece) = self.next_piece(left) {
+            memory.fill(piece.gpa, piece.len_bytes.into(), 0)?;
+            left -= u64::from(piece.len_bytes);
+        }
+        Ok(len_bytes - left)
+    }
+}
+
+/// Reads 16 bytes, little endian, each once: as two words, which cost a load each where a copy is a loop.
+#[inline]
+pub(super) fn read_u128(memory: &impl GuestMemory, gpa: Gpa) -> Result<u128, MemoryError> {
+    let behind = gpa.checked_add(8).ok_or(MemoryError::Unmapped(gpa))?;
+    let low = memory.read_u64(gpa)?;
+    Ok(u128::from(low) | u128::from(memory.read_u64(behind)?) << 64)
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use super::*;
+    use seams::fake::FlatMemory;
+
+    fn segment(at: u64, len_bytes: u32) -> Segment {
+        Segment { gpa: Gpa::from_low_bits(at), len_bytes }
+    }
+
+    #[test]
+    fn bytes_go_on_in_the_next_buffer_and_stop_at_the_end() {
+        let memory = FlatMemory::new(0x100);
+        let segments = [segment(0x40, 2), segment(0x10, 3), segment(0x80, 1)];
+        let mut cursor = Cursor::new(&segments);
+        assert_eq!(cursor.write(&memory, &[1, 2, 3]), Ok(3));
+        assert_eq!(cursor.zero(&memory, 1), Ok(1));
+        assert_eq!(cursor.write(&memory, &[5, 6, 7, 8]), Ok(2));
+        assert_eq!((memory.bytes(0x40, 2), memory.bytes(0x10, 3)), ([1, 2].into(), [3, 0, 5].into()));
+        assert_eq!(memory.bytes(0x80, 2), [6, 0]);
+        let (mut bytes, mut cursor) = ([9; 6], Cursor::new(&segments));
+        cursor.skip(1);
+        assert_eq!(cursor.read(&memory, &mut bytes), Ok(5));
+        assert_eq!(bytes, [2, 3, 0, 5, 6, 9]);
+    }
+
+    #[test]
+    fn sixteen_bytes_are_one_number_wherever_they_lie() {
+        let memory = FlatMemory::new(0x100);
+        memory.put(0, &(1..=16).collect::<std::vec::Vec<u8>>());
+        let number = u128::from_le_bytes(core::array::from_fn(|i| i as u8 + 1));
+        for segments in [&[segment(0, 16)][..], &[segment(0, 3), segment(3, 20)], &[segment(0, 32)]] {
+            assert_eq!(Cursor::new(segments).read_u128(&memory), Ok(number));
+        }
+        assert_eq!(Cursor::new(&[segment(0, 2)]).read_u128(&memory), Ok(0x0201));
+    }
+
+    #[test]
+    fn the_address_that_refuses_is_named() {
+        let memory = FlatMemory::new(0x100);
+        let segments = [segment(0xf0, 0x10), segment(0x100, 1)];
+        let refused = Err(MemoryError::Unmapped(Gpa::from_low_bits(0x100)));
+        assert_eq!(Cursor::new(&segments).write(&memory, &[1; 17]), refused);
+    }
+}

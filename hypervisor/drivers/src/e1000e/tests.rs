@@ -1,0 +1,117 @@
+//! The driver against a model of a card.
+
+use super::model::{Fault, MAC, Model};
+use super::*;
+use iommu::fake::FakeDma;
+use proptest::prelude::*;
+use std::vec::Vec;
+
+const LATER: Instant = Instant(QUIET_TIME.0);
+
+fn taken_over() -> (E1000e<Model, FakeDma>, Model) {
+    let bus = FakeDma::new();
+    let model = Model::new(&bus);
+    (E1000e::take_over(model.clone(), Family::Express, bus, Signal::Interrupt, Instant(0)).unwrap(), model)
+}
+
+fn started() -> (E1000e<Model, FakeDma>, Model) {
+    let (mut card, model) = taken_over();
+    card.poll(Instant(0));
+    assert_eq!(card.readiness(), Readiness::Pending, "it is left alone after the reset");
+    card.poll(LATER);
+    assert_eq!(card.readiness(), Readiness::Ready);
+    (card, model)
+}
+
+#[test]
+fn frames_go_out_and_come_in_whole() {
+    let (mut card, model) = started();
+    assert_eq!((card.mac().0, card.link()), (MAC, Link::Up));
+    let frame: Vec<u8> = (0..1518).map(|index| index as u8).collect();
+    assert_eq!(card.transmit(&frame), Sent::Accepted);
+    assert_eq!(model.0.borrow().sent[..], std::slice::from_ref(&frame)[..]);
+    assert!(model.deliver(&frame) && model.deliver(&frame[..60]));
+    assert_eq!(card.peek(), Some(&frame[..]));
+    card.consume();
+    assert_eq!(card.peek(), Some(&frame[..60]));
+    card.consume();
+    assert_eq!(card.peek(), None);
+}
+
+#[test]
+fn a_short_frame_is_filled_up_with_zeros_and_not_with_what_was_there() {
+    let (mut card, model) = started();
+    for _ in 0..ENTRIES {
+        assert_eq!(card.transmit(&[0xee; 1000]), Sent::Accepted);
+        card.poll(LATER);
+    }
+    assert_eq!(card.transmit(&[1; 14]), Sent::Accepted);
+    let sent = model.0.borrow().sent.last().unwrap().clone();
+    assert_eq!((sent.len(), &sent[..14], &sent[14..]), (60, &[1; 14][..], &[0; 46][..]));
+}
+
+#[test]
+fn places_are_used_again_for_as_long_as_frames_come() {
+    let (mut card, model) = started();
+    for count in 0..500_u32 {
+        let frame = [count.to_le_bytes(); 16].concat();
+        assert!(model.deliver(&frame));
+        assert_eq!(card.peek(), Some(&frame[..]));
+        card.consume();
+        card.poll(LATER);
+        assert_eq!(card.transmit(&frame), Sent::Accepted);
+    }
+    assert_eq!((model.0.borrow().sent.len(), card.counters().received), (500, 500));
+}
+
+#[test]
+fn full_rings_are_told() {
+    let (mut card, model) = started();
+    let fitting = (0..ENTRIES).take_while(|_| model.deliver(&[1; 60])).count();
+    assert_eq!(fitting, ENTRIES - 1);
+    model.misbehave(Fault::Mute);
+    let accepted = (0..ENTRIES).take_while(|_| card.transmit(&[0; 60]) == Sent::Accepted).count();
+    assert_eq!((accepted, card.transmit(&[0; 60])), (ENTRIES - 1, Sent::Full));
+    assert_eq!((card.transmit(&[0; 1519]), card.transmit(&[0; 13])), (Sent::Dropped, Sent::Dropped));
+}
+
+#[test]
+fn a_card_that_does_not_reset_or_is_unplugged_is_told_of() {
+    let (mut card, model) = taken_over();
+    model.misbehave(Fault::StuckReset);
+    card.poll(LATER);
+    assert_eq!(card.readiness(), Readiness::Pending);
+    card.poll(Instant(RESET_TIME.0));
+    assert_eq!(card.take_trouble(), Some(DeviceError::TooSlow("resetting")));
+
+    let (mut card, model) = started();
+    model.misbehave(Fault::Vanished);
+    card.poll(LATER);
+    assert_eq!((card.take_trouble(), card.link()), (Some(DeviceError::Vanished), Link::Down));
+    assert_eq!(card.transmit(&[0; 60]), Sent::Dropped);
+}
+
+#[test]
+fn a_card_without_an_address_of_its_own_is_refused() {
+    let (mut card, model) = taken_over();
+    model.0.borrow_mut().registers.insert(ADDRESS_LOW, 0xffff_ffff);
+    card.poll(LATER);
+    assert_eq!(card.take_trouble(), Some(DeviceError::Nonsense("its address")));
+}
+
+proptest! {
+    #[test]
+    fn whatever_a_descriptor_says_a_frame_is_whole_or_dropped(
+        descriptors in proptest::collection::vec((any::<u32>(), any::<u32>()), 1..200),
+    ) {
+        let (mut card, model) = started();
+        for (length, status) in descriptors {
+            model.misbehave(Fault::Descriptor(length, status));
+            model.deliver(&[7; 100]);
+            if let Some(frame) = card.peek() {
+                prop_assert!((MIN_FRAME_BYTES..=MAX_FRAME_BYTES).contains(&frame.len()));
+                card.consume();
+            }
+        }
+    }
+}

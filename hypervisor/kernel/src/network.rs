@@ -1,0 +1,203 @@
+//! Networks: who is on them, and the task that moves frames.
+//!
+//! ```text
+//!   VM's NIC ── port ──┐                    ┌── port ── VM's NIC
+//!                      ├── bridge: policy ──┤
+//!   VM's NIC ── port ──┘                    └── uplink ── card of the host
+//! ```
+//! A [`Bridge`] decides who gets a frame; [`exchange`] copies it there.
+
+mod exchange;
+mod outgoing;
+
+use crate::devices::HostDevices;
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+use backends::switch::{Bridge, Dropped, FRAME_BYTES_MAX, PortId, PortKind, VmPort};
+use base::{Instant, VmId};
+use config::{Config, Network, Nic};
+use devices::pci::Slot;
+use devices::virtio::net::Frame;
+use drivers::nic::{Link, MAX_FRAME_BYTES, Nic as _};
+
+/// One network.
+struct HostNetwork {
+    name: String,
+    bridge: Bridge,
+    uplink: Uplink,
+    /// The NICs of VMs.
+    nics: Vec<VmNic>,
+}
+
+/// The way to the outside.
+enum Uplink {
+    /// There is none.
+    None,
+    /// A card, by its place in [`HostDevices::cards`].
+    Card { card: usize, port: PortId },
+    /// The configuration names one that the host does not have.
+    Missing(String),
+}
+
+/// A VM's NIC on a network.
+struct VmNic {
+    vm: VmId,
+    slot: Slot,
+    port: PortId,
+    /// When its next frame is to be tried again, though nobody kicks; `None` when it waits for nothing.
+    again: Option<Instant>,
+    /// Whether it left a frame to others' patience before, and has taken none since: then nobody waits for it.
+    is_stuck: bool,
+}
+
+/// All networks of the host.
+pub struct Networks {
+    networks: Vec<HostNetwork>,
+    room: Room,
+}
+
+/// Memory for a frame that cannot be copied as it is.
+struct Room {
+    /// The frame as its sender describes it.
+    frame: Box<Frame>,
+    /// All of it.
+    whole: Vec<u8>,
+    /// A part of it, cut for a receiver that takes no larger one.
+    piece: Vec<u8>,
+}
+
+impl Networks {
+    /// The networks of `config`, whose cards are among `devices`.
+    pub fn new(config: &Config, devices: &HostDevices) -> Self {
+        let networks = config.networks.iter().filter_map(|network| HostNetwork::new(network, devices));
+        let room = Room {
+            frame: Box::new(Frame::new()),
+            whole: vec![0; FRAME_BYTES_MAX as usize],
+            piece: vec![0; MAX_FRAME_BYTES],
+        };
+        Self { networks: networks.collect(), room }
+    }
+
+    /// Puts a VM's NIC, which is in `slot`, on its network.
+    ///
+    /// # Errors
+    /// Why it cannot be there.
+    pub fn attach(&mut self, vm: VmId, slot: Slot, nic: &Nic) -> Result<(), String> {
+        let network = self.networks.get_mut(nic.network).ok_or("its network could not be made")?;
+        if let Uplink::Missing(reason) = &network.uplink {
+            return Err(format!("network {}: {reason}", network.name));
+        }
+        let reach = match nic.reach {
+            config::Reach::Network => backends::switch::Reach::Network,
+            config::Reach::Uplink => backends::switch::Reach::Uplink,
+        };
+        let kind = PortKind::Vm(VmPort::new(nic.mac, &nic.ip, nic.vlan, reach));
+        let port = network.bridge.attach(kind, nic.rate);
+        let port = port.map_err(|error| format!("network {}: {error}", network.name))?;
+        network.nics.push(VmNic { vm, slot, port, again: None, is_stuck: false });
+        Ok(())
+    }
+
+    /// Takes a VM's NICs off their networks.
+    pub fn detach(&mut self, vm: VmId) {
+        for network in &mut self.networks {
+            for nic in network.nics.iter().filter(|nic| nic.vm == vm) {
+                network.bridge.detach(nic.port);
+            }
+            network.nics.retain(|nic| nic.vm != vm);
+        }
+    }
+
+    /// Whether there is any network.
+    #[inline]
+    pub fn is_used(&self) -> bool {
+        !self.networks.is_empty()
+    }
+
+    /// When the task must run next though nobody kicks.
+    pub fn next_deadline(&self) -> Instant {
+        let nics = self.networks.iter().flat_map(|network| &network.nics);
+        nics.filter_map(|nic| nic.again).min().unwrap_or(Instant::FAR_FUTURE)
+    }
+
+    /// Whether a card that has no interrupt may have got a frame.
+    pub fn needs_polling(&self, devices: &HostDevices) -> bool {
+        let mut cards = self.networks.iter().filter_map(|network| match network.uplink {
+            Uplink::Card { card, .. } => devices.cards.get(card),
+            _ => None,
+        });
+        cards.any(|card| card.vector.is_none() && card.driver.link() == Link::Up)
+    }
+
+    /// Whether a card has frames left over from the last step: no interrupt tells of them again.
+    pub fn has_frames(&self, devices: &mut HostDevices) -> bool {
+        self.networks.iter().any(|network| match network.uplink {
+            Uplink::Card { card, .. } => {
+                devices.cards.get_mut(card).is_some_and(|card| card.driver.peek().is_some())
+            }
+            _ => false,
+        })
+    }
+
+    /// A line for each network and each port: what went through, and what did not and why.
+    pub fn lines(&self, name_of: impl Fn(VmId) -> String) -> Vec<String> {
+        let mut lines = Vec::new();
+        for network in &self.networks {
+            let uplink = match &network.uplink {
+                Uplink::None => String::from("no uplink"),
+                Uplink::Card { card, .. } => format!("uplink eth{card}"),
+                Uplink::Missing(reason) => reason.clone(),
+            };
+            lines.push(format!("network {}: {uplink}", network.name));
+            for nic in &network.nics {
+                lines.push(network.port_line(&name_of(nic.vm), nic.port));
+            }
+            if let Uplink::Card { port, .. } = network.uplink {
+                lines.push(network.port_line("uplink", port));
+            }
+        }
+        lines
+    }
+}
+
+impl HostNetwork {
+    fn new(network: &Network, devices: &HostDevices) -> Option<Self> {
+        let mut bridge = Bridge::new()?;
+        let uplink = match &network.uplink {
+            None => Uplink::None,
+            Some(name) => match devices.cards.iter().position(|card| card.name == name.value) {
+                None => Uplink::Missing(missing(&name.value, devices)),
+                Some(card) => Uplink::Card { card, port: bridge.attach(PortKind::Uplink, None).ok()? },
+            },
+        };
+        Some(Self { name: String::from(network.name.as_str()), bridge, uplink, nics: Vec::new() })
+    }
+
+    fn port_line(&self, who: &str, port: PortId) -> String {
+        let Some(counters) = self.bridge.counters(port) else { return String::new() };
+        let (from, to) = (counters.from, counters.to);
+        let mut line = format!(
+            "  {who}: sent {} frames, {} bytes; got {} frames, {} bytes",
+            from.frames, from.bytes, to.frames, to.bytes
+        );
+        for (why, count) in counters.drops().filter(|(_, count)| *count != 0) {
+            let direction = if why == Dropped::ReceiverFull { "lost on the way to it" } else { "dropped" };
+            line += &format!("; {direction}: {why} {count}");
+        }
+        line
+    }
+
+    /// The NIC at a port.
+    fn nic_at(&self, port: PortId) -> Option<usize> {
+        self.nics.iter().position(|nic| nic.port == port)
+    }
+}
+
+fn missing(name: &str, devices: &HostDevices) -> String {
+    let names: Vec<&str> = devices.cards.iter().map(|card| card.name.as_str()).collect();
+    let names = if names.is_empty() { String::from("none at all") } else { names.join(", ") };
+    format!("the host has no NIC {name}, but {names}")
+}

@@ -1,0 +1,346 @@
+//! Moves frames: from a guest's memory to another guest's, once, wherever both allow that.
+//!
+//! A frame with one receiver that has no room waits for it, for [`PATIENCE`] at most: a sender would only send it again.
+//! Who keeps others waiting longer is not waited for until it takes frames again, and a frame for several waits for none.
+
+use super::outgoing::Outgoing;
+use super::{HostNetwork, Networks, Room, Uplink, VmNic};
+use crate::devices::HostDevices;
+use crate::guests::{Guests, Others, Present};
+use backends::switch::offload::{Segments, finish_checksum};
+use backends::switch::{Bridge, HEAD_BYTES, PortId, TagChange};
+use base::{Instant, Nanoseconds, VmId};
+use devices::pci::Slot;
+use devices::virtio::Progress;
+use devices::virtio::net::{Acceptance, Checksum, Fetched, NetHeader, Received};
+use drivers::nic::{Nic, Sent};
+use memory::{GuestAccess, Peer};
+use seams::GuestMemory;
+
+/// How many frames one step moves at most.
+const STEP_FRAMES: u32 = 32;
+/// How long a frame waits for its receiver.
+const PATIENCE: Nanoseconds = Nanoseconds::from_millis(5);
+
+/// What became of one frame on its way to one receiver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Delivered,
+    /// The receiver has no room now.
+    NoRoom,
+    /// It cannot be delivered.
+    Lost,
+}
+
+/// Why a sender's batch ended.
+enum Stop {
+    /// It has nothing more to send.
+    Empty,
+    /// It has had its share.
+    Share,
+    /// Its next frame is to be tried again then.
+    Until(Instant),
+}
+
+impl Networks {
+    /// Moves what guests have sent and cards have got: a bounded number of frames from each.
+    pub fn run(&mut self, guests: &mut Guests, devices: &mut HostDevices, now: Instant) {
+        let Self { networks, room } = self;
+        for network in networks {
+            if let Uplink::Card { card, port } = network.uplink {
+                from_card(network, port, card, guests, devices, now);
+            }
+            let is_kicked = |nic: &VmNic, guests: &mut Guests| {
+                let present = guests.get_mut(nic.vm).and_then(|guest| guest.present());
+                present.is_some_and(|present| present.vm.kicked_devices().has(nic.slot))
+            };
+            // Who has kicked may have made room for others.
+            let has_room = network.nics.iter().any(|nic| is_kicked(nic, guests));
+            let has_due = || network.nics.iter().any(|nic| nic.again.is_some_and(|again| again <= now));
+            if !has_room && !has_due() {
+                continue;
+            }
+            for number in 0..network.nics.len() {
+                let Some(nic) = network.nics.get(number) else { break };
+                let is_due = nic.again.is_some_and(|again| has_room || again <= now);
+                if is_due || is_kicked(nic, guests) {
+                    from_guest(network, number, guests, devices, room, now);
+                }
+            }
+        }
+    }
+}
+
+/// Moves frames that a guest has sent by its NIC `number`.
+fn from_guest(
+    network: &mut HostNetwork,
+    number: usize,
+    guests: &mut Guests,
+    devices: &mut HostDevices,
+    room: &mut Room,
+    now: Instant,
+) {
+    let Some(nic) = network.nics.get(number) else { return };
+    let (vm, slot, port, waited_until) = (nic.vm, nic.slot, nic.port, nic.again);
+    let Some((sender, others)) = guests.split(vm) else { return };
+    let mut way = Way { network, others, devices, now, sender: vm, peer: None };
+    let stop = sender.vm.with_net(slot, now, |step| {
+        for _ in 0..STEP_FRAMES {
+            match step.net.next_frame(step.transmit, step.memory, &mut room.frame)? {
+                Fetched::Nothing => return Ok((Progress::Idle, Stop::Empty)),
+                Fetched::Malformed => continue,
+                Fetched::Frame => {}
+            }
+            let ready = way.network.bridge.ready_at(port, room.frame.len_bytes(), now);
+            if ready > now {
+                step.transmit.put_back(1);
+                return Ok((Progress::Idle, Stop::Until(ready)));
+            }
+            let patience = match waited_until {
+                Some(until) if until <= now => Patience::Over,
+                Some(until) => Patience::Until(until),
+                None => Patience::Until(now.after(PATIENCE)),
+            };
+            if let Some(until) = way.forward(port, room, step.memory, patience) {
+                step.transmit.put_back(1);
+                return Ok((Progress::Idle, Stop::Until(until)));
+            }
+            step.net.sent(step.transmit, step.memory, &room.frame)?;
+        }
+        Ok((Progress::More, Stop::Share))
+    });
+    if let Some(nic) = network.nics.get_mut(number) {
+        nic.again = match stop {
+            Some(Stop::Until(until)) => Some(until),
+            Some(Stop::Empty | Stop::Share) | None => None,
+        };
+    }
+}
+
+/// Moves frames that a card has got.
+fn from_card(
+    network: &mut HostNetwork,
+    port: PortId,
+    card: usize,
+    guests: &mut Guests,
+    devices: &mut HostDevices,
+    now: Instant,
+) {
+    let Some(card) = devices.cards.get_mut(card) else { return };
+    card.driver.poll(now);
+    for _ in 0..STEP_FRAMES {
+        let Some(bytes) = card.driver.peek() else { return };
+        let head = bytes.get(..HEAD_BYTES).unwrap_or(bytes);
+        if let Ok(forward) = network.bridge.forward(port, head, bytes.len() as u32, now) {
+            for (to, tag) in forward.receivers() {
+                let Some(nic) = network.nic_at(to).and_then(|nic| network.nics.get(nic)) else { continue };
+                let Some(present) = guests.get_mut(nic.vm).and_then(|guest| guest.present()) else {
+                    continue;
+                };
+                let frame = Outgoing::new(bytes, tag);
+                let outcome = deliver_bytes(present, nic.slot, now, frame);
+                count(&mut network.bridge, to, frame.len_bytes(), outcome);
+            }
+        }
+        card.driver.consume();
+    }
+}
+
+/// How long a frame may wait for its receiver.
+#[derive(Clone, Copy)]
+enum Patience {
+    Until(Instant),
+    Over,
+}
+
+/// What a frame passes on its way.
+struct Way<'a> {
+    network: &'a mut HostNetwork,
+    others: Others<'a>,
+    devices: &'a mut HostDevices,
+    now: Instant,
+    sender: VmId,
+    /// Whose memory is shown beside the sender's.
+    peer: Option<(VmId, Peer)>,
+}
+
+impl Way<'_> {
+    /// Brings the frame in `room`, which lies in the sender's `memory`, to all who get it. Returns until when it has to wait for
+    /// one who has no room; then nobody has got it.
+    fn forward(
+        &mut self,
+        from: PortId,
+        room: &mut Room,
+        memory: &GuestAccess,
+        patience: Patience,
+    ) -> Option<Instant> {
+        let (head, len_bytes) = (room.frame.first_bytes(), room.frame.len_bytes());
+        let Ok(forward) = self.network.bridge.forward(from, head, len_bytes, self.now) else { return None };
+        let is_for_one = forward.receivers().nth(1).is_none();
+        for (to, tag) in forward.receivers() {
+            let outcome = self.deliver(to, tag, room, memory);
+            let nic = self.network.nic_at(to);
+            if outcome == Outcome::NoRoom
+                && is_for_one
+                && let Some(nic) = nic.and_then(|nic| self.network.nics.get_mut(nic))
+                && !nic.is_stuck
+            {
+                match patience {
+                    Patience::Until(until) => {
+                        self.network.bridge.take_back(from, len_bytes);
+                        return Some(until);
+                    }
+                    Patience::Over => nic.is_stuck = true,
+                }
+            }
+            if outcome == Outcome::Delivered
+                && let Some(nic) = nic.and_then(|nic| self.network.nics.get_mut(nic))
+            {
+                nic.is_stuck = false;
+            }
+            count(&mut self.network.bridge, to, len_bytes, outcome);
+        }
+        None
+    }
+
+    fn deliver(&mut self, to: PortId, tag: TagChange, room: &mut Room, memory: &GuestAccess) -> Outcome {
+        if let Uplink::Card { card, port } = self.network.uplink
+            && port == to
+        {
+            return self.to_card(card, tag, room, memory);
+        }
+        let Some(nic) = self.network.nic_at(to).and_then(|nic| self.network.nics.get(nic)) else {
+            return Outcome::Lost;
+        };
+        let (vm, slot) = (nic.vm, nic.slot);
+        if vm == self.sender {
+            // Its own memory is the sender's, and both devices would be at work at once.
+            return Outcome::Lost;
+        }
+        let Some(receiver) = self.others.get_mut(vm) else { return Outcome::Lost };
+        if self.peer.as_ref().is_none_or(|(shown, _)| *shown != vm) {
+            // The one before must be gone: there is one window.
+            self.peer = None;
+            self.peer = Some((vm, receiver.vm.memory().beside()));
+        }
+        let acceptance = if tag == TagChange::Keep {
+            receiver.vm.with_net(slot, self.now, |step| {
+                let acceptance = step.net.acceptance(room.frame.header());
+                if acceptance != Acceptance::AsItIs {
+                    return Ok((Progress::Idle, Err(acceptance)));
+                }
+                let mut reader = room.frame.reader(memory);
+                let (header, len_bytes) = (room.frame.header(), room.frame.len_bytes());
+                let received =
+                    step.net.receive(step.receive, step.memory, header, len_bytes, |_, gpa, len_bytes| {
+                        reader.copy_to(step.memory, gpa, len_bytes)
+                    })?;
+                Ok((Progress::Idle, Ok(outcome_of(received))))
+            })
+        } else {
+            Some(Err(Acceptance::Segmented))
+        };
+        match acceptance {
+            None => Outcome::Lost,
+            Some(Ok(outcome)) => outcome,
+            Some(Err(_)) => {
+                let now = self.now;
+                completed(room, memory, tag, |piece| deliver_bytes(receiver, slot, now, piece))
+            }
+        }
+    }
+
+    fn to_card(&mut self, card: usize, tag: TagChange, room: &mut Room, memory: &GuestAccess) -> Outcome {
+        let Some(card) = self.devices.cards.get_mut(card) else { return Outcome::Lost };
+        let driver = &mut card.driver;
+        let header = room.frame.header();
+        if tag == TagChange::Keep && *header == NetHeader::PLAIN {
+            let mut reader = room.frame.reader(memory);
+            let sent = driver.transmit_with(room.frame.len_bytes() as usize, |bytes| {
+                // What the sender takes away meanwhile is sent as it was in the ring before.
+                _ = reader.read(bytes);
+            });
+            return outcome_of_sent(sent);
+        }
+        completed(room, memory, tag, |piece| {
+            outcome_of_sent(driver.transmit_with(piece.len_bytes() as usize, |bytes| piece.copy(0, bytes)))
+        })
+    }
+}
+
+/// Completes a frame in software, as far as its sender has left that to others, and gives it to `deliver` in as many pieces
+/// as it is to be cut into. What became of the last one.
+fn completed(
+    room: &mut Room,
+    memory: &GuestAccess,
+    tag: TagChange,
+    mut deliver: impl FnMut(Outgoing<'_>) -> Outcome,
+) -> Outcome {
+    let Room { frame, whole, piece } = room;
+    let Some(bytes) = whole.get_mut(..frame.len_bytes() as usize) else { return Outcome::Lost };
+    if frame.reader(memory).read(bytes).is_err() {
+        return Outcome::Lost;
+    }
+    let header = frame.header();
+    let Some(segmentation) = &header.segmentation else {
+        if let Checksum::Partial { start, offset } = header.checksum
+            && finish_checksum(bytes, start, offset).is_err()
+        {
+            return Outcome::Lost;
+        }
+        return deliver(Outgoing::new(bytes, tag));
+    };
+    let Ok(mut segments) = Segments::new(bytes, segmentation.segment_bytes) else { return Outcome::Lost };
+    let mut outcome = Outcome::Lost;
+    while let Some(cut) = segments.next_into(piece) {
+        let Some(bytes) = cut.ok().and_then(|len| piece.get(..len)) else { return Outcome::Lost };
+        outcome = deliver(Outgoing::new(bytes, tag));
+        if outcome != Outcome::Delivered {
+            // A part of it is there: the rest is lost like frames on any wire.
+            return Outcome::Lost;
+        }
+    }
+    outcome
+}
+
+/// Gives a guest a complete frame.
+fn deliver_bytes(receiver: &mut Present, slot: Slot, now: Instant, frame: Outgoing<'_>) -> Outcome {
+    let received = receiver.vm.with_net(slot, now, |step| {
+        let received = step.net.receive(
+            step.receive,
+            step.memory,
+            &NetHeader::PLAIN,
+            frame.len_bytes(),
+            |at, gpa, len| {
+                frame.pieces(at, len).try_for_each(|(offset, bytes)| {
+                    let place = gpa.checked_add(offset.into()).ok_or(seams::MemoryError::Unmapped(gpa))?;
+                    step.memory.write(place, bytes)
+                })
+            },
+        )?;
+        Ok((Progress::Idle, outcome_of(received)))
+    });
+    received.unwrap_or(Outcome::Lost)
+}
+
+fn count(bridge: &mut Bridge, to: PortId, len_bytes: u32, outcome: Outcome) {
+    match outcome {
+        Outcome::Delivered => bridge.delivered(to, len_bytes),
+        Outcome::NoRoom | Outcome::Lost => bridge.undelivered(to),
+    }
+}
+
+const fn outcome_of(received: Received) -> Outcome {
+    match received {
+        Received::Delivered => Outcome::Delivered,
+        Received::NoRoom => Outcome::NoRoom,
+        Received::TooLong | Received::NotCopied(_) => Outcome::Lost,
+    }
+}
+
+const fn outcome_of_sent(sent: Sent) -> Outcome {
+    match sent {
+        Sent::Accepted => Outcome::Delivered,
+        Sent::Full | Sent::Dropped => Outcome::Lost,
+    }
+}

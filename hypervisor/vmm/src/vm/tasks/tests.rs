@@ -1,0 +1,281 @@
+//! A device's task, from the guest's kick to its interrupt.
+
+extern crate std;
+
+use super::*;
+use crate::testing::{
+    ENTRY, FakeHost, FakeVcpu, INTERRUPTS_ON, NicDriver, nic, settings, started_with, wrmsr,
+};
+use crate::vm::{Model, Served, Settings};
+use backends::console::Output;
+use base::{Gpa, Vector};
+use devices::virtio::blk::Blk;
+use devices::virtio::console::Console;
+use devices::virtio::rng::Rng;
+use devices::virtio::{Chain, Head};
+use seams::fake::FlatMemory;
+use seams::{
+    Begun, BlockAccess, BlockBuffers, BlockError, BlockGeometry, BlockOperation, BlockRequest, Ticket,
+};
+use std::{string::ToString, vec, vec::Vec};
+use vcpu::permission::msr;
+use vcpu::{Access, Event, Exit, Gpr, NestedFault};
+
+const DRIVER: NicDriver = NicDriver { slot: 1 };
+/// Where the queue of frames from the guest has its rings.
+const TRANSMIT: u64 = 0x2_0000;
+
+type TestVm = Vm<FakeVcpu, FlatMemory>;
+
+fn slot() -> Slot {
+    Slot::new(1).unwrap()
+}
+
+/// A VM with a network device that works, with nothing left to run; its guest switches its local APIC on and does `script`.
+fn vm(script: impl FnOnce(&mut FakeVcpu)) -> TestVm {
+    let settings = Settings { devices: vec![nic()], ..settings() };
+    let mut vm = started_with(settings, |vcpu| {
+        vcpu.then(wrmsr(msr::APIC_BASE, 0xfee0_0d00));
+        vcpu.then(wrmsr(0x80f, 0x1ff));
+        script(vcpu);
+    });
+    DRIVER.start(&mut vm.board);
+    DRIVER.use_messages(&mut vm.board, 0x61);
+    assert_eq!(run(&mut vm, |_| Ok((Progress::Idle, ()))), Some(()));
+    vm
+}
+
+fn run<T>(
+    vm: &mut TestVm,
+    step: impl FnOnce(NetStep<'_, FlatMemory>) -> Result<(Progress, T), Broken>,
+) -> Option<T> {
+    vm.with_net(slot(), Instant(0), step)
+}
+
+/// The guest's step of kicking its queue of frames to send: mov [rbx], ax.
+fn kick(vcpu: &mut FakeVcpu) -> Exit {
+    let gpa = Gpa::new(DRIVER.registers() + 0x3004).unwrap();
+    vcpu.state.gprs.set(Gpr::Rbx, gpa.as_u64());
+    vcpu.state.rip = ENTRY;
+    Exit::NestedFault(NestedFault { gpa, access: Access::Write, in_guest_walk: false, present: false })
+}
+
+const KICK: [u8; 3] = [0x66, 0x89, 0x03];
+
+/// Lets the guest make a chain of one buffer, of 64 bytes, available.
+fn make_available(vm: &TestVm) {
+    vm.memory.put(TRANSMIT, &[0, 0, 3, 0, 0, 0, 0, 0, 64, 0, 0, 0, 0, 0, 0, 0]);
+    vm.memory.put(TRANSMIT + 0x1000, &[0, 0, 1, 0, 0, 0]);
+}
+
+#[test]
+fn a_kick_gives_the_cpu_up_behind_the_instruction() {
+    let mut vm = vm(|vcpu| {
+        vcpu.then(kick);
+    });
+    vm.memory.put(ENTRY, &KICK);
+    assert_eq!(vm.serve(&mut FakeHost::default()), Served::Kicked);
+    assert_eq!(vm.vcpu.state.rip, ENTRY + 3);
+    assert_eq!(vm.kicked_devices().collect::<Vec<_>>(), [slot()]);
+    assert_eq!(run(&mut vm, |_| Ok((Progress::Idle, ()))), Some(()));
+    assert!(!vm.has_kicked_queues());
+    assert_eq!(vm.serve(&mut FakeHost::default()), Served::HostInterrupt);
+}
+
+#[test]
+fn what_a_step_gives_back_interrupts_a_guest_that_halts() {
+    let mut vm = vm(|vcpu| {
+        vcpu.then(|vcpu| {
+            vcpu.state.rflags = INTERRUPTS_ON;
+            Exit::Hlt
+        });
+    });
+    assert_eq!(vm.serve(&mut FakeHost::default()), Served::Halted { wake: None });
+    assert!(!vm.wants_cpu(Instant(1)));
+    make_available(&vm);
+    let taken = run(&mut vm, |step| {
+        let head = step.transmit.next_chain(step.memory, &mut Chain::default())?;
+        step.transmit.push_used(step.memory, Head(0), 0)?;
+        Ok((Progress::Idle, head))
+    });
+    assert_eq!(taken, Some(Some(Head(0))));
+    assert_eq!(vm.memory.bytes(TRANSMIT + 0x2002, 2), [1, 0], "the driver sees it");
+    assert!(vm.wants_cpu(Instant(1)));
+    vm.serve(&mut FakeHost::default());
+    assert_eq!(vm.vcpu.delivered, [Event::Interrupt(Vector(0x61))]);
+}
+
+#[test]
+fn a_step_that_leaves_something_to_do_is_taken_again() {
+    let mut vm = vm(|_| {});
+    assert_eq!(run(&mut vm, |_| Ok((Progress::More, ()))), Some(()));
+    assert!(vm.has_kicked_queues());
+}
+
+#[test]
+fn a_driver_that_breaks_the_rules_stops_its_device_and_is_told_of_now_and_then() {
+    let mut vm = vm(|_| {});
+    let break_rules = |vm: &mut TestVm, seconds: u64| {
+        assert_eq!(run::<()>(vm, |_| Err(Broken::Loop)), None);
+        assert_eq!(DRIVER.status(&mut vm.board), 0x4f);
+        vm.take_broken(Instant(seconds * 1_000_000_000))
+    };
+    let told = break_rules(&mut vm, 1);
+    assert_eq!(told, Some(BrokenDevice { slot: slot(), reason: Broken::Loop }));
+    assert_eq!(
+        told.unwrap().to_string(),
+        "the device in PCI slot 1 has stopped until its driver resets it: a chain leads back into itself"
+    );
+    DRIVER.kick(&mut vm.board, 1);
+    assert!(!vm.has_kicked_queues());
+    assert_eq!(run(&mut vm, |_| Ok((Progress::Idle, ()))), None, "nothing is run");
+    for (seconds, again) in [(2, false), (10, false), (11, true), (12, false)] {
+        DRIVER.set_status(&mut vm.board, 0);
+        DRIVER.start(&mut vm.board);
+        assert_eq!(break_rules(&mut vm, seconds).is_some(), again, "after {seconds} s");
+    }
+    assert_eq!(vm.take_broken(Instant(99_000_000_000)), None);
+}
+
+/// A medium that ends every request at once, and remembers what there was.
+struct Memo(Vec<BlockRequest>);
+
+impl Block for Memo {
+    fn geometry(&self) -> BlockGeometry {
+        GEOMETRY
+    }
+
+    fn begin(&mut self, request: &BlockRequest, _buffers: &mut impl BlockBuffers) -> Begun {
+        self.0.push(*request);
+        Begun::Done(Ok(()))
+    }
+
+    fn finished(&mut self) -> Option<Ticket> {
+        None
+    }
+
+    fn collect(&mut self, _ticket: Ticket, _buffers: &mut impl BlockBuffers) -> Result<(), BlockError> {
+        Ok(())
+    }
+}
+
+const GEOMETRY: BlockGeometry =
+    BlockGeometry { sectors: 8, block_bytes: 512, access: BlockAccess::ReadWrite };
+
+/// A VM with `model` in slot 1, whose driver brings the device to work.
+fn vm_with(model: Model) -> TestVm {
+    let mut vm = started_with(Settings { devices: vec![model], ..settings() }, |_| {});
+    DRIVER.start_with(&mut vm.board, 0);
+    vm
+}
+
+/// Makes a chain available on queue `n`: buffers with their lengths, from 0x3_0000 on at 0x1000 each; those from `writable`
+/// on are for the device to write.
+fn offer(vm: &TestVm, n: u64, lengths: &[u32], writable: usize) {
+    let rings = 0x1_0000 * (n + 1);
+    for (i, length) in lengths.iter().enumerate() {
+        let more = u16::from(i + 1 < lengths.len());
+        let flags = more | if i >= writable { 2 } else { 0 };
+        let place = rings + 16 * i as u64;
+        vm.memory.put(place, &(0x3_0000 + 0x1000 * i as u64).to_le_bytes());
+        vm.memory.put(place + 8, &length.to_le_bytes());
+        vm.memory.put(place + 12, &flags.to_le_bytes());
+        vm.memory.put(place + 14, &(i as u16 + 1).to_le_bytes());
+    }
+    vm.memory.put(rings + 0x1000, &[0, 0, 1, 0, 0, 0]);
+}
+
+/// How many chains of queue `n` the driver has back.
+fn used(vm: &TestVm, n: u64) -> u8 {
+    vm.memory.bytes(0x1_0000 * (n + 1) + 0x2002, 1)[0]
+}
+
+#[test]
+fn a_disks_step_brings_its_requests_to_the_medium() {
+    let mut vm = vm_with(Model::Disk(Blk::new(GEOMETRY, [0; 20]).unwrap()));
+    let mut medium = Memo(Vec::new());
+    // Write one sector to sector 3.
+    vm.memory.put(0x3_0000, &[1, 0, 0, 0, 0, 0, 0, 0, 3]);
+    offer(&vm, 0, &[16, 512, 1], 2);
+    vm.run_disk(slot(), Instant(0), &mut medium);
+    let operations: Vec<_> = medium.0.iter().map(|request| request.operation).collect();
+    // Without the feature of flushing, a write is on the medium when it ends.
+    assert_eq!(operations, [BlockOperation::Write, BlockOperation::Flush]);
+    assert_eq!((medium.0[0].first_sector, medium.0[0].sectors, used(&vm, 0)), (3, 1, 1));
+    assert!(!vm.has_kicked_queues());
+    // A device that is not to work begins nothing.
+    DRIVER.set_status(&mut vm.board, 0);
+    vm.run_disk(slot(), Instant(0), &mut medium);
+    assert_eq!(medium.0.len(), 2);
+}
+
+#[test]
+fn what_is_typed_is_for_the_console_that_the_guest_writes_to() {
+    let mut vm = vm_with(Model::Console(Console::new()));
+    vm.run_console(slot(), Instant(0));
+    // Nothing was written there: the serial line gets it.
+    vm.console_mut().offer(b'a').unwrap();
+    assert!(!vm.wants_cpu_for_input());
+    vm.memory.put(0x3_0000, b"login: ");
+    offer(&vm, 1, &[7], 1);
+    DRIVER.kick(&mut vm.board, 1);
+    vm.run_console(slot(), Instant(0));
+    let written: Vec<_> = core::iter::from_fn(|| vm.console_mut().next_output()).collect();
+    assert_eq!(written, b"login: ".map(Output::Byte));
+    // Now the console gets it: but there is no buffer, and nobody asks again before there is one.
+    vm.console_mut().offer(b'b').unwrap();
+    assert!(vm.wants_cpu_for_input());
+    vm.run_console(slot(), Instant(0));
+    vm.console_mut().offer(b'c').unwrap();
+    vm.run_console(slot(), Instant(0));
+    assert!(!vm.wants_cpu_for_input());
+    offer(&vm, 0, &[64], 0);
+    DRIVER.kick(&mut vm.board, 0);
+    vm.run_console(slot(), Instant(0));
+    assert_eq!((vm.memory.bytes(0x3_0000, 2), used(&vm, 0)), (b"bc".to_vec(), 1));
+    // The guest lets go of it.
+    DRIVER.set_status(&mut vm.board, 0);
+    vm.console_mut().offer(b'd').unwrap();
+    assert!(!vm.wants_cpu_for_input());
+    assert!(!vm.console_mut().has_input(), "the serial line has it");
+}
+
+#[test]
+fn random_bytes_fill_what_the_guest_offers() {
+    struct Sevens;
+    impl Entropy for Sevens {
+        fn fill(&mut self, bytes: &mut [u8]) {
+            bytes.fill(7);
+        }
+    }
+    let mut vm = vm_with(Model::Entropy(Rng::new()));
+    offer(&vm, 0, &[3], 0);
+    vm.run_entropy(slot(), Instant(0), &mut Sevens);
+    assert_eq!((vm.memory.bytes(0x3_0000, 4), used(&vm, 0)), (vec![7, 7, 7, 0], 1));
+}
+
+#[test]
+fn a_step_of_another_kind_than_the_device_does_nothing() {
+    let mut vm = vm(|_| {});
+    DRIVER.kick(&mut vm.board, 0);
+    vm.run_console(slot(), Instant(0));
+    vm.run_disk(slot(), Instant(0), &mut Memo(Vec::new()));
+    assert!(vm.has_kicked_queues());
+}
+
+impl TestVm {
+    /// Whether input that came makes a device's task run.
+    fn wants_cpu_for_input(&mut self) -> bool {
+        self.board.advance(Instant(0));
+        self.has_kicked_queues()
+    }
+}
+
+#[test]
+fn there_is_no_step_for_a_device_that_is_not_there_or_not_wanted() {
+    let mut vm = vm(|_| {});
+    let absent = Slot::new(2).unwrap();
+    assert_eq!(vm.with_net(absent, Instant(0), |_| Ok((Progress::Idle, ()))), None);
+    DRIVER.set_status(&mut vm.board, 0);
+    assert_eq!(run(&mut vm, |_| Ok((Progress::Idle, ()))), None);
+}

@@ -1,0 +1,228 @@
+//! Guests' networks: frames between guests, and what does not pass.
+
+use crate::linux::{command, config};
+use crate::{BOOT, STEP};
+use anyhow::{Result, ensure};
+use xtask::emulator::{Emulator, Ending, Network};
+use xtask::guest::Kernel;
+use xtask::scenario::{Lab, On, Scenario, Speed};
+
+pub const SCENARIOS: &[Scenario] = &[
+    quick("two_guests_exchange_tcp_and_udp", On::Both, exchange),
+    quick("a_guest_reaches_the_outside_through_an_uplink", On::Amd("Bochs' NIC leads nowhere"), outside),
+    quick("spoofed_frames_do_not_arrive_and_are_counted", On::Both, spoofed),
+    quick("frames_stay_in_their_vlan_and_within_their_rate_and_are_counted", On::Both, apart),
+    quick(
+        "an_isolated_guest_reaches_the_outside_and_no_other_guest",
+        On::Amd("Bochs' NIC leads nowhere"),
+        isolated,
+    ),
+];
+
+const fn quick(name: &'static str, on: On, run: fn(&Lab) -> Result<()>) -> Scenario {
+    Scenario { name, speed: Speed::Quick, on, run }
+}
+
+/// The second VM.
+const OTHER: &str = "[[vm]]\nname = \"other\"\nmemory = \"192M\"\nkernel = \"kernel\"\ninitrd = \"initramfs.cpio\"\n\
+                     cmdline = \"console=ttyS0 hostname=other\"\n";
+
+/// As [`start_with`], with `peer` in the initial RAM disk and no uplink.
+fn start(lab: &Lab, demo_nic: &str, other_nic: &str) -> Result<Emulator> {
+    start_with(lab, lab.initramfs_with_peer()?, demo_nic, other_nic, Network::None)
+}
+
+/// A host with the VMs `demo` and `other`, whose NICs are the tables `demo_nic` and `other_nic`; both are at their prompts,
+/// and the terminal is at `other`. The guests' network leads to the computer's, if it is on one.
+pub fn start_with(
+    lab: &Lab,
+    initramfs: Vec<u8>,
+    demo_nic: &str,
+    other_nic: &str,
+    network: Network,
+) -> Result<Emulator> {
+    let uplink = if network == Network::None { "" } else { "uplink = \"eth0\"\n" };
+    let lan = format!("[[network]]\nname = \"lan0\"\n{uplink}\n");
+    let config = config("cmdline = \"console=ttyS0\"") + demo_nic + OTHER + other_nic + &lan;
+    let mut contents = lab.contents(&config)?;
+    contents.add("kernel", lab.vmlinux(Kernel::V6_12)?);
+    contents.add("initramfs.cpio", initramfs);
+    let mut emulator = lab.start(lab.machine(&lab.image(&contents)?).network(network))?;
+    emulator.expect("demo:~# ", BOOT)?;
+    command(&mut emulator, "ip addr add 10.0.0.1/24 dev eth0; ip link set eth0 up")?;
+    go_to(&mut emulator, "other")?;
+    emulator.expect("other:~# ", BOOT)?;
+    on_other(&mut emulator, "ip addr add 10.0.0.2/24 dev eth0; ip link set eth0 up")?;
+    Ok(emulator)
+}
+
+/// Takes the terminal to a VM's console.
+pub fn go_to(emulator: &mut Emulator, vm: &str) -> Result<()> {
+    emulator.send("\x1d")?;
+    emulator.expect("cofferdam> ", STEP)?;
+    emulator.send(&format!("vm console {vm}\r"))?;
+    Ok(())
+}
+
+/// Runs a command in the other guest's shell, and returns what it printed.
+pub fn on_other(emulator: &mut Emulator, line: &str) -> Result<String> {
+    emulator.send(&format!("{line}\n"))?;
+    emulator.expect("\n", STEP)?;
+    Ok(emulator.expect("other:~# ", STEP)?)
+}
+
+pub const NIC: &str = "[[vm.nic]]\nnetwork = \"lan0\"\n";
+
+/// Both guests are served by turns, so that what one sends while the other is at the terminal arrives.
+fn exchange(lab: &Lab) -> Result<()> {
+    let mut emulator = start(lab, NIC, NIC)?;
+    let ping = on_other(&mut emulator, "ping -c 3 10.0.0.1")?;
+    ensure!(ping.contains("3 packets received"), "ping says {ping:?}");
+    let large = on_other(&mut emulator, "ping -c 2 -s 4000 10.0.0.1")?;
+    ensure!(large.contains("2 packets received"), "ping with fragments says {large:?}");
+    // TCP: 8 MiB from the first guest, by offloads.
+    on_other(&mut emulator, "peer udp-echo 5001 & peer tcp-sink 5000 >/tmp/got &")?;
+    go_to(&mut emulator, "demo")?;
+    emulator.send("\n")?;
+    emulator.expect("demo:~# ", STEP)?;
+    let datagrams = command(&mut emulator, "peer udp-ping 10.0.0.2 5001 200")?;
+    ensure!(datagrams.contains("peer: 200 datagrams came back"), "by UDP: {datagrams:?}");
+    let sent = command(&mut emulator, "peer tcp-send 10.0.0.2 5000 8")?;
+    ensure!(sent.contains("peer: 8388608 bytes"), "by TCP: {sent:?}");
+    go_to(&mut emulator, "other")?;
+    emulator.send("\n")?;
+    emulator.expect("other:~# ", STEP)?;
+    let got = on_other(&mut emulator, "sleep 1; cat /tmp/got")?;
+    ensure!(got.trim().ends_with(sent.trim()), "sent {sent:?}, got {got:?}");
+    Ok(())
+}
+
+/// QEMU's user network answers at 10.0.2.2 behind the host's NIC.
+fn outside(lab: &Lab) -> Result<()> {
+    for nic in ["virtio-net-pci", "e1000e"] {
+        let network = "[[network]]\nname = \"lan0\"\nuplink = \"eth0\"\n\n";
+        let config = config("cmdline = \"console=ttyS0\"") + NIC + network;
+        let mut contents = lab.contents(&config)?;
+        contents.add("kernel", lab.vmlinux(Kernel::V6_12)?);
+        contents.add("initramfs.cpio", lab.initramfs()?);
+        let machine = lab.machine(&lab.image(&contents)?);
+        let device = format!("{nic},netdev=out");
+        let machine = machine.qemu_args(["-netdev", "user,id=out,restrict=on", "-device", &device]);
+        let mut emulator = lab.start(machine)?;
+        emulator.expect("demo:~# ", BOOT)?;
+        command(&mut emulator, "ip addr add 10.0.2.15/24 dev eth0; ip link set eth0 up")?;
+        let ping = command(&mut emulator, "ping -c 2 10.0.2.2")?;
+        ensure!(ping.contains("2 packets received"), "{nic}: ping says {ping:?}");
+        emulator.send("poweroff -f\n")?;
+        emulator.expect("vm demo: ended: powered off", STEP)?;
+        ensure!(emulator.wait_exit(STEP)? == Ending::PoweredOff);
+    }
+    Ok(())
+}
+
+/// The other guest may send from its own address only; with another source, by IP or by Ethernet, nothing arrives.
+fn spoofed(lab: &Lab) -> Result<()> {
+    let bound = "[[vm.nic]]\nnetwork = \"lan0\"\nmac = \"52:54:00:00:00:02\"\nip = [\"10.0.0.2\"]\n";
+    let mut emulator = start(lab, NIC, bound)?;
+    let own = on_other(&mut emulator, "ping -c 2 10.0.0.1")?;
+    ensure!(own.contains("2 packets received"), "ping from its own address says {own:?}");
+    on_other(&mut emulator, "ip addr add 10.0.0.9/24 dev eth0")?;
+    let foreign = on_other(&mut emulator, "ping -c 2 -I 10.0.0.9 10.0.0.1")?;
+    ensure!(foreign.contains(" 0 packets received"), "ping from a foreign address says {foreign:?}");
+    on_other(
+        &mut emulator,
+        "ip link set eth0 down; ip link set eth0 address 52:54:00:00:00:03; ip link set eth0 up",
+    )?;
+    let forged = on_other(&mut emulator, "ping -c 2 10.0.0.1")?;
+    ensure!(forged.contains(" 0 packets received"), "ping from a forged station says {forged:?}");
+    let told = counters(&mut emulator)?;
+    ensure!(told.contains("source IP") && told.contains("source MAC"), "the counters say {told:?}");
+    Ok(())
+}
+
+/// What the shell says of networks; the terminal stays there.
+fn counters(emulator: &mut Emulator) -> Result<String> {
+    emulator.send("\x1d")?;
+    emulator.expect("cofferdam> ", STEP)?;
+    emulator.send("net list\r")?;
+    Ok(emulator.expect("cofferdam> ", STEP)?)
+}
+
+/// How long a mebibyte takes at 4 Mbit/s, less the time for 64 KiB that a silent port has saved up.
+const LEAST_SECONDS: f64 = (8 * ((1 << 20) - (64 << 10))) as f64 / 4e6;
+
+/// The first NICs are in different VLANs, the second ones in the same.
+fn apart(lab: &Lab) -> Result<()> {
+    let nics = |last: u8, vlan: u16| {
+        let nic = |n: u8, more: &str| {
+            format!("[[vm.nic]]\nnetwork = \"lan0\"\nmac = \"52:54:00:00:0{n}:0{last}\"\n{more}\n")
+        };
+        nic(0, &format!("vlan = {vlan}")) + &nic(1, "vlan = 30\nrate = \"4Mbit\"")
+    };
+    let mut emulator = start(lab, &nics(1, 10), &nics(2, 20))?;
+    // The sender knows its receiver's address: frames for one station are what must not arrive.
+    let address = |n: u8, own: u8, its: u8| {
+        format!(
+            "ip addr add 10.0.{n}.{own}/24 dev eth{n}; ip link set eth{n} up; \
+             arp -i eth{n} -s 10.0.{n}.{its} 52:54:00:00:0{n}:0{its}"
+        )
+    };
+    for n in 0..2 {
+        on_other(&mut emulator, &address(n, 2, 1))?;
+    }
+    on_other(&mut emulator, "peer tcp-sink 5000 &")?;
+    go_to(&mut emulator, "demo")?;
+    emulator.send("\n")?;
+    emulator.expect("demo:~# ", STEP)?;
+    for n in 0..2 {
+        command(&mut emulator, &address(n, 1, 2))?;
+    }
+    let same = command(&mut emulator, "ping -c 2 10.0.1.2")?;
+    ensure!(same.contains("2 packets received"), "in the same VLAN: {same:?}");
+    let another = command(&mut emulator, "ping -c 2 10.0.0.2")?;
+    ensure!(another.contains(" 0 packets received"), "in another VLAN: {another:?}");
+    let send = "time -f 'took %e' peer tcp-send 10.0.1.2 5000 1 2>&1";
+    let sent = command(&mut emulator, send)?;
+    ensure!(sent.contains("peer: 1048576 bytes"), "at a rate: {sent:?}");
+    let took = sent.lines().find_map(|line| line.strip_prefix("took ")?.trim().parse::<f64>().ok());
+    ensure!(took.is_some_and(|took| took > LEAST_SECONDS), "by the guest's clock: {sent:?}");
+    go_to(&mut emulator, "other")?;
+    emulator.send("\n")?;
+    emulator.expect("other:~# ", STEP)?;
+    let got = on_other(&mut emulator, "cat /sys/class/net/eth0/statistics/rx_packets")?;
+    ensure!(got.lines().any(|line| line.trim() == "0"), "frames from another VLAN: {got:?}");
+    let told = counters(&mut emulator)?;
+    ensure!(is_counted(&told, "demo", "VLAN 2"), "the counters say {told}");
+    Ok(())
+}
+
+/// Whether a port of `vm` has a counter with this text.
+fn is_counted(told: &str, vm: &str, text: &str) -> bool {
+    let mut lines = told.lines().filter(|line| line.contains(&format!("{vm}: sent ")));
+    lines.any(|line| line.contains(text))
+}
+
+/// The first guest reaches the outside, and neither guest the other.
+fn isolated(lab: &Lab) -> Result<()> {
+    let mac = |last: u8| format!("mac = \"52:54:00:00:00:0{last}\"\n");
+    let demo_nic = String::from(NIC) + &mac(1) + "isolated = true\n";
+    let mut emulator =
+        start_with(lab, lab.initramfs()?, &demo_nic, &(String::from(NIC) + &mac(2)), Network::Closed)?;
+    on_other(&mut emulator, "arp -s 10.0.0.1 52:54:00:00:00:01")?;
+    let ping = on_other(&mut emulator, "ping -c 2 10.0.0.1")?;
+    ensure!(ping.contains(" 0 packets received"), "to an isolated guest: {ping:?}");
+    go_to(&mut emulator, "demo")?;
+    emulator.send("\n")?;
+    emulator.expect("demo:~# ", STEP)?;
+    command(&mut emulator, "ip addr add 10.0.2.15/24 dev eth0")?;
+    let outside = command(&mut emulator, "ping -c 2 10.0.2.2")?;
+    ensure!(outside.contains("2 packets received"), "to the outside: {outside:?}");
+    command(&mut emulator, "arp -s 10.0.0.2 52:54:00:00:00:02")?;
+    let ping = command(&mut emulator, "ping -c 2 10.0.0.2")?;
+    ensure!(ping.contains(" 0 packets received"), "from an isolated guest: {ping:?}");
+    let told = counters(&mut emulator)?;
+    for vm in ["demo", "other"] {
+        ensure!(is_counted(&told, vm, "isolation 2"), "the counters say {told}");
+    }
+    Ok(())
+}
