@@ -1,5 +1,7 @@
 //! Exits again and again with three instructions, by which it asks a hypervisor that counts shares for snapshots: what two
 //! of them differ by, besides those three, is what the counting takes for the guest's and is not.
+//!
+//! Unsafe because it executes CPUID, and because the entry code calls it by name.
 
 #![no_std]
 #![no_main]
