@@ -30,7 +30,15 @@ const STEPS: [(&str, &str, &str); 5] = [
 
 /// Programs and tests outside of the house: they may use any crate, and no crate may use them.
 const OUTSIDE: [&str; 9] = [
-    "boot", "xtask", "emulator-oracle", "firmware-tables", "fuzz", "guests", "instruction-cases", "peer", "system",
+    "boot",
+    "xtask",
+    "emulator-oracle",
+    "firmware-tables",
+    "fuzz",
+    "guests",
+    "instruction-cases",
+    "peer",
+    "system",
 ];
 
 /// Checks the whole workspace.
