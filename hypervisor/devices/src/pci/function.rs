@@ -112,8 +112,8 @@ impl Function {
         if asserted { Level::Asserted } else { Level::Deasserted }
     }
 
-    /// The configuration register at `offset`, a multiple of 4, of those before [`OWN_CAPABILITIES`]; `next` is where the
-    /// device's capabilities begin, 0 if it has none.
+    /// The configuration register at `offset`, a multiple of 4, of those before the device's own capabilities; `next` is
+    /// where these begin, 0 if it has none.
     pub fn read_config(&self, offset: u32, cause: Cause, next: u8) -> u32 {
         match offset {
             0..MSIX_CAPABILITY => self.header.read(offset, cause),

@@ -207,7 +207,7 @@ impl Way<'_> {
         if let Uplink::Card { card, port } = self.network.uplink
             && port == to
         {
-            return self.to_card(card, tag, room, memory);
+            return self.transmit(card, tag, room, memory);
         }
         let Some(nic) = self.network.nic_at(to).and_then(|nic| self.network.nics.get(nic)) else {
             return Outcome::Lost;
@@ -250,7 +250,7 @@ impl Way<'_> {
         }
     }
 
-    fn to_card(&mut self, card: usize, tag: TagChange, room: &mut Room, memory: &GuestAccess) -> Outcome {
+    fn transmit(&mut self, card: usize, tag: TagChange, room: &mut Room, memory: &GuestAccess) -> Outcome {
         let Some(card) = self.devices.cards.get_mut(card) else { return Outcome::Lost };
         let driver = &mut card.driver;
         let header = room.frame.header();
