@@ -47,10 +47,27 @@ struct VmNic {
     vm: VmId,
     slot: Slot,
     port: PortId,
-    /// When its next frame is to be tried again, though nobody kicks; `None` when it waits for nothing.
-    again: Option<Instant>,
+    /// What its next frame waits for, though nobody kicks; `None` when for nothing.
+    wait: Option<Wait>,
     /// Whether it left a frame to others' patience before, and has taken none since: then nobody waits for it.
     is_stuck: bool,
+}
+
+/// What a frame waits for, and until when: then it is tried again.
+#[derive(Clone, Copy)]
+enum Wait {
+    /// Its sender's rate.
+    Rate(Instant),
+    /// Its receiver's room.
+    Room(Instant),
+}
+
+impl Wait {
+    const fn until(self) -> Instant {
+        match self {
+            Self::Rate(until) | Self::Room(until) => until,
+        }
+    }
 }
 
 /// All networks of the host.
@@ -97,7 +114,7 @@ impl Networks {
         let kind = PortKind::Vm(VmPort::new(nic.mac, &nic.ip, nic.vlan, reach));
         let port = network.bridge.attach(kind, nic.rate);
         let port = port.map_err(|error| format!("network {}: {error}", network.name))?;
-        network.nics.push(VmNic { vm, slot, port, again: None, is_stuck: false });
+        network.nics.push(VmNic { vm, slot, port, wait: None, is_stuck: false });
         Ok(())
     }
 
@@ -120,7 +137,7 @@ impl Networks {
     /// When the task must run next though nobody kicks.
     pub fn next_deadline(&self) -> Instant {
         let nics = self.networks.iter().flat_map(|network| &network.nics);
-        nics.filter_map(|nic| nic.again).min().unwrap_or(Instant::FAR_FUTURE)
+        nics.filter_map(|nic| nic.wait).map(Wait::until).min().unwrap_or(Instant::FAR_FUTURE)
     }
 
     /// Whether a card that has no interrupt may have got a frame.

@@ -64,6 +64,16 @@ impl AnyVm {
         fn start(&mut self, image: &Image<'_>, host: &impl Host) -> Result<Loaded, LoadError>;
     }
 
+    /// As [`Vm::run_net`].
+    pub fn run_net<T>(
+        &mut self,
+        slot: Slot,
+        now: Instant,
+        step: impl FnOnce(NetStep<'_, GuestAccess>) -> Result<(Progress, T), Broken>,
+    ) -> Option<T> {
+        either!(&mut self.0, vm => vm.run_net(slot, now, step))
+    }
+
     /// As [`Vm::with_net`].
     pub fn with_net<T>(
         &mut self,

@@ -4,7 +4,7 @@
 //! Who keeps others waiting longer is not waited for until it takes frames again, and a frame for several waits for none.
 
 use super::outgoing::Outgoing;
-use super::{HostNetwork, Networks, Room, Uplink, VmNic};
+use super::{HostNetwork, Networks, Room, Uplink, VmNic, Wait};
 use crate::devices::HostDevices;
 use crate::guests::{Guests, Others, Present};
 use backends::switch::offload::{Segments, finish_checksum};
@@ -38,8 +38,8 @@ enum Stop {
     Empty,
     /// It has had its share.
     Share,
-    /// Its next frame is to be tried again then.
-    Until(Instant),
+    /// Its next frame has to wait.
+    Waits(Wait),
 }
 
 impl Networks {
@@ -56,13 +56,13 @@ impl Networks {
             };
             // Who has kicked may have made room for others.
             let has_room = network.nics.iter().any(|nic| is_kicked(nic, guests));
-            let has_due = || network.nics.iter().any(|nic| nic.again.is_some_and(|again| again <= now));
+            let has_due = || network.nics.iter().any(|nic| nic.wait.is_some_and(|wait| wait.until() <= now));
             if !has_room && !has_due() {
                 continue;
             }
             for number in 0..network.nics.len() {
                 let Some(nic) = network.nics.get(number) else { break };
-                let is_due = nic.again.is_some_and(|again| has_room || again <= now);
+                let is_due = nic.wait.is_some_and(|wait| has_room || wait.until() <= now);
                 if is_due || is_kicked(nic, guests) {
                     from_guest(network, number, guests, devices, room, now);
                 }
@@ -80,11 +80,12 @@ fn from_guest(
     room: &mut Room,
     now: Instant,
 ) {
-    let Some(nic) = network.nics.get(number) else { return };
-    let (vm, slot, port, waited_until) = (nic.vm, nic.slot, nic.port, nic.again);
+    let Some(nic) = network.nics.get_mut(number) else { return };
+    // Only its next frame has waited.
+    let (vm, slot, port, mut waited) = (nic.vm, nic.slot, nic.port, nic.wait.take());
     let Some((sender, others)) = guests.split(vm) else { return };
     let mut way = Way { network, others, devices, now, sender: vm, peer: None };
-    let stop = sender.vm.with_net(slot, now, |step| {
+    let stop = sender.vm.run_net(slot, now, |step| {
         for _ in 0..STEP_FRAMES {
             match step.net.next_frame(step.transmit, step.memory, &mut room.frame)? {
                 Fetched::Nothing => return Ok((Progress::Idle, Stop::Empty)),
@@ -94,26 +95,23 @@ fn from_guest(
             let ready = way.network.bridge.ready_at(port, room.frame.len_bytes(), now);
             if ready > now {
                 step.transmit.put_back(1);
-                return Ok((Progress::Idle, Stop::Until(ready)));
+                return Ok((Progress::Idle, Stop::Waits(Wait::Rate(ready))));
             }
-            let patience = match waited_until {
-                Some(until) if until <= now => Patience::Over,
-                Some(until) => Patience::Until(until),
-                None => Patience::Until(now.after(PATIENCE)),
+            let patience = match waited.take() {
+                Some(Wait::Room(until)) if until <= now => Patience::Over,
+                Some(Wait::Room(until)) => Patience::Until(until),
+                Some(Wait::Rate(_)) | None => Patience::Until(now.after(PATIENCE)),
             };
             if let Some(until) = way.forward(port, room, step.memory, patience) {
                 step.transmit.put_back(1);
-                return Ok((Progress::Idle, Stop::Until(until)));
+                return Ok((Progress::Idle, Stop::Waits(Wait::Room(until))));
             }
             step.net.sent(step.transmit, step.memory, &room.frame)?;
         }
         Ok((Progress::More, Stop::Share))
     });
-    if let Some(nic) = network.nics.get_mut(number) {
-        nic.again = match stop {
-            Some(Stop::Until(until)) => Some(until),
-            Some(Stop::Empty | Stop::Share) | None => None,
-        };
+    if let (Some(nic), Some(Stop::Waits(wait))) = (network.nics.get_mut(number), stop) {
+        nic.wait = Some(wait);
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   guest ──kick──> Served::Kicked ──> the CPU's loop: for each of kicked_devices
-//!                                        run_disk(slot, medium), with_net(slot, |step| ...), ...
+//!                                        run_disk(slot, medium), run_net(slot, |step| ...), ...
 //!                                      also when a backend has something, without a kick
 //! ```
 //! A step is bounded by its device. What it leaves to do keeps the device among those kicked. After each, the driver is
@@ -69,12 +69,33 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         self.board.pci.kicked()
     }
 
-    /// Takes a step of the network device in `slot`, at `now`: `step` moves frames. `None` if there is no such device, if its
-    /// driver does not want it to work, or if it broke the rules in this step.
+    /// Takes a step of the network device in `slot`, at `now`, after a kick of either queue: `step` moves frames from the
+    /// guest. `None` if there is no such device, if its driver does not want it to work, or if it broke the rules in this step.
+    pub fn run_net<T>(
+        &mut self,
+        slot: Slot,
+        now: Instant,
+        step: impl FnOnce(NetStep<'_, M>) -> Result<(Progress, T), Broken>,
+    ) -> Option<T> {
+        self.net_step(slot, now, Kicks::Taken, step)
+    }
+
+    /// As [`Vm::run_net`], but for who brings a frame to the guest: that it has one to send as well is not forgotten.
     pub fn with_net<T>(
         &mut self,
         slot: Slot,
         now: Instant,
+        step: impl FnOnce(NetStep<'_, M>) -> Result<(Progress, T), Broken>,
+    ) -> Option<T> {
+        self.net_step(slot, now, Kicks::Kept, step)
+    }
+
+    #[inline]
+    fn net_step<T>(
+        &mut self,
+        slot: Slot,
+        now: Instant,
+        kicks: Kicks,
         step: impl FnOnce(NetStep<'_, M>) -> Result<(Progress, T), Broken>,
     ) -> Option<T> {
         self.step(slot, now, |device, fabric, memory| {
@@ -82,7 +103,9 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             if !transport.is_running() {
                 return None;
             }
-            transport.take_kicked();
+            if kicks == Kicks::Taken {
+                transport.take_kicked();
+            }
             let mut queues = transport.queues_mut();
             let (receive, transmit) = (queues.next()?, queues.next()?);
             let done = step(NetStep { net, receive, transmit, memory });
@@ -168,6 +191,15 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         let act = |device: &mut PciDevice, fabric: &mut Fabric| step(device, fabric, memory);
         self.board.pci.with_device(&mut self.board.fabric, slot, act).flatten()
     }
+}
+
+/// What becomes of the kicks of a device that takes a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kicks {
+    /// The step is the answer to them.
+    Taken,
+    /// They stay for another step.
+    Kept,
 }
 
 /// Whether something was written.

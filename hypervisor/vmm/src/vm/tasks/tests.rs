@@ -49,7 +49,7 @@ fn run<T>(
     vm: &mut TestVm,
     step: impl FnOnce(NetStep<'_, FlatMemory>) -> Result<(Progress, T), Broken>,
 ) -> Option<T> {
-    vm.with_net(slot(), Instant(0), step)
+    vm.run_net(slot(), Instant(0), step)
 }
 
 /// The guest's step of kicking its queue of frames to send: mov [rbx], ax.
@@ -110,6 +110,16 @@ fn a_step_that_leaves_something_to_do_is_taken_again() {
     let mut vm = vm(|_| {});
     assert_eq!(run(&mut vm, |_| Ok((Progress::More, ()))), Some(()));
     assert!(vm.has_kicked_queues());
+}
+
+#[test]
+fn a_frame_that_arrives_does_not_hide_that_the_guest_has_kicked() {
+    let mut vm = vm(|_| {});
+    DRIVER.kick(&mut vm.board, 1);
+    assert_eq!(vm.with_net(slot(), Instant(0), |_| Ok((Progress::Idle, ()))), Some(()));
+    assert!(vm.has_kicked_queues(), "what it has to send waits");
+    assert_eq!(run(&mut vm, |_| Ok((Progress::Idle, ()))), Some(()));
+    assert!(!vm.has_kicked_queues());
 }
 
 #[test]
