@@ -57,19 +57,22 @@ pub struct Turn {
 #[derive(Debug, Default)]
 pub struct RunQueue {
     entries: Vec<Entry>,
+    /// What a VM that slept or is new is measured by: the least that a VM which wants the CPU has been served. It never falls,
+    /// so that it is known also while all sleep.
+    level: Nanoseconds,
 }
 
 impl RunQueue {
     /// A queue without VMs.
     pub const fn new() -> Self {
-        Self { entries: Vec::new() }
+        Self { entries: Vec::new(), level: Nanoseconds(0) }
     }
 
-    /// Adds `vm`, which wants to run; it starts level with the VM that has been served least.
+    /// Adds `vm`, which wants to run; it starts level with the others.
     pub fn add(&mut self, vm: VmId) {
         self.remove(vm);
-        let served = self.least_served();
-        self.entries.push(Entry { vm, want: Want::Run, served });
+        self.follow_level();
+        self.entries.push(Entry { vm, want: Want::Run, served: self.level });
     }
 
     /// Removes `vm`: it has ended.
@@ -93,6 +96,7 @@ impl RunQueue {
     /// `vm` wants nothing before `wake`.
     #[inline]
     pub fn sleep(&mut self, vm: VmId, wake: Instant) {
+        self.follow_level();
         if let Some(entry) = self.entry(vm) {
             entry.want = Want::Sleep(wake);
         }
@@ -101,9 +105,12 @@ impl RunQueue {
     /// Something came for `vm`: it wants the CPU now.
     #[inline]
     pub fn wake(&mut self, vm: VmId) {
-        let floor = Nanoseconds(self.least_served().0.saturating_sub(SLICE.0));
-        let Some(entry) = self.entry(vm) else { return };
-        if entry.want != Want::Run {
+        if self.entry(vm).is_none_or(|entry| entry.want == Want::Run) {
+            return;
+        }
+        self.follow_level();
+        let floor = Nanoseconds(self.level.0.saturating_sub(SLICE.0));
+        if let Some(entry) = self.entry(vm) {
             entry.want = Want::Run;
             // A sleeper gets one slice of credit, not all of what it left unused.
             entry.served = entry.served.max(floor);
@@ -141,9 +148,11 @@ impl RunQueue {
     }
 
     #[inline]
-    fn least_served(&self) -> Nanoseconds {
+    fn follow_level(&mut self) {
         let running = self.entries.iter().filter(|entry| entry.want == Want::Run);
-        running.map(|entry| entry.served).min().unwrap_or_default()
+        if let Some(least) = running.map(|entry| entry.served).min() {
+            self.level = self.level.max(least);
+        }
     }
 
     #[inline]
@@ -211,6 +220,25 @@ mod tests {
         queue.charge(A, SLICE);
         queue.charge(A, Nanoseconds(1));
         assert_eq!(queue.pick(NOW).map(|turn| turn.vm), Some(B));
+    }
+
+    #[test]
+    fn a_long_sleeper_that_wakes_while_all_others_sleep_gets_no_more() {
+        let mut queue = queue(&[A, B]);
+        queue.sleep(A, Instant::FAR_FUTURE);
+        for _ in 0..1000 {
+            let turn = queue.pick(NOW).unwrap();
+            queue.charge(turn.vm, turn.slice);
+        }
+        queue.sleep(B, Instant::FAR_FUTURE);
+        queue.wake(A);
+        queue.wake(B);
+        let mut first = 0;
+        while let Some(Turn { vm: A, slice }) = queue.pick(NOW) {
+            queue.charge(A, slice);
+            first += 1;
+        }
+        assert!(first <= 2, "{first} turns before B had one");
     }
 
     #[test]
