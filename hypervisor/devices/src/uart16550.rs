@@ -200,6 +200,7 @@ impl Uart16550 {
         Nanoseconds(FOUR_BITS_NS * bits * u64::from(self.state.divisor.max(1)))
     }
 
+    #[inline]
     fn timeout_at(&self) -> Option<Instant> {
         self.state.receiver.idle_since().map(|since| since.after(self.character_timeout()))
     }

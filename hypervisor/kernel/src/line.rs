@@ -15,6 +15,9 @@ const OUTPUT_PER_TURN: usize = 512;
 /// How often an idle CPU polls a line without an interrupt: at 115200 bit/s its FIFO of 16 bytes lasts 1.4 ms.
 const POLL_INTERVAL: Nanoseconds = Nanoseconds::from_millis(1);
 
+/// In how many turns of the loop a quiet UART is asked once: it interrupts when it has something, but an interrupt can be lost.
+const TURNS_PER_POLL: u32 = 64;
+
 /// How often the line is polled at most when what is left must go out before the power does.
 const FLUSH_POLLS: u32 = 10_000_000;
 
@@ -22,13 +25,15 @@ const FLUSH_POLLS: u32 = 10_000_000;
 pub struct Line {
     pub serial: SerialConsole,
     pub log: Reader,
+    /// For how many turns nobody has asked the UART.
+    quiet_turns: u32,
 }
 
 impl Line {
     /// The line behind the UART at `port`; without a port it leads nowhere.
     pub fn open(port: Option<Port>) -> Self {
         let serial = port.map_or(SerialConsole::none(), |port| SerialConsole::open(port, LineRate::B115200));
-        Self { serial, log: Reader::new() }
+        Self { serial, log: Reader::new(), quiet_turns: 0 }
     }
 
     /// During bring-up, when there is no loop yet: sends all that the log has gained.
@@ -49,7 +54,9 @@ impl Line {
         while let Some(byte) = self.serial.take() {
             terminal.input(byte, desk);
         }
-        self.show_log(terminal);
+        if self.log.has_more() {
+            self.show_log(terminal);
+        }
         for (_, guest) in desk.guests.iter_mut() {
             let name = guest.config.name;
             let Some(present) = guest.present() else { continue };
@@ -58,7 +65,13 @@ impl Line {
                 show(terminal, present, OUTPUT_PER_TURN);
             }
         }
-        self.transmit(terminal);
+        self.quiet_turns = match self.serial.is_quiet() && !terminal.has_output() {
+            true => (self.quiet_turns + 1) % TURNS_PER_POLL,
+            false => 0,
+        };
+        if self.quiet_turns == 0 {
+            self.transmit(terminal);
+        }
     }
 
     /// Shows what the log has gained.

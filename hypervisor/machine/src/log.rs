@@ -98,6 +98,9 @@ static BYTES: [AtomicU8; LOG_BYTES] = [const { AtomicU8::new(0) }; LOG_BYTES];
 
 static RING: Lock<Ring<LOG_BYTES>> = Lock::new(Rank::Log, Ring::new(&BYTES));
 
+/// How far the ring is written: who has read so far need not lock it.
+static WRITTEN: AtomicU64 = AtomicU64::new(0);
+
 /// Up to which position the log has left the machine.
 static SENT: AtomicU64 = AtomicU64::new(0);
 
@@ -139,6 +142,12 @@ impl Reader {
     /// Notes that all that was read has left the machine: last words need not repeat it.
     pub fn note_sent(&self) {
         SENT.store(self.position, Ordering::Relaxed);
+    }
+
+    /// Whether there is a next entry.
+    #[inline]
+    pub fn has_more(&self) -> bool {
+        WRITTEN.load(Ordering::Relaxed) != self.position
     }
 
     /// The next entry; `None` when all has been read.
@@ -199,7 +208,9 @@ impl Log for Backend {
     fn log(&self, record: &Record<'_>) {
         let target = record.target().split("::").next().unwrap_or_default();
         let line = format_line(clock::now(), record.level(), target, *record.args());
-        RING.lock().push_line(&line);
+        let mut ring = RING.lock();
+        ring.push_line(&line);
+        WRITTEN.store(ring.written, Ordering::Relaxed);
     }
 
     fn flush(&self) {}

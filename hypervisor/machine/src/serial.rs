@@ -109,6 +109,12 @@ impl<P: PortIo> SerialConsole<P> {
         self.transmit.is_empty()
     }
 
+    /// Whether a poll would do nothing, unless an interrupt was lost: nothing waits to be sent, and what comes in interrupts.
+    #[inline]
+    pub fn is_quiet(&self) -> bool {
+        self.transmit.is_empty() && self.uart.as_ref().is_none_or(Uart::tells_of_input_only)
+    }
+
     /// One step of the console's task: takes in what the FIFO holds, sends what it has room for. Never waits.
     pub fn poll(&mut self) {
         let Some(uart) = &mut self.uart else {
@@ -186,13 +192,14 @@ mod tests {
         console.poll();
         assert_eq!(line(&mut console).sent, b"0123456789\r\nabcd");
         assert_eq!(line(&mut console).interrupts, 0b11);
+        assert!(!console.is_quiet());
         console.poll();
         assert_eq!(line(&mut console).sent.len(), 16, "the FIFO is full");
         line(&mut console).drain();
         console.poll();
         assert_eq!(line(&mut console).sent, b"0123456789\r\nabcdefghi");
         assert_eq!(line(&mut console).interrupts, 0b01);
-        assert!(console.is_drained());
+        assert!(console.is_drained() && console.is_quiet());
     }
 
     #[test]
@@ -213,6 +220,7 @@ mod tests {
     fn a_line_needs_polling_until_its_uart_may_interrupt() {
         let mut console = console();
         assert!(console.needs_polling() && !SerialConsole::none().needs_polling());
+        assert!(!console.is_quiet() && SerialConsole::none().is_quiet());
         console.enable_interrupts();
         assert!(!console.needs_polling());
         line(&mut console).incoming.extend(*b"a");

@@ -69,6 +69,7 @@ impl<const N: usize> ByteRing<N> {
     }
 
     /// Consumer: takes the oldest byte.
+    #[inline]
     pub fn take(&self) -> Option<u8> {
         let taken = self.taken.load(Ordering::Relaxed);
         // Acquire: pairs with the producer's Release.
@@ -88,8 +89,9 @@ impl<const N: usize> ByteRing<N> {
     }
 
     /// Whether no byte waits.
+    #[inline]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.taken.load(Ordering::Acquire) == self.put.load(Ordering::Acquire)
     }
 
     /// How many bytes have been dropped since the last call.

@@ -137,6 +137,11 @@ impl<P: PortIo> Uart<P> {
         self.enabled & ENABLE_RECEIVE != 0
     }
 
+    /// Whether the receiver's interrupt is on, and the transmitter's is not.
+    pub const fn tells_of_input_only(&self) -> bool {
+        self.enabled == ENABLE_RECEIVE
+    }
+
     /// Turns the transmitter's interrupt on or off; it stays off as long as interrupts are not enabled at all.
     pub fn set_transmit_interrupt(&mut self, wanted: Wanted) {
         let enabled = match wanted {

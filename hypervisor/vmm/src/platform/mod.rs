@@ -112,7 +112,11 @@ impl Board {
             self.rtc.next_deadline(),
             self.pm.next_deadline(),
         ];
-        ours.into_iter().flatten().min()
+        // In fewer steps than by comparing what may not be there.
+        let first = ours
+            .into_iter()
+            .fold(Instant::FAR_FUTURE, |first, deadline| first.min(deadline.unwrap_or(Instant::FAR_FUTURE)));
+        (first != Instant::FAR_FUTURE).then_some(first)
     }
 
     /// Whether anything but the local APIC's timer waits for [`Board::advance`] at `now`.
