@@ -82,6 +82,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn no_file_of_the_hypervisor_names_a_vendor_that_may_not() {
+        check().unwrap();
+    }
+
+    #[test]
     fn a_vendor_is_found_in_any_spelling() {
         for code in ["let EnableSvm = 1;", "svm_enable()", "const VMCB: u8", "\"GenuineIntel\"", "IntelVt"] {
             assert!(word_in(code).is_some(), "{code}");
