@@ -373,6 +373,17 @@ mod tests {
         assert!(costs("").unwrap_err().to_string().contains("bare exits"));
     }
 
+    /// What asks for snapshots is built apart from what takes them, so that the constant stands in each.
+    #[test]
+    fn those_who_ask_for_snapshots_use_the_leaf_that_the_hypervisor_knows() {
+        let leaf = |source: &'static str| {
+            source.lines().find_map(|line| line.strip_prefix("const MARK: u32 = ")).unwrap()
+        };
+        let known = leaf(include_str!("../../../hypervisor/vmm/src/exits/cpuid.rs"));
+        assert_eq!(leaf(include_str!("../../../tests/peer/src/main.rs")), known);
+        assert_eq!(leaf(include_str!("../../../tests/guests/src/bin/bare-exits.rs")), known);
+    }
+
     #[test]
     fn its_configuration_is_valid() {
         assert_eq!(config::parse(CONFIG).unwrap().vms.len(), 3);
