@@ -40,7 +40,12 @@ fn disk(folder: &Path) -> Result<Vec<u8>> {
     let scratch = tempfile::tempdir_in(folder)?;
     let (contents, image) = (scratch.path().join("contents"), scratch.path().join("image"));
     paths::write(&contents.join("greeting"), GREETING.as_bytes())?;
-    let from = contents.to_str().context("the build folder has a name in UTF-8")?;
+    let from = contents.to_str().with_context(|| {
+        format!(
+            "{}: no path in UTF-8; set CARGO_TARGET_DIR to a build folder that has one",
+            contents.display()
+        )
+    })?;
     let options = ["-L", "demo", "-E", "root_owner=0:0", "-d", from];
     ext4::make("making the demo's disk", &options, &image, DISK_SIZE)?;
     paths::read(&image)

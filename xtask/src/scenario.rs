@@ -140,8 +140,8 @@ pub struct Lab {
     name: &'static str,
     vendor: Vendor,
     hypervisor: Hypervisor,
-    /// The boot overrides of its images, if any.
-    overrides: Option<String>,
+    /// The boot overrides of its images.
+    overrides: Vec<String>,
     translations: Translations,
     scratch: tempfile::TempDir,
     log: PathBuf,
@@ -161,7 +161,7 @@ impl Lab {
             name,
             vendor,
             hypervisor: Hypervisor::built(),
-            overrides: None,
+            overrides: Vec::new(),
             translations: Translations::Dropped,
             scratch: scratch()?,
             log,
@@ -174,16 +174,18 @@ impl Lab {
     /// # Errors
     /// When there is no place for its files.
     pub fn with_fault(&self, fault: &str) -> Result<Self> {
-        let overrides = Some(format!("fault={fault}"));
-        Ok(Self { hypervisor: Hypervisor::built_faulty(), overrides, ..self.again()? })
+        let lab = self.with_override(&format!("fault={fault}"))?;
+        Ok(Self { hypervisor: Hypervisor::built_faulty(), ..lab })
     }
 
-    /// The same, but with a boot override in its images.
+    /// The same, but with one more boot override in its images. Of two with the same key the later counts.
     ///
     /// # Errors
     /// As for [`Lab::with_fault`].
-    pub fn with_override(&self, words: &str) -> Result<Self> {
-        Ok(Self { overrides: Some(words.to_string()), ..self.again()? })
+    pub fn with_override(&self, word: &str) -> Result<Self> {
+        let mut lab = self.again()?;
+        lab.overrides.push(word.to_string());
+        Ok(lab)
     }
 
     /// The same on computers that keep translations over entries and exits.
@@ -235,8 +237,8 @@ impl Lab {
     /// When the hypervisor is not built.
     pub fn contents(&self, config: &str) -> Result<Contents> {
         let mut contents = Contents::with_hypervisor(&self.hypervisor, config.as_bytes().to_vec())?;
-        if let Some(overrides) = &self.overrides {
-            contents.add("overrides", overrides.clone().into_bytes());
+        if !self.overrides.is_empty() {
+            contents.add("overrides", self.overrides.join(" ").into_bytes());
         }
         Ok(contents)
     }
@@ -457,6 +459,14 @@ mod tests {
         assert_eq!(tests.len(), 1);
         assert!(tests[0].remarks().contains("because"));
         assert_eq!(Test::all(&[scenario(On::Both)]).len(), VENDORS.len());
+    }
+
+    #[test]
+    fn an_override_is_added_to_a_chosen_fault() {
+        let lab = Lab::new(&Test { scenario: scenario(On::Both), vendor: Vendor::Amd }).unwrap();
+        let both = lab.with_fault("panic").unwrap().with_override("apicv=off").unwrap();
+        assert_eq!(both.overrides, ["fault=panic", "apicv=off"]);
+        assert!(lab.overrides.is_empty());
     }
 
     #[test]

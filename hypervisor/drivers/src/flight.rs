@@ -14,6 +14,8 @@ use seams::DmaBuffer;
 
 /// How many commands can be in flight.
 pub const DEPTH: usize = 32;
+/// How many resets in a row may fail to bring a command to a good end, until the device counts as failed.
+pub const MAX_RESETS: u8 = 4;
 /// How often a command is sent.
 const MAX_ATTEMPTS: u8 = 2;
 /// How long a read or a write may take.

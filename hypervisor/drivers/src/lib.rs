@@ -30,6 +30,11 @@ pub mod nvme;
 pub mod power;
 pub mod virtio;
 
+use base::Nanoseconds;
+
+/// How often a running device's status is looked at: reading a register takes as long as a thousand instructions.
+const STATUS_INTERVAL: Nanoseconds = Nanoseconds::from_secs(1);
+
 /// Whether a device can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readiness {

@@ -79,6 +79,20 @@ pub enum VectorValue {
     Ymm([u8; 32]),
 }
 
+impl VectorValue {
+    /// What bits 255:0 of a register are after it got this, and were before it did.
+    pub fn over(self, before: [u8; 32]) -> [u8; 32] {
+        match self {
+            Self::Xmm(low) => {
+                let mut after = before;
+                after.iter_mut().zip(low).for_each(|(byte, new)| *byte = new);
+                after
+            }
+            Self::Ymm(whole) => whole,
+        }
+    }
+}
+
 /// A segment register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -91,6 +105,12 @@ pub enum SegmentName {
     Gs,
     Ldtr,
     Tr,
+}
+
+impl SegmentName {
+    /// All of them.
+    pub const ALL: [Self; 8] =
+        [Self::Es, Self::Cs, Self::Ss, Self::Ds, Self::Fs, Self::Gs, Self::Ldtr, Self::Tr];
 }
 
 /// A segment register with its hidden part.
@@ -231,6 +251,20 @@ impl VcpuState {
             sysenter_esp: 0,
             sysenter_eip: 0,
             pat: PAT_RESET,
+        }
+    }
+
+    /// The segment register of this name.
+    pub const fn segment(&self, name: SegmentName) -> &Segment {
+        match name {
+            SegmentName::Es => &self.es,
+            SegmentName::Cs => &self.cs,
+            SegmentName::Ss => &self.ss,
+            SegmentName::Ds => &self.ds,
+            SegmentName::Fs => &self.fs,
+            SegmentName::Gs => &self.gs,
+            SegmentName::Ldtr => &self.ldtr,
+            SegmentName::Tr => &self.tr,
         }
     }
 }

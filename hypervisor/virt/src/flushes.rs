@@ -14,6 +14,8 @@ pub enum Flush {
     Nested,
     /// The vCPU got a tag that another may have had.
     Tag,
+    /// An entry was refused, which has not carried out what was due.
+    Refusal,
 }
 
 /// The reason that is left out as its number, or 0.

@@ -142,9 +142,6 @@ impl EmulationContext for Process {
 
     fn set_vector(&mut self, number: u8, value: VectorValue) {
         let register = &mut self.vectors[usize::from(number)];
-        match value {
-            VectorValue::Xmm(low) => register[..16].copy_from_slice(&low),
-            VectorValue::Ymm(whole) => *register = whole,
-        }
+        *register = value.over(*register);
     }
 }

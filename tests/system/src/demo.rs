@@ -2,9 +2,9 @@
 
 use crate::linux::command;
 use crate::networks::on_other;
-use crate::{BOOT, STEP};
+use crate::{BOOT, line};
 use anyhow::{Result, ensure};
-use xtask::emulator::{Ending, Network, Vendor};
+use xtask::emulator::{Network, Vendor};
 use xtask::image::{Contents, Kernels};
 use xtask::scenario::{Lab, On, Scenario, Speed};
 
@@ -37,8 +37,7 @@ fn disk_and_network(lab: &Lab) -> Result<()> {
         let ping = command(&mut emulator, "ping -c 2 10.0.2.2")?;
         ensure!(ping.contains("2 packets received"), "to the outside: {ping:?}");
     }
-    emulator.send("\x1d")?;
-    emulator.expect("cofferdam> ", STEP)?;
+    line::to_shell(&mut emulator)?;
     emulator.send("vm start other\rvm console other\r")?;
     emulator.expect("other:~# ", BOOT)?;
     let ping = on_other(&mut emulator, "ping -c 2 10.0.2.15")?;
@@ -46,9 +45,6 @@ fn disk_and_network(lab: &Lab) -> Result<()> {
     let greeting = on_other(&mut emulator, "ls /mnt")?;
     ensure!(greeting.contains("greeting") && !greeting.contains("a\r"), "on the disk is {greeting:?}");
 
-    emulator.send("\x1d")?;
-    emulator.expect("cofferdam> ", STEP)?;
-    emulator.send("poweroff\r")?;
-    ensure!(emulator.wait_exit(STEP)? == Ending::PoweredOff);
-    Ok(())
+    line::to_shell(&mut emulator)?;
+    line::power_off_host(&mut emulator)
 }

@@ -2,12 +2,12 @@
 
 use crate::linux::{command, config};
 use crate::reference::{self, VIRTIO};
-use crate::{BOOT, STEP, tiny_guests};
+use crate::{BOOT, STEP, line, tiny_guests};
 use anyhow::{Result, ensure};
 use std::path::PathBuf;
-use xtask::emulator::{Emulator, Ending};
+use xtask::emulator::Emulator;
 use xtask::guest::{self, Kernel};
-use xtask::image::{Partition, write_disk};
+use xtask::image::{Contents, Partition, write_disk};
 use xtask::scenario::{Lab, On, Scenario, Speed};
 
 pub const SCENARIOS: &[Scenario] = &[
@@ -42,7 +42,7 @@ fn other_driver(lab: &Lab) -> Result<()> {
     let mut emulator = lab.start(lab.machine(&lab.image(&contents)?))?;
     emulator.expect("guest: this came by the virtio console", BOOT)?;
     emulator.expect("vm virtio: ended: debug exit by the guest, status 1\r", BOOT)?;
-    ensure!(emulator.wait_exit(STEP)? == Ending::PoweredOff);
+    line::await_power_off(&mut emulator)?;
     let log = emulator.serial_log();
     let failed: Vec<_> = reference::checks(&log).into_iter().filter(|(_, outcome)| outcome != "ok").collect();
     ensure!(failed.is_empty(), "the guest reported: {failed:?}");
@@ -61,21 +61,21 @@ fn disk_with_root(lab: &Lab) -> Result<PathBuf> {
     Ok(out)
 }
 
-/// Starts a host with an NVMe disk made by [`disk_with_root`] besides the one that it boots from.
-fn start_with_nvme(lab: &Lab, config: &str) -> Result<Emulator> {
+/// Starts a host with an NVMe disk made by [`disk_with_root`] besides the one with `contents` that it boots from.
+fn start_with_nvme(lab: &Lab, contents: &Contents) -> Result<Emulator> {
     let disk = disk_with_root(lab)?;
-    let mut contents = lab.contents(config)?;
-    contents.add("kernel", lab.vmlinux(Kernel::V6_12)?);
-    contents.add("initramfs.cpio", lab.initramfs()?);
     let drive = format!("if=none,id=data,format=raw,snapshot=on,file={}", disk.display());
-    let machine = lab.machine(&lab.image(&contents)?);
+    let machine = lab.machine(&lab.image(contents)?);
     lab.start(machine.qemu_args(["-drive", &drive, "-device", "nvme,drive=data,serial=data"]))
 }
 
 fn debian_root(lab: &Lab) -> Result<()> {
     let disk = "[[vm.disk]]\nsource = \"partition:web-root\"\n";
     let config = config("cmdline = \"console=ttyS0 root=/dev/vda\"") + disk;
-    let mut emulator = start_with_nvme(lab, &config)?;
+    let mut contents = lab.contents(&config)?;
+    contents.add("kernel", lab.vmlinux(Kernel::V6_12)?);
+    contents.add("initramfs.cpio", lab.initramfs()?);
+    let mut emulator = start_with_nvme(lab, &contents)?;
     emulator.expect("root:~# ", BOOT)?;
     let on_root = |emulator: &mut Emulator, line: &str| -> Result<String> {
         emulator.send(&format!("{line}\n"))?;
@@ -91,8 +91,7 @@ fn debian_root(lab: &Lab) -> Result<()> {
     ensure!(differing.trim() == "0", "{} files came back changed", differing.trim());
     emulator.send("exit\n")?;
     emulator.expect("vm demo: ended: powered off", STEP)?;
-    ensure!(emulator.wait_exit(STEP)? == Ending::PoweredOff);
-    Ok(())
+    line::await_power_off(&mut emulator)
 }
 
 /// Two guests write to the same sectors, and each finds its own bytes; nobody's reach the file.
@@ -111,15 +110,13 @@ fn overlays(lab: &Lab) -> Result<()> {
         |name: &str| format!("echo {name} | dd of=/dev/vda bs=512 seek=100 conv=sync,fsync 2>/dev/null");
     let read = "dd if=/dev/vda bs=512 skip=99 count=2 iflag=direct 2>/dev/null | tr -d '\\0'";
     command(&mut emulator, &write("demo"))?;
-    emulator.send("\x1d")?;
-    emulator.expect("cofferdam> ", STEP)?;
+    line::to_shell(&mut emulator)?;
     emulator.send("vm console other\r")?;
     emulator.expect("other:~# ", BOOT)?;
     emulator.send(&format!("{}; {read}; echo; echo r'e'ad\n", write("other")))?;
     let of_other = emulator.expect("read\r", STEP)?;
     ensure!(of_other.contains("xxxother"), "the other VM reads {of_other:?}");
-    emulator.send("\x1d")?;
-    emulator.expect("cofferdam> ", STEP)?;
+    line::to_shell(&mut emulator)?;
     emulator.send("vm console demo\r")?;
     emulator.expect("console of demo", STEP)?;
     emulator.send(&format!("{read}; echo; echo r'e'ad\n"))?;
@@ -148,10 +145,7 @@ fn full_overlay(lab: &Lab) -> Result<()> {
         "dd if=/dev/vda bs=4k count=64 iflag=direct 2>&- | tr -d '\\0' | wc -c",
     )?;
     ensure!(kept.trim() == "0", "{} bytes of what fitted are not there", kept.trim());
-    emulator.send("poweroff -f\n")?;
-    emulator.expect("vm demo: ended: powered off", STEP)?;
-    ensure!(emulator.wait_exit(STEP)? == Ending::PoweredOff);
-    Ok(())
+    line::power_off_guest(&mut emulator)
 }
 
 /// Each VM but the first cannot have its disk or its network, and says why before it starts.
@@ -172,21 +166,16 @@ fn refused(lab: &Lab) -> Result<()> {
            [[network]]\nname = \"lan0\"\nuplink = \"eth7\"\n";
     let mut contents = lab.contents(&config)?;
     contents.add("guest", lab.guest("first-byte")?);
-    let disk = disk_with_root(lab)?;
-    let drive = format!("if=none,id=data,format=raw,snapshot=on,file={}", disk.display());
-    let machine = lab.machine(&lab.image(&contents)?);
-    let mut emulator =
-        lab.start(machine.qemu_args(["-drive", &drive, "-device", "nvme,drive=data,serial=data"]))?;
+    let mut emulator = start_with_nvme(lab, &contents)?;
     emulator.expect("hypervisor ready", BOOT)?;
     let log = emulator.serial_log();
-    for promise in [
+    for (vm, word) in [
         ("second", "owner"),
         ("whole", "owner"),
         ("lost", "no-such"),
         ("absent", "nvme7n1"),
         ("offline", "eth7"),
     ] {
-        let (vm, word) = promise;
         let told =
             log.lines().any(|line| line.contains(&format!("vm {vm}: cannot start")) && line.contains(word));
         ensure!(told, "vm {vm}: nothing tells why it cannot start: {log}");

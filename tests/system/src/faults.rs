@@ -2,10 +2,10 @@
 //!
 //! The faults are in `hypervisor/kernel/src/faults.rs`, and only in the build with the feature `seeded-faults`.
 
-use crate::{BOOT, STEP, several, tiny_guests};
+use crate::{BOOT, STEP, line, several, tiny_guests};
 use anyhow::{Context, Result, bail, ensure};
 use std::time::Duration;
-use xtask::emulator::{Ending, Vendor};
+use xtask::emulator::Vendor;
 use xtask::scenario::{Lab, On, Scenario, Speed};
 use xtask::{paths, symbolize};
 
@@ -118,8 +118,7 @@ fn refused_state(lab: &Lab) -> Result<()> {
     for word in words {
         ensure!(explanation.contains(word), "the explanation lacks {word:?}: {explanation}");
     }
-    ensure!(emulator.wait_exit(STEP)? == Ending::PoweredOff);
-    Ok(())
+    line::await_power_off(&mut emulator)
 }
 
 fn unknown(lab: &Lab) -> Result<()> {
@@ -133,8 +132,7 @@ fn unknown(lab: &Lab) -> Result<()> {
 
 fn ordinary(lab: &Lab) -> Result<()> {
     for name in ["seeded fault", "deaf-timer", "contagious-end", "emulated-memory"] {
-        let is_in =
-            |hypervisor: &Lab| anyhow::Ok(holds(&paths::read(&hypervisor.hypervisor().kernel)?, name));
+        let is_in = |lab: &Lab| anyhow::Ok(holds(&paths::read(&lab.hypervisor().kernel)?, name));
         ensure!(!is_in(lab)?, "the ordinary hypervisor contains {name:?}");
         ensure!(is_in(&lab.with_fault("panic")?)?, "the search for {name:?} finds nothing where it is");
     }
@@ -144,8 +142,7 @@ fn ordinary(lab: &Lab) -> Result<()> {
     let mut emulator = lab.start(lab.machine(&lab.image(&contents)?))?;
     emulator.expect("boot overrides: fault=panic", BOOT)?;
     emulator.expect("vm guest: ended: debug exit by the guest, status 1", BOOT)?;
-    ensure!(emulator.wait_exit(STEP)? == Ending::PoweredOff);
-    Ok(())
+    line::await_power_off(&mut emulator)
 }
 
 /// Whether `text` stands somewhere in `bytes`.

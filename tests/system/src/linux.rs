@@ -1,8 +1,8 @@
 //! Unmodified Debian kernels, from power-on to a shell and off again.
 
-use crate::{BOOT, STEP};
+use crate::{BOOT, STEP, line};
 use anyhow::{Context, Result, ensure};
-use xtask::emulator::{Emulator, Ending, Machine, Model};
+use xtask::emulator::{Emulator, Machine, Model};
 use xtask::guest::{Architecture, Kernel};
 use xtask::scenario::{Lab, On, Scenario, Speed};
 
@@ -117,11 +117,7 @@ fn shell(lab: &Lab, kernel: Kernel, form: Form) -> Result<()> {
     let slept = command(&mut emulator, "sleep 1 && echo awake")?;
     ensure!(slept.trim() == "awake", "sleep says {slept:?}");
 
-    emulator.send("poweroff -f\n")?;
-    emulator.expect("vm demo: ended: powered off by the guest (ACPI S5)", STEP)?;
-    let ending = emulator.wait_exit(STEP)?;
-    ensure!(ending == Ending::PoweredOff, "the host ended by {ending:?}");
-    Ok(())
+    line::power_off_guest(&mut emulator)
 }
 
 /// The processor could run the guest's local APIC, and the operator says no.
@@ -142,9 +138,7 @@ fn on_ivy_bridge(lab: &Lab, kernel: Kernel) -> Result<()> {
 fn powers_off(lab: &Lab, mut emulator: Emulator) -> Result<()> {
     let sum = command(&mut emulator, "echo $((6 * 7))")?;
     ensure!(sum.trim() == "42", "the shell computes {sum:?}");
-    emulator.send("poweroff -f\n")?;
-    emulator.expect("vm demo: ended: powered off by the guest (ACPI S5)", STEP)?;
-    ensure!(emulator.wait_exit(STEP)? == Ending::PoweredOff);
+    line::power_off_guest(&mut emulator)?;
     let log = emulator.serial_log();
     let line = log.lines().find(|line| line.contains("virtualization: VT-x")).context("it is not VT-x")?;
     ensure!(!line.contains("apic-virtualization"), "{}: APICv is in force: {line}", lab.name());
@@ -162,11 +156,7 @@ fn shell_of_32_bits(lab: &Lab) -> Result<()> {
     let sum = command(&mut emulator, "echo $((6 * 7))")?;
     ensure!(sum.trim() == "42", "the shell computes {sum:?}");
     no_complaints(&mut emulator)?;
-    emulator.send("poweroff -f\n")?;
-    emulator.expect("vm demo: ended: powered off by the guest (ACPI S5)", STEP)?;
-    let ending = emulator.wait_exit(STEP)?;
-    ensure!(ending == Ending::PoweredOff, "the host ended by {ending:?}");
-    Ok(())
+    line::power_off_guest(&mut emulator)
 }
 
 fn reset(lab: &Lab) -> Result<()> {
@@ -181,8 +171,7 @@ fn reset(lab: &Lab) -> Result<()> {
     let mut emulator = boot(lab, kernel, "cmdline = \"console=ttyS0\"\non_reset = \"end\"")?;
     emulator.send("reboot -f\n")?;
     emulator.expect("vm demo: ended: reset by the guest", STEP)?;
-    ensure!(emulator.wait_exit(STEP)? == Ending::PoweredOff);
-    Ok(())
+    line::await_power_off(&mut emulator)
 }
 
 fn panic_ends_the_vm(lab: &Lab) -> Result<()> {
@@ -191,6 +180,5 @@ fn panic_ends_the_vm(lab: &Lab) -> Result<()> {
     emulator.send("echo c > /proc/sysrq-trigger\n")?;
     emulator.expect("Kernel panic", STEP)?;
     emulator.expect("vm demo: ended: reset by the guest", STEP)?;
-    ensure!(emulator.wait_exit(STEP)? == Ending::PoweredOff);
-    Ok(())
+    line::await_power_off(&mut emulator)
 }

@@ -1,9 +1,10 @@
 //! What is too slow for every run: sweeps over computers, and soaks. Only with `--long`.
 
-use crate::{BOOT, STEP, linux};
+use crate::{BOOT, STEP, line, linux};
 use anyhow::{Context, Result, ensure};
+use std::path::PathBuf;
 use std::time::Duration;
-use xtask::emulator::{Disk, Emulator, Ending, Machine, Model, Vendor};
+use xtask::emulator::{Disk, Ending, Machine, Model, Vendor};
 use xtask::guest::Kernel;
 use xtask::scenario::{Lab, On, Scenario, Speed};
 
@@ -42,19 +43,11 @@ fn boots(lab: &Lab, machine: Machine) -> Result<()> {
     emulator.expect("demo:~# ", BOOT)?;
     let sum = linux::command(&mut emulator, "echo $((6 * 7))")?;
     ensure!(sum.trim() == "42", "the shell computes {sum:?}");
-    power_off(&mut emulator)
-}
-
-fn power_off(emulator: &mut Emulator) -> Result<()> {
-    emulator.send("poweroff -f\n")?;
-    emulator.expect("vm demo: ended: powered off", STEP)?;
-    let ending = emulator.wait_exit(STEP)?;
-    ensure!(ending == Ending::PoweredOff, "the host ended by {ending:?}");
-    Ok(())
+    line::power_off_guest(&mut emulator)
 }
 
 /// An image whose one VM is Linux.
-fn image(lab: &Lab, extra: &str) -> Result<std::path::PathBuf> {
+fn image(lab: &Lab, extra: &str) -> Result<PathBuf> {
     let mut contents = lab.contents(&linux::config(extra))?;
     contents.add("kernel", lab.vmlinux(Kernel::V6_12)?);
     contents.add("initramfs.cpio", lab.initramfs()?);
@@ -114,11 +107,8 @@ fn resets(lab: &Lab) -> Result<()> {
         emulator.expect("Linux version 6.12", BOOT).with_context(|| format!("start {time}"))?;
         emulator.expect("reboot: Restarting system", BOOT).with_context(|| format!("start {time}"))?;
     }
-    emulator.send("\x1d")?;
-    emulator.expect("cofferdam> ", STEP)?;
-    emulator.send("poweroff\r")?;
-    ensure!(emulator.wait_exit(STEP)? == Ending::PoweredOff);
-    Ok(())
+    line::to_shell(&mut emulator)?;
+    line::power_off_host(&mut emulator)
 }
 
 /// The work of one guest: copies of random bytes stay equal, time goes forward, and sleep wakes.

@@ -13,6 +13,7 @@ mod differences;
 mod disks;
 mod faults;
 mod kernels;
+mod line;
 mod linux;
 mod long;
 mod networks;

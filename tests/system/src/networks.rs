@@ -1,9 +1,9 @@
 //! Guests' networks: frames between guests, and what does not pass.
 
 use crate::linux::{command, config};
-use crate::{BOOT, STEP};
+use crate::{BOOT, STEP, line};
 use anyhow::{Result, ensure};
-use xtask::emulator::{Emulator, Ending, Network};
+use xtask::emulator::{Emulator, Network};
 use xtask::guest::Kernel;
 use xtask::scenario::{Lab, On, Scenario, Speed};
 
@@ -58,8 +58,7 @@ pub fn start_with(
 
 /// Takes the terminal to a VM's console.
 pub fn go_to(emulator: &mut Emulator, vm: &str) -> Result<()> {
-    emulator.send("\x1d")?;
-    emulator.expect("cofferdam> ", STEP)?;
+    line::to_shell(emulator)?;
     emulator.send(&format!("vm console {vm}\r"))?;
     Ok(())
 }
@@ -113,9 +112,7 @@ fn outside(lab: &Lab) -> Result<()> {
         command(&mut emulator, "ip addr add 10.0.2.15/24 dev eth0; ip link set eth0 up")?;
         let ping = command(&mut emulator, "ping -c 2 10.0.2.2")?;
         ensure!(ping.contains("2 packets received"), "{nic}: ping says {ping:?}");
-        emulator.send("poweroff -f\n")?;
-        emulator.expect("vm demo: ended: powered off", STEP)?;
-        ensure!(emulator.wait_exit(STEP)? == Ending::PoweredOff);
+        line::power_off_guest(&mut emulator)?;
     }
     Ok(())
 }
@@ -142,8 +139,7 @@ fn spoofed(lab: &Lab) -> Result<()> {
 
 /// What the shell says of networks; the terminal stays there.
 fn counters(emulator: &mut Emulator) -> Result<String> {
-    emulator.send("\x1d")?;
-    emulator.expect("cofferdam> ", STEP)?;
+    line::to_shell(emulator)?;
     emulator.send("net list\r")?;
     Ok(emulator.expect("cofferdam> ", STEP)?)
 }

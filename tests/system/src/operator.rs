@@ -1,8 +1,8 @@
 //! What the operator does at the serial line.
 
-use crate::{BOOT, STEP, linux};
+use crate::{BOOT, STEP, line, linux};
 use anyhow::{Result, anyhow, ensure};
-use xtask::emulator::{Emulator, Ending};
+use xtask::emulator::Emulator;
 use xtask::guest::Kernel;
 use xtask::image::Contents;
 use xtask::scenario::{Lab, On, Scenario, Speed};
@@ -27,8 +27,7 @@ const fn quick(name: &'static str, run: fn(&Lab) -> Result<()>) -> Scenario {
 
 fn escape(lab: &Lab) -> Result<()> {
     let mut emulator = linux::boot(lab, lab.vmlinux(Kernel::V6_12)?, "cmdline = \"console=ttyS0\"")?;
-    emulator.send("\x1d")?;
-    emulator.expect("cofferdam> ", STEP)?;
+    line::to_shell(&mut emulator)?;
     emulator.send("help\r")?;
     let help = emulator.expect("cofferdam> ", STEP)?;
     for word in ["vm", "log", "host", "poweroff"] {
@@ -47,12 +46,8 @@ fn escape(lab: &Lab) -> Result<()> {
     emulator.expect("[console of demo", STEP)?;
     emulator.send("echo $((3 * 5))\n")?;
     emulator.expect("15", STEP)?;
-    emulator.send("\x1d")?;
-    emulator.expect("cofferdam> ", STEP)?;
-    emulator.send("poweroff\r")?;
-    let ending = emulator.wait_exit(STEP)?;
-    ensure!(ending == Ending::PoweredOff, "the host ended by {ending:?}");
-    Ok(())
+    line::to_shell(&mut emulator)?;
+    line::power_off_host(&mut emulator)
 }
 
 /// The most memory of a computer with 2 GiB and one guest that may be neither free nor the guest's.
@@ -69,8 +64,7 @@ fn memory_overhead(lab: &Lab) -> Result<()> {
     let config = "cmdline = \"console=ttyS0\"\non_reset = \"end\"";
     let kernel = lab.vmlinux(Kernel::V6_12)?;
     let mut emulator = linux::boot_on(lab, kernel, config, |machine| machine.memory_mib(2048))?;
-    emulator.send("\x1d")?;
-    emulator.expect("cofferdam> ", STEP)?;
+    line::to_shell(&mut emulator)?;
     emulator.send("host mem\r")?;
     let memory = emulator.expect("cofferdam> ", STEP)?;
     let (ram, free) = (kib(&memory, "RAM ")?, kib(&memory, "\nfree ")?);
@@ -85,9 +79,7 @@ fn memory_overhead(lab: &Lab) -> Result<()> {
     ensure!(named == overhead, "{named} KiB of {overhead} KiB have a name: {memory}");
     ensure!(overhead <= MOST_OVERHEAD_KIB, "{overhead} KiB are neither free nor the guest's: {memory}");
     ensure!(kib(&memory, "left by boot ")? == 0, "boot left something: {memory}");
-    emulator.send("poweroff\r")?;
-    ensure!(emulator.wait_exit(STEP)? == Ending::PoweredOff);
-    Ok(())
+    line::power_off_host(&mut emulator)
 }
 
 fn start(lab: &Lab) -> Result<()> {
@@ -106,9 +98,7 @@ fn start(lab: &Lab) -> Result<()> {
     // Its kernel was given back when it had started.
     emulator.send("vm start later\r")?;
     emulator.expect("on_reset = \"restart\" keeps it", STEP)?;
-    emulator.send("poweroff\r")?;
-    ensure!(emulator.wait_exit(STEP)? == Ending::PoweredOff);
-    Ok(())
+    line::power_off_host(&mut emulator)
 }
 
 /// A host that stays at its shell after its only guest has ended.
@@ -124,9 +114,7 @@ fn idle(lab: &Lab) -> Result<()> {
     emulator.expect("vm ends: ended: debug exit", BOOT)?;
     emulator.send("vm list\r")?;
     emulator.expect("debug exit by the guest", STEP)?;
-    emulator.send("poweroff\r")?;
-    ensure!(emulator.wait_exit(STEP)? == Ending::PoweredOff);
-    Ok(())
+    line::power_off_host(&mut emulator)
 }
 
 /// QEMU's Zen 3 without features of its own against anything, on which the table counts.
@@ -155,9 +143,7 @@ fn vulnerabilities(lab: &Lab) -> Result<()> {
     for line in lines {
         ensure!(cpus.contains(line), "`host cpus` does not say {line:?}: {cpus}");
     }
-    emulator.send("poweroff\r")?;
-    ensure!(emulator.wait_exit(STEP)? == Ending::PoweredOff);
-    Ok(())
+    line::power_off_host(&mut emulator)
 }
 
 fn nonsense(lab: &Lab) -> Result<()> {
@@ -178,9 +164,7 @@ fn nonsense(lab: &Lab) -> Result<()> {
         emulator.send("~\r\rvm list\r")?;
         emulator.expect("debug exit by the guest", STEP)?;
     }
-    emulator.send("poweroff\r")?;
-    ensure!(emulator.wait_exit(STEP)? == Ending::PoweredOff);
-    Ok(())
+    line::power_off_host(&mut emulator)
 }
 
 /// Types what is no text.

@@ -6,14 +6,13 @@
 
 use crate::faults::noticed;
 use crate::linux::config;
-use crate::{BOOT, STEP};
+use crate::{BOOT, STEP, line};
 use anyhow::{Context, Result, bail, ensure};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use xtask::emulator::Ending;
 use xtask::guest::{Kernel, initramfs};
 use xtask::image::{Partition, ext4, write_disk};
 use xtask::medium::write_log::{self, Entry};
@@ -124,7 +123,7 @@ fn run_writer(lab: &Lab, image: &Path) -> Result<Vec<u8>> {
         lab.start(machine.qemu_args(["-blockdev", &drive, "-device", "nvme,drive=data,serial=data"]))?;
     emulator.expect("all records are promised", BOOT)?;
     emulator.expect("vm demo: ended: powered off", STEP)?;
-    ensure!(emulator.wait_exit(STEP)? == Ending::PoweredOff);
+    line::await_power_off(&mut emulator)?;
     paths::read(&log)
 }
 

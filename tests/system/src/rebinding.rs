@@ -2,9 +2,9 @@
 
 use crate::linux::{command, config};
 use crate::networks::{self, NIC, on_other};
-use crate::{BOOT, STEP};
+use crate::{BOOT, STEP, line};
 use anyhow::{Result, ensure};
-use xtask::emulator::{Emulator, Ending, Network, Vendor};
+use xtask::emulator::{Emulator, Network, Vendor};
 use xtask::guest::Kernel;
 use xtask::guest::initramfs::program;
 use xtask::scenario::{Lab, On, Scenario, Speed};
@@ -61,10 +61,7 @@ fn disk(lab: &Lab) -> Result<()> {
     rebind(&mut emulator, &format!("disk {}", rounds(lab)))?;
     rebind(&mut emulator, "all")?;
     rebind(&mut emulator, "disk 1")?;
-    emulator.send("poweroff -f\n")?;
-    emulator.expect("vm demo: ended: powered off", STEP)?;
-    ensure!(emulator.wait_exit(STEP)? == Ending::PoweredOff);
-    Ok(())
+    line::power_off_guest(&mut emulator)
 }
 
 /// The other guest sends all the time.

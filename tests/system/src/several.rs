@@ -1,8 +1,7 @@
 //! Several VMs on one host: none disturbs another.
 
-use crate::{BOOT, STEP, linux};
+use crate::{BOOT, STEP, line, linux};
 use anyhow::{Result, ensure};
-use xtask::emulator::Ending;
 use xtask::guest::Kernel;
 use xtask::scenario::{Lab, On, Scenario, Speed};
 
@@ -28,10 +27,7 @@ pub fn crash(lab: &Lab) -> Result<()> {
     emulator.expect("demo:~# ", BOOT)?;
     let alive = linux::command(&mut emulator, "echo still $((40 + 2))")?;
     ensure!(alive.trim() == "still 42", "the other VM says {alive:?}");
-    emulator.send("poweroff -f\n")?;
-    emulator.expect("vm demo: ended: powered off", STEP)?;
-    ensure!(emulator.wait_exit(STEP)? == Ending::PoweredOff);
-    Ok(())
+    line::power_off_guest(&mut emulator)
 }
 
 fn two_linux(lab: &Lab) -> Result<()> {
@@ -42,8 +38,7 @@ fn two_linux(lab: &Lab) -> Result<()> {
     contents.add("initramfs.cpio", lab.initramfs()?);
     let mut emulator = lab.start(lab.machine(&lab.image(&contents)?))?;
     emulator.expect("demo:~# ", BOOT)?;
-    emulator.send("\x1d")?;
-    emulator.expect("cofferdam> ", STEP)?;
+    line::to_shell(&mut emulator)?;
     emulator.send("vm console other\r")?;
     emulator.expect("other:~# ", BOOT)?;
     emulator.send("echo $((20 + 3))\n")?;
@@ -55,6 +50,5 @@ fn two_linux(lab: &Lab) -> Result<()> {
     emulator.expect("console of demo", STEP)?;
     emulator.send("\npoweroff -f\n")?;
     emulator.expect("vm demo: ended: powered off", STEP)?;
-    ensure!(emulator.wait_exit(STEP)? == Ending::PoweredOff);
-    Ok(())
+    line::await_power_off(&mut emulator)
 }

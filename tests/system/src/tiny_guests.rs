@@ -1,9 +1,9 @@
 //! The tiny guests of `tests/guests`: one behaviour each, reported check by check by the guest itself.
 
-use crate::{BOOT, STEP, reference};
+use crate::{BOOT, line, reference};
 use anyhow::{Result, ensure};
 use std::time::Duration;
-use xtask::emulator::{Emulator, Ending, Model};
+use xtask::emulator::{Emulator, Model};
 use xtask::scenario::{Lab, On, Scenario, Speed};
 
 pub const SCENARIOS: &[Scenario] = &[
@@ -74,8 +74,7 @@ fn run(lab: &Lab, model: Option<Model>, guest: &str, limit: Duration) -> Result<
     let mut emulator = start(lab, model, guest)?;
     emulator.expect("hypervisor ready", BOOT)?;
     emulator.expect(&format!("vm {guest}: ended: "), limit)?;
-    let ending = emulator.wait_exit(STEP)?;
-    ensure!(ending == Ending::PoweredOff, "the host ended by {ending:?}");
+    line::await_power_off(&mut emulator)?;
     Ok(emulator.serial_log())
 }
 

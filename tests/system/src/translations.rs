@@ -5,9 +5,9 @@
 //! tests can fail is shown where translations stay over entries and exits, as on processors: on our Bochs.
 
 use crate::faults::noticed;
-use crate::{BOOT, STEP, reference, tiny_guests};
+use crate::{BOOT, line, reference, tiny_guests};
 use anyhow::{Context, Result, ensure};
-use xtask::emulator::{Ending, Vendor};
+use xtask::emulator::Vendor;
 use xtask::scenario::{Lab, On, Scenario, Speed};
 
 pub const SCENARIOS: &[Scenario] = &[
@@ -96,6 +96,6 @@ fn run(lab: &Lab, guest: &str, vms: &[&str]) -> Result<String> {
     contents.add("guest", lab.guest(guest)?);
     let mut emulator = lab.start(lab.machine(&lab.image(&contents)?))?;
     emulator.expect("no VM is left", BOOT)?;
-    ensure!(emulator.wait_exit(STEP)? == Ending::PoweredOff);
+    line::await_power_off(&mut emulator)?;
     Ok(emulator.serial_log())
 }

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::{await_power_off, measure};
 use crate::build;
-use crate::emulator::{Emulator, Ending, Machine, Time};
+use crate::emulator::{Emulator, Time};
 use crate::guest::{self, Kernel};
-use crate::image::{self, Contents, Table};
-use crate::progress::Step;
+use crate::image::Contents;
 use crate::setup::{self, Need};
 
 /// Patience with a run whose time is counted instructions: some minutes are usual.
@@ -62,30 +62,19 @@ pub fn command() -> Result<()> {
     contents.add("vmlinux", guest::vmlinux(Kernel::V6_12)?);
     contents.add("initramfs.cpio", guest::initramfs()?);
     contents.add("first-byte", crate::paths::read(&build::guest("first-byte"))?);
-    let scratch = tempfile::tempdir()?;
-    let disk = scratch.path().join("disk.img");
-    image::write(&contents, Table::Gpt, &disk)?;
-
-    let step = Step::start("booting Linux, with counted instructions");
-    let mut emulator = Machine::new(disk).time(Time::FastInstructions).start()?;
-    let log = run(&mut emulator).with_context(|| format!("the serial line ends:\n{}", emulator.tail()))?;
-    drop(step);
+    let log = measure("booting Linux", &contents, |machine| machine.time(Time::FastInstructions), run)?;
     print(&log)
 }
 
-/// Lets both VMs live and die; what appeared on the serial line.
-fn run(emulator: &mut Emulator) -> Result<String> {
+/// Lets both VMs live and die.
+fn run(emulator: &mut Emulator) -> Result<()> {
     emulator.expect("vm boot: lived ", LIMIT)?;
     emulator.expect("cofferdam> ", ANSWER)?;
     await_scrubbed(emulator)?;
     emulator.send("vm start first\r")?;
     emulator.expect("vm first: lived ", ANSWER)?;
     emulator.send("poweroff\r")?;
-    let ending = emulator.wait_exit(ANSWER)?;
-    if ending != Ending::PoweredOff {
-        bail!("the machine did not power itself off ({ending:?})");
-    }
-    Ok(emulator.serial_log())
+    await_power_off(emulator, ANSWER)
 }
 
 /// Waits until no free memory is left to scrub.

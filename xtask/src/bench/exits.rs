@@ -4,16 +4,16 @@
 //! beside goals and other hypervisors, and printed as a table or written as JSON.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
-use serde_json::json;
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
 
+use super::{await_power_off, measure, number, write_json};
 use crate::build;
-use crate::emulator::{Ending, Machine, Time, Vendor};
-use crate::image::{self, Contents, Table};
-use crate::progress::Step;
+use crate::emulator::{Time, Vendor};
+use crate::image::Contents;
 use crate::setup::{self, Need};
 
 /// Patience with a run whose time is counted instructions.
@@ -128,7 +128,7 @@ pub fn command(options: &Options) -> Result<()> {
     let measurements = measurements(&log, yardsticks)?;
     print!("{}", Rows { measurements: &measurements, yardsticks });
     match &options.json {
-        Some(path) => write_json(path, options.cpu, &measurements),
+        Some(path) => write_json(path, &objects(options.cpu, &measurements)),
         None => Ok(()),
     }
 }
@@ -144,21 +144,12 @@ fn run(options: &Options) -> Result<String> {
     if let Some(words) = &options.overrides {
         contents.add("overrides", words.clone().into_bytes());
     }
-    let scratch = tempfile::tempdir()?;
-    let disk = scratch.path().join("disk.img");
-    image::write(&contents, Table::Gpt, &disk)?;
-
-    let step = Step::start("measuring exits, with counted instructions");
-    let mut emulator = Machine::new(disk).vendor(options.cpu).time(Time::Instructions).start()?;
-    let ending = emulator.wait_exit(LIMIT)?;
-    drop(step);
-    if ending != Ending::PoweredOff {
-        bail!(
-            "the machine did not power itself off ({ending:?}); the serial line ends:\n{}",
-            emulator.tail()
-        );
-    }
-    Ok(emulator.serial_log())
+    measure(
+        "measuring exits",
+        &contents,
+        |machine| machine.vendor(options.cpu).time(Time::Instructions),
+        |emulator| await_power_off(emulator, LIMIT),
+    )
 }
 
 /// Every operation's measurement in `log`, in the order of the yardsticks.
@@ -179,35 +170,27 @@ fn measurements(log: &str, yardsticks: &[Yardstick]) -> Result<Vec<Measurement>>
 fn measurement(line: &str) -> Option<Measurement> {
     let (_, report) = line.split_once("bench: ")?;
     let (operation, numbers) = report.trim_end().split_once(": samples ")?;
-    let number = |name: &str| {
-        let named = numbers.split(", ").find_map(|part| part.strip_prefix(name)?.strip_prefix(' '));
-        named.and_then(|value| value.parse().ok())
-    };
     Some(Measurement {
         operation: operation.to_string(),
-        median_total: number("median")?,
-        minimum: number("minimum")?,
-        guest: number("guest")?,
-        exits: number("exits")?,
+        median_total: number(numbers, "median")?,
+        minimum: number(numbers, "minimum")?,
+        guest: number(numbers, "guest")?,
+        exits: number(numbers, "exits")?,
     })
 }
 
-fn write_json(path: &Path, vendor: Vendor, measurements: &[Measurement]) -> Result<()> {
-    let objects: Vec<_> = measurements
-        .iter()
-        .map(|measurement| {
-            json!({
-                "operation": measurement.operation,
-                "vendor": vendor_name(vendor),
-                "median_total": measurement.median_total,
-                "median_hypervisor": measurement.median_hypervisor(),
-                "minimum": measurement.minimum,
-                "exits": measurement.exits,
-            })
+fn objects(vendor: Vendor, measurements: &[Measurement]) -> Vec<Value> {
+    let object = |measurement: &Measurement| {
+        json!({
+            "operation": measurement.operation,
+            "vendor": vendor_name(vendor),
+            "median_total": measurement.median_total,
+            "median_hypervisor": measurement.median_hypervisor(),
+            "minimum": measurement.minimum,
+            "exits": measurement.exits,
         })
-        .collect();
-    let text = serde_json::to_string_pretty(&objects)? + "\n";
-    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+    };
+    measurements.iter().map(object).collect()
 }
 
 const fn vendor_name(vendor: Vendor) -> &'static str {

@@ -11,16 +11,16 @@
 
 use std::fmt;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::emulator::{Emulator, Machine, Time};
+use super::{measure, number, write_json};
+use crate::emulator::{Emulator, Time};
 use crate::guest::{self, Kernel};
-use crate::image::{self, Contents, Table};
-use crate::progress::Step;
+use crate::image::Contents;
 use crate::setup::{self, Need};
 use crate::{build, paths};
 
@@ -177,7 +177,7 @@ pub fn command(options: &Options) -> Result<()> {
     let costs = costs(&log).with_context(|| format!("see {}", log_path().display()))?;
     print!("{}", Rows(&costs));
     match &options.json {
-        Some(path) => write_json(path, &costs),
+        Some(path) => write_json(path, &objects(&costs)),
         None => Ok(()),
     }
 }
@@ -194,16 +194,13 @@ fn run() -> Result<String> {
     contents.add("client.cpio", initramfs(include_str!("io/client.sh"))?);
     contents.add("server.cpio", initramfs(include_str!("io/server.sh"))?);
     contents.add("disk.img", vec![b'x'; DISK_BYTES]);
-    let scratch = tempfile::tempdir()?;
-    let disk = scratch.path().join("disk.img");
-    image::write(&contents, Table::Gpt, &disk)?;
-
-    let step = Step::start("measuring operations on devices, with counted instructions");
-    let mut emulator = Machine::new(disk).time(Time::FastInstructions).copy_serial_to(log_file()?).start()?;
-    let end = await_end(&mut emulator).with_context(|| format!("the serial line ends:\n{}", emulator.tail()));
-    drop(step);
-    end?;
-    Ok(emulator.serial_log())
+    let log = log_file()?;
+    measure(
+        "measuring operations on devices",
+        &contents,
+        |machine| machine.time(Time::FastInstructions).copy_serial_to(log),
+        await_end,
+    )
 }
 
 /// Where the serial log is kept.
@@ -247,17 +244,13 @@ fn costs(log: &str) -> Result<Vec<Cost>> {
 fn snapshot(line: &str) -> Option<Snapshot> {
     let (_, report) = line.split_once("mark ")?;
     let (label, numbers) = report.trim_end().split_once(": ")?;
-    let number = |name: &str| {
-        let named = numbers.split(", ").find_map(|part| part.strip_prefix(name)?.strip_prefix(' '));
-        named.and_then(|value| value.parse().ok())
-    };
     Some(Snapshot {
         label: label.parse().ok()?,
-        at: number("at")?,
-        guest: number("guest")?,
-        slept: number("slept")?,
-        exits: number("exits")?,
-        interrupts: number("interrupts")?,
+        at: number(numbers, "at")?,
+        guest: number(numbers, "guest")?,
+        slept: number(numbers, "slept")?,
+        exits: number(numbers, "exits")?,
+        interrupts: number(numbers, "interrupts")?,
     })
 }
 
@@ -293,7 +286,7 @@ fn cost(yardstick: &Yardstick, snapshots: &[Snapshot], switch: u64) -> Result<Co
     })
 }
 
-fn write_json(path: &Path, costs: &[Cost]) -> Result<()> {
+fn objects(costs: &[Cost]) -> Vec<Value> {
     let object = |(yardstick, cost): (&Yardstick, &Cost)| {
         json!({
             "operation": yardstick.operation,
@@ -306,9 +299,7 @@ fn write_json(path: &Path, costs: &[Cost]) -> Result<()> {
             "aim": yardstick.goal.as_ref().map(|goal| goal.aim),
         })
     };
-    let objects: Vec<_> = YARDSTICKS.iter().zip(costs).map(object).collect();
-    let text = serde_json::to_string_pretty(&objects)? + "\n";
-    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+    YARDSTICKS.iter().zip(costs).map(object).collect()
 }
 
 /// The table, in the form that documents take over.
@@ -380,6 +371,17 @@ mod tests {
     fn an_operation_that_was_not_measured_is_told() {
         assert!(costs(&of_bare_exits()).unwrap_err().to_string().contains("blk 4 KiB read"));
         assert!(costs("").unwrap_err().to_string().contains("bare exits"));
+    }
+
+    /// What asks for snapshots is built apart from what takes them, so that the constant stands in each.
+    #[test]
+    fn those_who_ask_for_snapshots_use_the_leaf_that_the_hypervisor_knows() {
+        let leaf = |source: &'static str| {
+            source.lines().find_map(|line| line.strip_prefix("const MARK: u32 = ")).unwrap()
+        };
+        let known = leaf(include_str!("../../../hypervisor/vmm/src/exits/cpuid.rs"));
+        assert_eq!(leaf(include_str!("../../../tests/peer/src/main.rs")), known);
+        assert_eq!(leaf(include_str!("../../../tests/guests/src/bin/bare-exits.rs")), known);
     }
 
     #[test]

@@ -84,6 +84,11 @@ fn problems(package: &Crate) -> Vec<String> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn every_crate_of_the_workspace_stands_on_lower_floors_only() {
+        check().unwrap();
+    }
+
     fn problems_of(name: &str, needs: &[&str]) -> Vec<String> {
         problems(&Crate { name: name.into(), needs: needs.iter().map(ToString::to_string).collect() })
     }

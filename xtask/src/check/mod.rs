@@ -1,4 +1,6 @@
 //! `cargo xtask check`: what must hold before a change is good, short of tests.
+//!
+//! Those that only read sources are tests of this crate too, so that `cargo xtask test` fails on them.
 
 mod compile;
 mod floors;

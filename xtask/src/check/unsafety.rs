@@ -131,6 +131,11 @@ fn header_explains(text: &str) -> bool {
 mod tests {
     use super::*;
 
+    #[test]
+    fn every_unsafe_site_of_the_project_says_why_it_is_sound() {
+        check().unwrap();
+    }
+
     fn tally_of(text: &str) -> Tally {
         tally(&[Source { path: "x.rs".into(), text: text.into() }])
     }

@@ -182,7 +182,9 @@ fn connected(listener: &TcpListener, child: &mut Child, transcript: &Transcript)
             std::thread::sleep(super::POLL);
             let _ = child.kill();
             let _ = child.wait();
-            return Err(failed(std::io::Error::other(transcript.stderr())));
+            let words = transcript.stderr();
+            let why = format!("its serial line was not connected within {} s\n{words}", CONNECT.as_secs());
+            return Err(failed(std::io::Error::other(if has_ended { words } else { why })));
         }
         std::thread::sleep(super::POLL);
     }

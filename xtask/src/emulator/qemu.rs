@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::machine::Start;
 use super::{
     Accel, Debugger, Disk, Emulator, Ending, Error, Firmware, Machine, Network, OnReset, Program, Time,
-    Transcript, Translations, Vendor, qmp,
+    Transcript, Translations, Vendor, Virtualization, qmp,
 };
 
 /// The program; found through `PATH`.
@@ -43,6 +43,9 @@ pub fn refusal(machine: &Machine) -> Option<&'static str> {
     }
     if machine.model.is_some() || !machine.excluded.is_empty() {
         return Some("processor models are Bochs': use `--cpu intel --accel bochs`");
+    }
+    if machine.virtualization == Virtualization::LockedOff {
+        return Some("only on Bochs does firmware lock VT-x: use `--cpu intel --accel bochs`");
     }
     if matches!(machine.start, Start::Bare(_)) {
         return Some("only Bochs starts a program without firmware: use `--accel bochs`");
@@ -214,5 +217,19 @@ mod tests {
     fn counting_instructions_is_refused_with_nested_virtualization() {
         assert!(Machine::new("d").time(Time::Instructions).accel(Accel::Kvm).check().is_err());
         assert!(Machine::new("d").time(Time::Instructions).check().is_ok());
+    }
+
+    #[test]
+    fn what_only_bochs_has_is_refused_with_a_remedy() {
+        let refused = [
+            Machine::new("d").disk(Disk::Ata),
+            Machine::new("d").translations(Translations::Kept),
+            Machine::new("d").model(super::super::Model::Haswell),
+            Machine::new("d").virtualization(Virtualization::LockedOff),
+        ];
+        for machine in refused {
+            let text = machine.check().unwrap_err().to_string();
+            assert!(text.contains("use `"), "{text}");
+        }
     }
 }

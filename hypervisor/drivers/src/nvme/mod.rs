@@ -27,8 +27,8 @@ pub use identify::{Controller, MAX_NAMESPACES, MAX_TRANSFER_BYTES, Namespace};
 
 use crate::disk::{Command, Completion, Disk, DiskError, DiskGeometry, Refusal, Refused, Unit};
 use crate::error::DeviceError;
-use crate::flight::{DEPTH, Flight};
-use crate::{Readiness, Signal};
+use crate::flight::{DEPTH, Flight, MAX_RESETS};
+use crate::{Readiness, STATUS_INTERVAL, Signal};
 use arrayvec::ArrayVec;
 use base::{Instant, Nanoseconds};
 use command::{PAGE_BYTES, Subject};
@@ -48,11 +48,6 @@ const IO_ENTRIES: u16 = 2 * DEPTH as u16;
 const ADMIN_TIME: Nanoseconds = Nanoseconds::from_secs(5);
 /// How long a controller may take to bring its cache to the medium.
 const SHUTDOWN_TIME: Nanoseconds = Nanoseconds::from_secs(10);
-/// How often the status is looked at while commands are in flight: reading a register takes as long as a thousand
-/// instructions.
-const STATUS_INTERVAL: Nanoseconds = Nanoseconds::from_secs(1);
-/// How many resets in a row may fail to bring a command to a good end.
-const MAX_RESETS: u8 = 4;
 
 /// What is being set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,15 +7,15 @@
 
 use super::RESET_TIME;
 use super::place::Place;
-use super::queue::{Direction, Place as Link, Queue};
+use super::queue::{Chain, Direction, Queue};
 use super::transport::{Health, Transport};
 use crate::disk::{
     Abilities, Action, Command, Completion, Disk, DiskError, DiskGeometry, Refusal, Refused, Unit,
 };
 use crate::error::DeviceError;
-use crate::flight::{DEPTH, Flight};
-use crate::{Readiness, Signal};
-use base::{Instant, Nanoseconds};
+use crate::flight::{DEPTH, Flight, MAX_RESETS};
+use crate::{Readiness, STATUS_INTERVAL, Signal};
+use base::Instant;
 use seams::{BusAddress, DmaBuffer, DmaMemory, DmaRing, Registers, SECTOR_BYTES};
 
 /// Features (section 5.2.3).
@@ -57,10 +57,6 @@ const STATUS: usize = 32;
 /// The largest queue that is used: three descriptors for each slot.
 const MAX_ENTRIES: u16 = 128;
 const MAX_TRANSFER_BYTES: u32 = 256 * 1024;
-/// How many resets in a row may fail to bring a command to a good end.
-const MAX_RESETS: u8 = 4;
-/// How often the status is looked at while commands are in flight.
-const STATUS_INTERVAL: Nanoseconds = Nanoseconds::from_secs(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -294,13 +290,13 @@ impl<Ring: DmaRing> Rings<Ring> {
             }
         };
         let head = id.wrapping_mul(DESCRIPTORS);
-        self.queue.describe(head, header, 16, Direction::ToDevice, Link::Before);
+        self.queue.describe(head, header, 16, Direction::ToDevice, Chain::GoesOn);
         let mut last = head.wrapping_add(1);
         if let Some((address, len_bytes, direction)) = data {
-            self.queue.describe(last, address, len_bytes, direction, Link::Before);
+            self.queue.describe(last, address, len_bytes, direction, Chain::GoesOn);
             last = last.wrapping_add(1);
         }
-        self.queue.describe(last, status, 1, Direction::FromDevice, Link::Last);
+        self.queue.describe(last, status, 1, Direction::FromDevice, Chain::Ends);
         self.queue.offer(head);
     }
 

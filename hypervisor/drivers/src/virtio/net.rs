@@ -8,12 +8,12 @@
 
 use super::RESET_TIME;
 use super::place::Place;
-use super::queue::{Direction, Place as Link, Queue};
+use super::queue::{Chain, Direction, Queue};
 use super::transport::{Health, Transport};
 use crate::error::DeviceError;
-use crate::nic::{Link as Cable, MAX_FRAME_BYTES, MIN_FRAME_BYTES, Nic, NicCounters, Sent};
-use crate::{Readiness, Signal};
-use base::{Instant, MacAddress, Nanoseconds};
+use crate::nic::{Link, MAX_FRAME_BYTES, MIN_FRAME_BYTES, Nic, NicCounters, Sent};
+use crate::{Readiness, STATUS_INTERVAL, Signal};
+use base::{Instant, MacAddress};
 use seams::{DmaBuffer, DmaMemory, Registers};
 
 /// Features (section 5.1.3).
@@ -30,8 +30,6 @@ const TRANSMIT: u16 = 1;
 const BUFFERS: usize = 64;
 const HEADER_BYTES: usize = 12;
 const BUFFER_BYTES: usize = 2048;
-/// How often the status is looked at: reading a register takes as long as a hundred instructions.
-const STATUS_INTERVAL: Nanoseconds = Nanoseconds::from_secs(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -80,7 +78,7 @@ impl<M: DmaMemory> Buffers<M> {
     /// Gives buffer `number`, `len_bytes` of it, to the device.
     fn give(&mut self, number: u16, len_bytes: usize, direction: Direction) {
         let Some(buffer) = self.buffers.get(usize::from(number)).and_then(Option::as_ref) else { return };
-        self.queue.describe(number, buffer.bus_address(), len_bytes as u32, direction, Link::Last);
+        self.queue.describe(number, buffer.bus_address(), len_bytes as u32, direction, Chain::Ends);
         self.ours &= !(1 << number);
         self.queue.offer(number);
     }
@@ -211,10 +209,10 @@ impl<R: Registers, M: DmaMemory> Nic for VirtioNet<R, M> {
         self.mac
     }
 
-    fn link(&self) -> Cable {
+    fn link(&self) -> Link {
         let is_up = self.is_running()
             && (self.features & HAS_STATUS == 0 || self.transport.config16(CONFIG_STATUS) & LINK_UP != 0);
-        if is_up { Cable::Up } else { Cable::Down }
+        if is_up { Link::Up } else { Link::Down }
     }
 
     fn poll(&mut self, now: Instant) {

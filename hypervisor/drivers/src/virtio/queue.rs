@@ -25,13 +25,13 @@ pub enum Direction {
     FromDevice,
 }
 
-/// Whether a chain goes on.
+/// Whether a chain goes on behind a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Chain {
     /// With the descriptor of the next number.
-    Before,
+    GoesOn,
     /// No: this is its last.
-    Last,
+    Ends,
 }
 
 /// What the device has used.
@@ -100,10 +100,10 @@ impl<Ring: DmaRing> Queue<Ring> {
         address: BusAddress,
         len_bytes: u32,
         direction: Direction,
-        place: Place,
+        chain: Chain,
     ) {
         let mut flags = if direction == Direction::FromDevice { WRITE } else { 0 };
-        if place == Place::Before {
+        if chain == Chain::GoesOn {
             flags |= NEXT | u32::from(number.wrapping_add(1)) << 16;
         }
         let at = usize::from(number) * DESCRIPTOR_BYTES;

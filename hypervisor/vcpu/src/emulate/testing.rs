@@ -167,17 +167,7 @@ impl EmulationContext for Machine {
         self.state.rflags = value;
     }
     fn segment(&self, name: SegmentName) -> Segment {
-        let state = &self.state;
-        match name {
-            SegmentName::Es => state.es,
-            SegmentName::Cs => state.cs,
-            SegmentName::Ss => state.ss,
-            SegmentName::Ds => state.ds,
-            SegmentName::Fs => state.fs,
-            SegmentName::Gs => state.gs,
-            SegmentName::Ldtr => state.ldtr,
-            SegmentName::Tr => state.tr,
-        }
+        *self.state.segment(name)
     }
     fn cr0(&self) -> u64 {
         self.state.cr0
@@ -248,9 +238,6 @@ impl EmulationContext for Machine {
 
     fn set_vector(&mut self, number: u8, value: VectorValue) {
         let register = &mut self.vectors[usize::from(number)];
-        match value {
-            VectorValue::Xmm(low) => register[..16].copy_from_slice(&low),
-            VectorValue::Ymm(whole) => *register = whole,
-        }
+        *register = value.over(*register);
     }
 }

@@ -113,17 +113,7 @@ impl Vcpu for FakeVcpu {
         self.state.rflags = value;
     }
     fn segment(&self, name: SegmentName) -> Segment {
-        let s = &self.state;
-        match name {
-            SegmentName::Es => s.es,
-            SegmentName::Cs => s.cs,
-            SegmentName::Ss => s.ss,
-            SegmentName::Ds => s.ds,
-            SegmentName::Fs => s.fs,
-            SegmentName::Gs => s.gs,
-            SegmentName::Ldtr => s.ldtr,
-            SegmentName::Tr => s.tr,
-        }
+        *self.state.segment(name)
     }
     fn cr0(&self) -> u64 {
         self.state.cr0
@@ -166,10 +156,7 @@ impl Vcpu for FakeVcpu {
     }
     fn set_vector(&mut self, number: u8, value: VectorValue) {
         let register = &mut self.vectors[usize::from(number)];
-        match value {
-            VectorValue::Xmm(low) => register[..16].copy_from_slice(&low),
-            VectorValue::Ymm(whole) => *register = whole,
-        }
+        *register = value.over(*register);
     }
     fn pat(&self) -> u64 {
         self.state.pat

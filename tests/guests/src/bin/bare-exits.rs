@@ -9,7 +9,8 @@
 use core::arch::asm;
 use guests::checks;
 
-/// The leaf of CPUID by which hypervisors that count shares are asked for a snapshot; the subleaf names it.
+/// The leaf of CPUID by which hypervisors that count shares are asked for a snapshot; the subleaf names it. The
+/// hypervisor's own (vmm's `exits/cpuid.rs`) again: guests depend on none of its crates.
 const MARK: u32 = 0x4346_0000;
 
 /// Called by the entry code. There is nothing to check.

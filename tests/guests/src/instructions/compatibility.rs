@@ -71,6 +71,7 @@ pub const COMPATIBILITY: &[Snippet] = &[
         Ending::Fault(14, WRITE_USER, LAST + 1),
     )
     .at(Level::User32)
+    .faults_first()
     .with(|case| case.registers.gprs[RBX] = LAST - 2),
     Snippet::new(
         "segment-with-a-base",
@@ -84,11 +85,13 @@ pub const COMPATIBILITY: &[Snippet] = &[
         .at(Level::User32)
         .data(LIMITED)
         .unlike_qemu()
+        .faults_first()
         .with(|case| case.registers.gprs[RBX] = PAGE as u64 - 3),
     Snippet::faulting("write-to-a-segment-for-reading", || code!(".byte 0x89, 0x13"), GENERAL)
         .at(Level::User32)
         .data(READ_ONLY_SELECTOR)
-        .unlike_qemu(),
+        .unlike_qemu()
+        .faults_first(),
     Snippet::new(
         "stack-segment-override",
         || code!(".byte 0x36, 0x8b, 0x03"),

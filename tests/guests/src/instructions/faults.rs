@@ -31,18 +31,21 @@ pub const FAULTS: &[Snippet] = &[
         || code!("add qword ptr [rbx], 1"),
         page_fault(PRESENT | WRITE | USER, READ_ONLY),
     )
+    .faults_first()
     .with(|case| case.registers.gprs[RBX] = READ_ONLY),
     Snippet::faulting(
         "load-across-into-an-absent-page",
         || code!("mov rax, [rbx]"),
         page_fault(USER, ABSENT),
     )
+    .faults_first()
     .with(|case| case.registers.gprs[RBX] = LAST - 3),
     Snippet::faulting(
         "store-across-into-an-absent-page",
         || code!("mov [rbx], rdx"),
         page_fault(USER | WRITE, ABSENT),
     )
+    .faults_first()
     .with(|case| case.registers.gprs[RBX] = LAST - 3),
     Snippet::faulting("movs-to-an-absent-page", || code!("movsq"), page_fault(USER | WRITE, ABSENT))
         .with(|case| case.registers.gprs[RDI] = ABSENT),
@@ -123,9 +126,11 @@ pub const FAULTS: &[Snippet] = &[
     .with(|case| case.registers.rflags |= ALIGNMENT_FLAG),
     Snippet::faulting("alignment-check-of-a-user", || code!("mov rax, [rbx + 1]"), Ending::Fault(17, 0, 0))
         .unlike_qemu()
+        .faults_first()
         .with(|case| case.registers.rflags |= ALIGNMENT_FLAG),
     Snippet::faulting("alignment-check-across-pages", || code!("mov [rbx], edx"), Ending::Fault(17, 0, 0))
         .unlike_qemu()
+        .faults_first()
         .with(|case| {
             case.registers.rflags |= ALIGNMENT_FLAG;
             case.registers.gprs[RBX] = PAGE_END - 2;

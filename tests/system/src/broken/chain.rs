@@ -1,10 +1,10 @@
 //! A computer with a disk for each case and a sound one at its end: what boot refuses, and that firmware goes on.
 
 use super::{Case, GOOD, Lines};
-use crate::{BOOT, STEP};
-use anyhow::{Context, Result, ensure};
+use crate::{BOOT, STEP, line};
+use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
-use xtask::emulator::{Ending, Time};
+use xtask::emulator::Time;
 use xtask::image::Contents;
 use xtask::scenario::{Lab, On};
 
@@ -52,8 +52,7 @@ pub fn refusals(lab: &Lab, cases: &[Case<Damage>]) -> Result<Lines> {
         }
     }
     emulator.expect("vm good: ended: debug exit by the guest", BOOT)?;
-    let ending = emulator.wait_exit(STEP)?;
-    ensure!(ending == Ending::PoweredOff, "the host ended by {ending:?}");
+    line::await_power_off(&mut emulator)?;
     Ok(lines)
 }
 

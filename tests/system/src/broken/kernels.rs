@@ -2,9 +2,8 @@
 
 use super::forge::{self, AARCH64, ADDRESS, BzImage, Elf, MULTIBOOT_ADDRESSES, Multiboot, Segment, X86_32};
 use super::{Case, Lines, Round};
-use crate::{BOOT, STEP};
-use anyhow::{Context, Result, ensure};
-use xtask::emulator::Ending;
+use crate::{BOOT, line};
+use anyhow::{Context, Result};
 use xtask::guest::Kernel;
 use xtask::scenario::Lab;
 
@@ -45,8 +44,7 @@ fn refusals(lab: &Lab, cases: &[Case<Vm>]) -> Result<Lines> {
     let machine = lab.machine(&lab.image(&contents)?).memory_mib(HOST_MIB);
     let mut emulator = lab.start(machine)?;
     emulator.expect("vm sound: ended: debug exit by the guest, status 1", BOOT)?;
-    let ending = emulator.wait_exit(STEP)?;
-    ensure!(ending == Ending::PoweredOff, "the host ended by {ending:?}");
+    line::await_power_off(&mut emulator)?;
     let log = emulator.serial_log();
     let line = |case: &Case<Vm>| {
         let begin = format!("vm {}: cannot start: ", vm_name(case.name));

@@ -26,7 +26,14 @@ quiet() {
 ip addr add 10.0.0.1/24 dev eth0
 ip link set eth0 up
 # The other guest takes its address when it is ready.
-until ping -c 1 -W 1 10.0.0.2 >/dev/null 2>&1; do :; done
+tries=0
+until ping -c 1 -W 1 10.0.0.2 >/dev/null 2>&1; do
+    tries=$((tries + 1))
+    if [ "$tries" -ge 120 ]; then
+        echo "failed: 10.0.0.2 answered none of $tries pings"
+        exit 1
+    fi
+done
 sleep 1
 
 measure 1 1000 read_disk 4k

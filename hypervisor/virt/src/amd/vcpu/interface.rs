@@ -62,8 +62,7 @@ impl vcpu::Vcpu for Vcpu {
         if exit::is_refusal(control.exit_code) {
             let Finding { reason, fields } =
                 consistency::explain(self.inconsistency, control, &self.capabilities);
-            // One that was due has not been carried out.
-            self.flush(Flush::Tag);
+            self.flush(Flush::Refusal);
             return Some(Exit::EntryFailure(EntryFailure { code: code::INVALID, reason, fields }));
         }
         match control.exit_code {

@@ -26,18 +26,8 @@ impl Vcpu {
 
     fn load_vmcs(&mut self, state: &VcpuState) {
         let tss = if state.efer & efer::LMA != 0 { TssMode::Long } else { TssMode::Legacy };
-        let segments = [
-            (SegmentName::Es, &state.es),
-            (SegmentName::Cs, &state.cs),
-            (SegmentName::Ss, &state.ss),
-            (SegmentName::Ds, &state.ds),
-            (SegmentName::Fs, &state.fs),
-            (SegmentName::Gs, &state.gs),
-            (SegmentName::Ldtr, &state.ldtr),
-            (SegmentName::Tr, &state.tr),
-        ];
-        for (name, segment) in segments {
-            segment::write(&mut self.vmcs, name, segment, tss);
+        for name in SegmentName::ALL {
+            segment::write(&mut self.vmcs, name, state.segment(name), tss);
         }
         segment::write_table(&mut self.vmcs, GDTR, state.gdtr);
         segment::write_table(&mut self.vmcs, IDTR, state.idtr);
