@@ -122,6 +122,22 @@ pub trait GuestMemory {
         self.read(gpa, &mut bytes).map(|()| u64::from_le_bytes(bytes))
     }
 
+    /// Writes two bytes, little endian; one store where they are aligned.
+    ///
+    /// # Errors
+    /// As [`GuestMemory::write`].
+    fn write_u16(&self, gpa: Gpa, value: u16) -> Result<(), MemoryError> {
+        self.write(gpa, &value.to_le_bytes())
+    }
+
+    /// Writes eight bytes, little endian; one store where they are aligned.
+    ///
+    /// # Errors
+    /// As [`GuestMemory::write`].
+    fn write_u64(&self, gpa: Gpa, value: u64) -> Result<(), MemoryError> {
+        self.write(gpa, &value.to_le_bytes())
+    }
+
     /// Something that does as [`GuestMemory::read_u64`], but gives `None` also where that would take more than a load:
     /// for hot paths that know another way.
     fn peek(&self) -> impl Fn(Gpa) -> Option<u64> {

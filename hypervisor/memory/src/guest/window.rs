@@ -58,12 +58,9 @@ unsafe impl Window for MappedWindow {
         core::ptr::with_exposed_provenance_mut(activate(self.map.window_root()) as usize)
     }
 
+    #[inline(always)]
     fn shown_at(&self) -> Option<*mut u8> {
-        let root = self.map.window_root().as_u64();
-        let shown = [(&ACTIVE, GUEST_BASE), (&PEER, PEER_BASE)]
-            .into_iter()
-            .find(|(window, _)| window.load(Ordering::Relaxed) == root);
-        shown.map(|(_, base)| core::ptr::with_exposed_provenance_mut(base as usize))
+        shown_at(self.map.window_root()).map(|base| core::ptr::with_exposed_provenance_mut(base as usize))
     }
 
     #[inline(always)]
@@ -103,23 +100,23 @@ impl Drop for Peer {
     }
 }
 
-/// Where a window shows the memory whose tables are at `window_root`.
-#[inline]
-fn activate(window_root: Hpa) -> u64 {
+/// Where a window shows the memory whose tables are at `window_root`, if one does.
+#[inline(always)]
+fn shown_at(window_root: Hpa) -> Option<u64> {
     // Relaxed: only this CPU switches its windows, with interrupts masked.
-    if ACTIVE.load(Ordering::Relaxed) == window_root.as_u64() {
-        return GUEST_BASE;
+    let shows = |window: &AtomicU64| window.load(Ordering::Relaxed) == window_root.as_u64();
+    if shows(&ACTIVE) {
+        return Some(GUEST_BASE);
     }
-    activate_other(window_root.as_u64())
+    shows(&PEER).then_some(PEER_BASE)
 }
 
-#[cold]
-fn activate_other(window_root: u64) -> u64 {
-    if PEER.load(Ordering::Relaxed) == window_root {
-        return PEER_BASE;
-    }
-    switch(&ACTIVE, GUEST_BASE, window_root);
-    GUEST_BASE
+/// As [`shown_at`], in the guest window if no window showed it before.
+fn activate(window_root: Hpa) -> u64 {
+    shown_at(window_root).unwrap_or_else(|| {
+        switch(&ACTIVE, GUEST_BASE, window_root.as_u64());
+        GUEST_BASE
+    })
 }
 
 /// Takes the tables at `window_root` out of the windows.
