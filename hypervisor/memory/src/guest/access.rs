@@ -12,6 +12,7 @@ use super::window::{MappedWindow, Peer, Window};
 use crate::error::HostMemoryError;
 use alloc::vec::Vec;
 use base::Gpa;
+use core::ptr::NonNull;
 use seams::{GuestMemory, MemoryError};
 
 /// What may be done with a stretch of the space.
@@ -121,18 +122,16 @@ impl<W: Window> GuestAccess<W> {
         act: impl FnOnce(*mut u8) -> T,
     ) -> Result<T, MemoryError> {
         match self.at_hand(gpa, len_bytes) {
-            Some(place) => Ok(act(place)),
+            Some(base) => Ok(act(base.as_ptr().wrapping_add(gpa.as_u64() as usize))),
             None => self.elsewhere(gpa, len_bytes, wish, act),
         }
     }
 
-    /// Where `len_bytes` from `gpa` on are, if they are in the RAM that begins at 0 and a window shows it.
+    /// The base of a window that shows `len_bytes` from `gpa` on, if they are in the RAM that begins at 0.
     #[inline(always)]
-    fn at_hand(&self, gpa: Gpa, len_bytes: u64) -> Option<*mut u8> {
-        let start = gpa.as_u64();
-        let left = self.low_ram_end.checked_sub(start)?;
-        let base = self.window.shown_at()?;
-        (len_bytes <= left).then(|| base.wrapping_add(start as usize))
+    fn at_hand(&self, gpa: Gpa, len_bytes: u64) -> Option<NonNull<u8>> {
+        let is_low = self.low_ram_end.checked_sub(gpa.as_u64()).is_some_and(|left| len_bytes <= left);
+        if is_low { self.window.shown_at() } else { None }
     }
 
     #[cold]
@@ -175,12 +174,22 @@ impl<W: Window> GuestAccess<W> {
         let (Some(source), Some(target)) = (self.window.shown_at(), other.window.shown_at()) else {
             return seams::memory::copy_by_buffer(self, from, other, to, len_bytes);
         };
-        let (source, target) =
-            (source.wrapping_add(from.as_u64() as usize), target.wrapping_add(to.as_u64() as usize));
         // SAFETY: as in `copy_to`.
-        unsafe { copy::copy(target, source, len_bytes as usize) }
+        unsafe { copy_shown(source, from, target, to, len_bytes) }
         Ok(())
     }
+}
+
+/// Copies between two guests whose memory is shown at `source` and `target`.
+///
+/// # Safety
+/// `len_bytes` from `from` on may be read and from `to` on written, and are memory.
+#[inline(always)]
+unsafe fn copy_shown(source: NonNull<u8>, from: Gpa, target: NonNull<u8>, to: Gpa, len_bytes: u64) {
+    let source = source.as_ptr().wrapping_add(from.as_u64() as usize);
+    let target = target.as_ptr().wrapping_add(to.as_u64() as usize);
+    // SAFETY: the caller vouches for the bytes. What a guest sees where they overlap is its own to bear.
+    unsafe { copy::copy(target, source, len_bytes as usize) }
 }
 
 impl<W: Window> GuestMemory for GuestAccess<W> {
@@ -208,12 +217,12 @@ impl<W: Window> GuestMemory for GuestAccess<W> {
     }
 
     fn copy_to(&self, from: Gpa, other: &Self, to: Gpa, len_bytes: u64) -> Result<(), MemoryError> {
-        let (Some(source), Some(target)) = (self.at_hand(from, len_bytes), other.at_hand(to, len_bytes)) else {
+        let (Some(source), Some(target)) = (self.at_hand(from, len_bytes), other.at_hand(to, len_bytes))
+        else {
             return self.copy_elsewhere(from, other, to, len_bytes);
         };
-        // SAFETY: the bytes are memory of two guests, or of one, and may be read and written; both are shown now. What a
-        // guest sees where they overlap is its own to bear.
-        unsafe { copy::copy(target, source, len_bytes as usize) }
+        // SAFETY: the bytes are memory of two guests, or of one, and may be read and written; both are shown now.
+        unsafe { copy_shown(source, from, target, to, len_bytes) }
         Ok(())
     }
 
@@ -227,6 +236,15 @@ impl<W: Window> GuestMemory for GuestAccess<W> {
     fn read_u64(&self, gpa: Gpa) -> Result<u64, MemoryError> {
         // SAFETY: as in `read`.
         self.at(gpa, 8, Wish::Read, |from| unsafe { copy::load_u64(from) })
+    }
+
+    #[inline]
+    fn read_u128(&self, gpa: Gpa) -> Result<u128, MemoryError> {
+        self.at(gpa, 16, Wish::Read, |from| {
+            // SAFETY: as in `read`.
+            let (low, high) = unsafe { (copy::load_u64(from), copy::load_u64(from.wrapping_add(8))) };
+            u128::from(low) | u128::from(high) << 64
+        })
     }
 
     #[inline]

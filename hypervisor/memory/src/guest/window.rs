@@ -10,6 +10,7 @@ use crate::direct::Direct;
 use crate::layout::{DIRECT_BASE, GUEST_BASE, PEER_BASE, root_index};
 use base::Hpa;
 use core::marker::PhantomData;
+use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 use paging::{EntryFormat, Host};
 
@@ -35,8 +36,8 @@ pub unsafe trait Window {
     fn base(&self) -> *mut u8;
 
     /// As [`Window::base`] where nothing has to be switched for it, else `None`.
-    fn shown_at(&self) -> Option<*mut u8> {
-        Some(self.base())
+    fn shown_at(&self) -> Option<NonNull<u8>> {
+        NonNull::new(self.base())
     }
 
     /// As [`Window::base`], and whether nothing has to be switched before that may be accessed.
@@ -59,8 +60,9 @@ unsafe impl Window for MappedWindow {
     }
 
     #[inline(always)]
-    fn shown_at(&self) -> Option<*mut u8> {
-        shown_at(self.map.window_root()).map(|base| core::ptr::with_exposed_provenance_mut(base as usize))
+    fn shown_at(&self) -> Option<NonNull<u8>> {
+        let base = shown_at(self.map.window_root())?;
+        NonNull::new(core::ptr::with_exposed_provenance_mut(base as usize))
     }
 
     #[inline(always)]
