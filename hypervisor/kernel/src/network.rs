@@ -208,8 +208,8 @@ impl HostNetwork {
     }
 
     /// The NIC at a port.
-    fn nic_at(&self, port: PortId) -> Option<usize> {
-        self.nics.iter().position(|nic| nic.port == port)
+    fn nic_at(&mut self, port: PortId) -> Option<&mut VmNic> {
+        self.nics.iter_mut().find(|nic| nic.port == port)
     }
 }
 

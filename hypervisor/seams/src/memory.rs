@@ -122,6 +122,32 @@ pub trait GuestMemory {
         self.read(gpa, &mut bytes).map(|()| u64::from_le_bytes(bytes))
     }
 
+    /// Reads sixteen bytes, little endian: as two words, which cost a load each where a copy is a loop.
+    ///
+    /// # Errors
+    /// As [`GuestMemory::read`].
+    fn read_u128(&self, gpa: Gpa) -> Result<u128, MemoryError> {
+        let behind = gpa.checked_add(8).ok_or(MemoryError::Unmapped(gpa))?;
+        let low = self.read_u64(gpa)?;
+        Ok(u128::from(low) | u128::from(self.read_u64(behind)?) << 64)
+    }
+
+    /// Writes two bytes, little endian; one store where they are aligned.
+    ///
+    /// # Errors
+    /// As [`GuestMemory::write`].
+    fn write_u16(&self, gpa: Gpa, value: u16) -> Result<(), MemoryError> {
+        self.write(gpa, &value.to_le_bytes())
+    }
+
+    /// Writes eight bytes, little endian; one store where they are aligned.
+    ///
+    /// # Errors
+    /// As [`GuestMemory::write`].
+    fn write_u64(&self, gpa: Gpa, value: u64) -> Result<(), MemoryError> {
+        self.write(gpa, &value.to_le_bytes())
+    }
+
     /// Something that does as [`GuestMemory::read_u64`], but gives `None` also where that would take more than a load:
     /// for hot paths that know another way.
     fn peek(&self) -> impl Fn(Gpa) -> Option<u64> {

@@ -1,6 +1,5 @@
 //! What becomes of a frame: who gets it, or why nobody does.
 
-use super::PORTS_MAX;
 use super::frame::TAGGED;
 use base::VlanId;
 use core::fmt;
@@ -40,12 +39,27 @@ impl PortSet {
     }
 
     /// Each of them.
+    #[inline]
     pub fn iter(self) -> impl Iterator<Item = PortId> {
-        (0..PORTS_MAX as u8).map(PortId).filter(move |port| self.contains(*port))
+        let mut left = self;
+        core::iter::from_fn(move || {
+            let first = PortId(left.0.trailing_zeros() as u8);
+            let is_there = !left.is_empty();
+            left = left.without(first);
+            is_there.then_some(first)
+        })
     }
 
-    pub(super) const fn with(self, port: PortId) -> Self {
+    /// These ports and `id`.
+    #[must_use]
+    pub const fn with(self, port: PortId) -> Self {
         Self(self.0 | port.bit())
+    }
+
+    /// The ports that are in one of the two.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 
     pub(super) const fn without(self, port: PortId) -> Self {
@@ -95,10 +109,21 @@ pub struct Forward {
 
 impl Forward {
     /// Each receiver, with what becomes of the tag.
+    #[inline]
     pub fn receivers(&self) -> impl Iterator<Item = (PortId, TagChange)> {
-        let (vm_tag, uplink_tag) = (self.vm_tag, self.uplink_tag);
-        let vms = self.vms.iter().map(move |port| (port, vm_tag));
-        vms.chain(self.uplinks.iter().map(move |port| (port, uplink_tag)))
+        let Self { uplinks, vm_tag, uplink_tag, .. } = *self;
+        self.all().iter().map(move |port| (port, if uplinks.contains(port) { uplink_tag } else { vm_tag }))
+    }
+
+    /// Whether there is one receiver only.
+    #[inline]
+    pub const fn is_for_one(&self) -> bool {
+        let PortSet(all) = self.all();
+        all & all.wrapping_sub(1) == 0
+    }
+
+    const fn all(&self) -> PortSet {
+        self.vms.union(self.uplinks)
     }
 }
 

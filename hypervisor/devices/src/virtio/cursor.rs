@@ -66,7 +66,7 @@ impl<'a> Cursor<'a> {
         const BYTES: usize = size_of::<u128>();
         let Some(piece) = self.next_piece(BYTES as u64) else { return Ok(0) };
         if piece.len_bytes as usize == BYTES {
-            return read_u128(memory, piece.gpa);
+            return memory.read_u128(piece.gpa);
         }
         let mut bytes = [0; BYTES];
         let Some((first, rest)) = bytes.split_at_mut_checked(piece.len_bytes as usize) else { return Ok(0) };
@@ -102,14 +102,6 @@ impl<'a> Cursor<'a> {
         }
         Ok(len_bytes - left)
     }
-}
-
-/// Reads 16 bytes, little endian, each once: as two words, which cost a load each where a copy is a loop.
-#[inline]
-pub(super) fn read_u128(memory: &impl GuestMemory, gpa: Gpa) -> Result<u128, MemoryError> {
-    let behind = gpa.checked_add(8).ok_or(MemoryError::Unmapped(gpa))?;
-    let low = memory.read_u64(gpa)?;
-    Ok(u128::from(low) | u128::from(memory.read_u64(behind)?) << 64)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::{HostNetwork, Networks, Room, Uplink, VmNic, Wait};
 use crate::devices::HostDevices;
 use crate::guests::{Guests, Others, Present};
 use backends::switch::offload::{Segments, finish_checksum};
-use backends::switch::{Bridge, HEAD_BYTES, PortId, TagChange};
+use backends::switch::{Bridge, HEAD_BYTES, PortId, PortSet, TagChange};
 use base::{Instant, Nanoseconds, VmId};
 use devices::pci::Slot;
 use devices::virtio::Progress;
@@ -54,35 +54,38 @@ impl Networks {
                 let present = guests.get_mut(nic.vm).and_then(|guest| guest.present());
                 present.is_some_and(|present| present.vm.kicked_devices().has(nic.slot))
             };
-            // Who has kicked may have made room for others.
-            let has_room = network.nics.iter().any(|nic| is_kicked(nic, guests));
-            let has_due = || network.nics.iter().any(|nic| nic.wait.is_some_and(|wait| wait.until() <= now));
-            if !has_room && !has_due() {
-                continue;
-            }
-            for number in 0..network.nics.len() {
-                let Some(nic) = network.nics.get(number) else { break };
-                let is_due = nic.wait.is_some_and(|wait| has_room || wait.until() <= now);
-                if is_due || is_kicked(nic, guests) {
-                    from_guest(network, number, guests, devices, room, now);
+            let (mut kicked, mut waiting, mut due) = <(PortSet, PortSet, PortSet)>::default();
+            for nic in &network.nics {
+                if is_kicked(nic, guests) {
+                    kicked = kicked.with(nic.port);
                 }
+                let Some(wait) = nic.wait else { continue };
+                waiting = waiting.with(nic.port);
+                if wait.until() <= now {
+                    due = due.with(nic.port);
+                }
+            }
+            // Who has kicked may have made room for others.
+            let tried = kicked.union(if kicked.is_empty() { due } else { waiting });
+            for port in tried.iter() {
+                from_guest(network, port, guests, devices, room, now);
             }
         }
     }
 }
 
-/// Moves frames that a guest has sent by its NIC `number`.
+/// Moves frames that a guest has sent by its NIC at `port`.
 fn from_guest(
     network: &mut HostNetwork,
-    number: usize,
+    port: PortId,
     guests: &mut Guests,
     devices: &mut HostDevices,
     room: &mut Room,
     now: Instant,
 ) {
-    let Some(nic) = network.nics.get_mut(number) else { return };
+    let Some(nic) = network.nic_at(port) else { return };
     // Only its next frame has waited.
-    let (vm, slot, port, mut waited) = (nic.vm, nic.slot, nic.port, nic.wait.take());
+    let (vm, slot, mut waited) = (nic.vm, nic.slot, nic.wait.take());
     let Some((sender, others)) = guests.split(vm) else { return };
     let mut way = Way { network, others, devices, now, sender: vm, peer: None };
     let stop = sender.vm.run_net(slot, now, |step| {
@@ -110,7 +113,9 @@ fn from_guest(
         }
         Ok((Progress::More, Stop::Share))
     });
-    if let (Some(nic), Some(Stop::Waits(wait))) = (network.nics.get_mut(number), stop) {
+    if let Some(Stop::Waits(wait)) = stop
+        && let Some(nic) = network.nic_at(port)
+    {
         nic.wait = Some(wait);
     }
 }
@@ -131,7 +136,7 @@ fn from_card(
         let head = bytes.get(..HEAD_BYTES).unwrap_or(bytes);
         if let Ok(forward) = network.bridge.forward(port, head, bytes.len() as u32, now) {
             for (to, tag) in forward.receivers() {
-                let Some(nic) = network.nic_at(to).and_then(|nic| network.nics.get(nic)) else { continue };
+                let Some(nic) = network.nic_at(to) else { continue };
                 let Some(present) = guests.get_mut(nic.vm).and_then(|guest| guest.present()) else {
                     continue;
                 };
@@ -174,27 +179,18 @@ impl Way<'_> {
     ) -> Option<Instant> {
         let (head, len_bytes) = (room.frame.first_bytes(), room.frame.len_bytes());
         let Ok(forward) = self.network.bridge.forward(from, head, len_bytes, self.now) else { return None };
-        let is_for_one = forward.receivers().nth(1).is_none();
         for (to, tag) in forward.receivers() {
             let outcome = self.deliver(to, tag, room, memory);
-            let nic = self.network.nic_at(to);
-            if outcome == Outcome::NoRoom
-                && is_for_one
-                && let Some(nic) = nic.and_then(|nic| self.network.nics.get_mut(nic))
-                && !nic.is_stuck
-            {
-                match patience {
-                    Patience::Until(until) => {
+            if let Some(nic) = self.network.nic_at(to) {
+                match (outcome, patience) {
+                    (Outcome::Delivered, _) => nic.is_stuck = false,
+                    (Outcome::NoRoom, Patience::Until(until)) if forward.is_for_one() && !nic.is_stuck => {
                         self.network.bridge.take_back(from, len_bytes);
                         return Some(until);
                     }
-                    Patience::Over => nic.is_stuck = true,
+                    (Outcome::NoRoom, Patience::Over) if forward.is_for_one() => nic.is_stuck = true,
+                    _ => {}
                 }
-            }
-            if outcome == Outcome::Delivered
-                && let Some(nic) = nic.and_then(|nic| self.network.nics.get_mut(nic))
-            {
-                nic.is_stuck = false;
             }
             count(&mut self.network.bridge, to, len_bytes, outcome);
         }
@@ -207,9 +203,7 @@ impl Way<'_> {
         {
             return self.transmit(card, tag, room, memory);
         }
-        let Some(nic) = self.network.nic_at(to).and_then(|nic| self.network.nics.get(nic)) else {
-            return Outcome::Lost;
-        };
+        let Some(nic) = self.network.nic_at(to) else { return Outcome::Lost };
         let (vm, slot) = (nic.vm, nic.slot);
         if vm == self.sender {
             // Its own memory is the sender's, and both devices would be at work at once.

@@ -12,6 +12,7 @@ use super::window::{MappedWindow, Peer, Window};
 use crate::error::HostMemoryError;
 use alloc::vec::Vec;
 use base::Gpa;
+use core::ptr::NonNull;
 use seams::{GuestMemory, MemoryError};
 
 /// What may be done with a stretch of the space.
@@ -109,19 +110,44 @@ impl<W: Window> GuestAccess<W> {
         Self { reaches, low_ram_end, low_words_end: low_ram_end.saturating_sub(7), window }
     }
 
-    /// Where `len_bytes` from `gpa` on can be accessed, all of them.
-    #[inline]
-    fn reach(&self, gpa: Gpa, len_bytes: u64, wish: Wish) -> Result<*mut u8, MemoryError> {
-        let start = gpa.as_u64();
-        let in_low_ram = self.low_ram_end.checked_sub(start).is_some_and(|left| len_bytes <= left);
-        if !in_low_ram {
-            self.check(start, len_bytes, wish)?;
+    /// What `act` makes of the place where `len_bytes` from `gpa` on can be accessed as wished, all of them.
+    ///
+    /// Most accesses are to what is at hand. All else is a call of its own, so that those save no registers for it.
+    #[inline(always)]
+    fn at<T>(
+        &self,
+        gpa: Gpa,
+        len_bytes: u64,
+        wish: Wish,
+        act: impl FnOnce(*mut u8) -> T,
+    ) -> Result<T, MemoryError> {
+        match self.at_hand(gpa, len_bytes) {
+            Some(base) => Ok(act(base.as_ptr().wrapping_add(gpa.as_u64() as usize))),
+            None => self.elsewhere(gpa, len_bytes, wish, act),
         }
-        Ok(self.window.base().wrapping_add(start as usize))
+    }
+
+    /// The base of a window that shows `len_bytes` from `gpa` on, if they are in the RAM that begins at 0.
+    #[inline(always)]
+    fn at_hand(&self, gpa: Gpa, len_bytes: u64) -> Option<NonNull<u8>> {
+        let is_low = self.low_ram_end.checked_sub(gpa.as_u64()).is_some_and(|left| len_bytes <= left);
+        if is_low { self.window.shown_at() } else { None }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn elsewhere<T>(
+        &self,
+        gpa: Gpa,
+        len_bytes: u64,
+        wish: Wish,
+        act: impl FnOnce(*mut u8) -> T,
+    ) -> Result<T, MemoryError> {
+        self.check(gpa.as_u64(), len_bytes, wish)?;
+        Ok(act(self.window.base().wrapping_add(gpa.as_u64() as usize)))
     }
 
     /// Whether every byte may be accessed as wished; across neighbouring reaches too.
-    #[cold]
     fn check(&self, start: u64, len_bytes: u64, wish: Wish) -> Result<(), MemoryError> {
         let mut at = start;
         let end = start.saturating_add(len_bytes);
@@ -138,63 +164,99 @@ impl<W: Window> GuestAccess<W> {
         }
         Ok(())
     }
+
+    /// Copies what is not all at hand: once, where windows show both; else by way of the hypervisor's own memory.
+    #[cold]
+    #[inline(never)]
+    fn copy_elsewhere(&self, from: Gpa, other: &Self, to: Gpa, len_bytes: u64) -> Result<(), MemoryError> {
+        self.check(from.as_u64(), len_bytes, Wish::Read)?;
+        other.check(to.as_u64(), len_bytes, Wish::Write)?;
+        let (Some(source), Some(target)) = (self.window.shown_at(), other.window.shown_at()) else {
+            return seams::memory::copy_by_buffer(self, from, other, to, len_bytes);
+        };
+        // SAFETY: as in `copy_to`.
+        unsafe { copy_shown(source, from, target, to, len_bytes) }
+        Ok(())
+    }
+}
+
+/// Copies between two guests whose memory is shown at `source` and `target`.
+///
+/// # Safety
+/// `len_bytes` from `from` on may be read and from `to` on written, and are memory.
+#[inline(always)]
+unsafe fn copy_shown(source: NonNull<u8>, from: Gpa, target: NonNull<u8>, to: Gpa, len_bytes: u64) {
+    let source = source.as_ptr().wrapping_add(from.as_u64() as usize);
+    let target = target.as_ptr().wrapping_add(to.as_u64() as usize);
+    // SAFETY: the caller vouches for the bytes. What a guest sees where they overlap is its own to bear.
+    unsafe { copy::copy(target, source, len_bytes as usize) }
 }
 
 impl<W: Window> GuestMemory for GuestAccess<W> {
     fn read(&self, gpa: Gpa, buffer: &mut [u8]) -> Result<(), MemoryError> {
-        let from = self.reach(gpa, buffer.len() as u64, Wish::Read)?;
+        let (to, len) = (buffer.as_mut_ptr(), buffer.len());
         // SAFETY: the bytes are memory of the guest, which the window shows and may read; the buffer is not its memory.
-        unsafe { copy::copy(buffer.as_mut_ptr(), from, buffer.len()) }
-        Ok(())
+        self.at(gpa, len as u64, Wish::Read, |from| unsafe { copy::copy(to, from, len) })
     }
 
     fn write(&self, gpa: Gpa, bytes: &[u8]) -> Result<(), MemoryError> {
-        let to = self.reach(gpa, bytes.len() as u64, Wish::Write)?;
+        let (from, len) = (bytes.as_ptr(), bytes.len());
         // SAFETY: the bytes are memory of the guest, which the window shows and may write; `bytes` is not its memory.
-        unsafe { copy::copy(to, bytes.as_ptr(), bytes.len()) }
-        Ok(())
+        self.at(gpa, len as u64, Wish::Write, |to| unsafe { copy::copy(to, from, len) })
     }
 
     fn fill(&self, gpa: Gpa, len_bytes: u64, value: u8) -> Result<(), MemoryError> {
-        let to = self.reach(gpa, len_bytes, Wish::Write)?;
         // SAFETY: the bytes are memory of the guest, which the window shows and may write.
-        unsafe { copy::fill(to, len_bytes as usize, value) }
-        Ok(())
+        self.at(gpa, len_bytes, Wish::Write, |to| unsafe { copy::fill(to, len_bytes as usize, value) })
     }
 
     fn compare_exchange(&self, gpa: Gpa, len_bytes: u8, current: u64, new: u64) -> Result<u64, MemoryError> {
-        let at = self.reach(gpa, len_bytes.into(), Wish::Write)?;
         // SAFETY: as in `write`.
-        unsafe { copy::compare_exchange(at, len_bytes, current, new) }.ok_or(MemoryError::Unmapped(gpa))
+        let exchange = |at| unsafe { copy::compare_exchange(at, len_bytes, current, new) };
+        self.at(gpa, len_bytes.into(), Wish::Write, exchange)?.ok_or(MemoryError::Unmapped(gpa))
     }
 
-    /// Once, where windows show both; else by way of the hypervisor's own memory.
     fn copy_to(&self, from: Gpa, other: &Self, to: Gpa, len_bytes: u64) -> Result<(), MemoryError> {
-        self.reach(from, len_bytes, Wish::Read)?;
-        other.reach(to, len_bytes, Wish::Write)?;
-        let (Some(source), Some(target)) = (self.window.shown_at(), other.window.shown_at()) else {
-            return seams::memory::copy_by_buffer(self, from, other, to, len_bytes);
+        let (Some(source), Some(target)) = (self.at_hand(from, len_bytes), other.at_hand(to, len_bytes))
+        else {
+            return self.copy_elsewhere(from, other, to, len_bytes);
         };
-        let (source, target) =
-            (source.wrapping_add(from.as_u64() as usize), target.wrapping_add(to.as_u64() as usize));
-        // SAFETY: the bytes are memory of two guests, or of one, and may be read and written; both are shown now. What a
-        // guest sees where they overlap is its own to bear.
-        unsafe { copy::copy(target, source, len_bytes as usize) }
+        // SAFETY: the bytes are memory of two guests, or of one, and may be read and written; both are shown now.
+        unsafe { copy_shown(source, from, target, to, len_bytes) }
         Ok(())
     }
 
     #[inline]
     fn read_u16(&self, gpa: Gpa) -> Result<u16, MemoryError> {
-        let from = self.reach(gpa, 2, Wish::Read)?;
         // SAFETY: as in `read`.
-        Ok(unsafe { copy::load_u16(from) })
+        self.at(gpa, 2, Wish::Read, |from| unsafe { copy::load_u16(from) })
     }
 
     #[inline]
     fn read_u64(&self, gpa: Gpa) -> Result<u64, MemoryError> {
-        let from = self.reach(gpa, 8, Wish::Read)?;
         // SAFETY: as in `read`.
-        Ok(unsafe { copy::load_u64(from) })
+        self.at(gpa, 8, Wish::Read, |from| unsafe { copy::load_u64(from) })
+    }
+
+    #[inline]
+    fn read_u128(&self, gpa: Gpa) -> Result<u128, MemoryError> {
+        self.at(gpa, 16, Wish::Read, |from| {
+            // SAFETY: as in `read`.
+            let (low, high) = unsafe { (copy::load_u64(from), copy::load_u64(from.wrapping_add(8))) };
+            u128::from(low) | u128::from(high) << 64
+        })
+    }
+
+    #[inline]
+    fn write_u16(&self, gpa: Gpa, value: u16) -> Result<(), MemoryError> {
+        // SAFETY: as in `write`.
+        self.at(gpa, 2, Wish::Write, |to| unsafe { copy::store_u16(to, value) })
+    }
+
+    #[inline]
+    fn write_u64(&self, gpa: Gpa, value: u64) -> Result<(), MemoryError> {
+        // SAFETY: as in `write`.
+        self.at(gpa, 8, Wish::Write, |to| unsafe { copy::store_u64(to, value) })
     }
 
     #[inline(always)]

@@ -79,6 +79,26 @@ pub(super) unsafe fn load_u64(from: *const u8) -> u64 {
     value
 }
 
+/// Writes two bytes, little endian; one access where they are aligned.
+///
+/// # Safety
+/// `to` can be written for two bytes; they may be guest memory.
+#[inline]
+pub(super) unsafe fn store_u16(to: *mut u8, value: u16) {
+    // SAFETY: the caller vouches for the bytes.
+    unsafe { asm!("mov [{}], {:x}", in(reg) to, in(reg) value, options(nostack, preserves_flags)) };
+}
+
+/// Writes eight bytes, little endian; one access where they are aligned.
+///
+/// # Safety
+/// `to` can be written for eight bytes; they may be guest memory.
+#[inline]
+pub(super) unsafe fn store_u64(to: *mut u8, value: u64) {
+    // SAFETY: the caller vouches for the bytes.
+    unsafe { asm!("mov [{}], {}", in(reg) to, in(reg) value, options(nostack, preserves_flags)) };
+}
+
 /// Sets `len` bytes to `value`.
 ///
 /// # Safety

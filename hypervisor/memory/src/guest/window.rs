@@ -10,6 +10,7 @@ use crate::direct::Direct;
 use crate::layout::{DIRECT_BASE, GUEST_BASE, PEER_BASE, root_index};
 use base::Hpa;
 use core::marker::PhantomData;
+use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 use paging::{EntryFormat, Host};
 
@@ -35,8 +36,8 @@ pub unsafe trait Window {
     fn base(&self) -> *mut u8;
 
     /// As [`Window::base`] where nothing has to be switched for it, else `None`.
-    fn shown_at(&self) -> Option<*mut u8> {
-        Some(self.base())
+    fn shown_at(&self) -> Option<NonNull<u8>> {
+        NonNull::new(self.base())
     }
 
     /// As [`Window::base`], and whether nothing has to be switched before that may be accessed.
@@ -58,12 +59,10 @@ unsafe impl Window for MappedWindow {
         core::ptr::with_exposed_provenance_mut(activate(self.map.window_root()) as usize)
     }
 
-    fn shown_at(&self) -> Option<*mut u8> {
-        let root = self.map.window_root().as_u64();
-        let shown = [(&ACTIVE, GUEST_BASE), (&PEER, PEER_BASE)]
-            .into_iter()
-            .find(|(window, _)| window.load(Ordering::Relaxed) == root);
-        shown.map(|(_, base)| core::ptr::with_exposed_provenance_mut(base as usize))
+    #[inline(always)]
+    fn shown_at(&self) -> Option<NonNull<u8>> {
+        let base = shown_at(self.map.window_root())?;
+        NonNull::new(core::ptr::with_exposed_provenance_mut(base as usize))
     }
 
     #[inline(always)]
@@ -103,23 +102,23 @@ impl Drop for Peer {
     }
 }
 
-/// Where a window shows the memory whose tables are at `window_root`.
-#[inline]
-fn activate(window_root: Hpa) -> u64 {
+/// Where a window shows the memory whose tables are at `window_root`, if one does.
+#[inline(always)]
+fn shown_at(window_root: Hpa) -> Option<u64> {
     // Relaxed: only this CPU switches its windows, with interrupts masked.
-    if ACTIVE.load(Ordering::Relaxed) == window_root.as_u64() {
-        return GUEST_BASE;
+    let shows = |window: &AtomicU64| window.load(Ordering::Relaxed) == window_root.as_u64();
+    if shows(&ACTIVE) {
+        return Some(GUEST_BASE);
     }
-    activate_other(window_root.as_u64())
+    shows(&PEER).then_some(PEER_BASE)
 }
 
-#[cold]
-fn activate_other(window_root: u64) -> u64 {
-    if PEER.load(Ordering::Relaxed) == window_root {
-        return PEER_BASE;
-    }
-    switch(&ACTIVE, GUEST_BASE, window_root);
-    GUEST_BASE
+/// As [`shown_at`], in the guest window if no window showed it before.
+fn activate(window_root: Hpa) -> u64 {
+    shown_at(window_root).unwrap_or_else(|| {
+        switch(&ACTIVE, GUEST_BASE, window_root.as_u64());
+        GUEST_BASE
+    })
 }
 
 /// Takes the tables at `window_root` out of the windows.

@@ -87,8 +87,8 @@ impl<M: GuestMemory> FrameReader<'_, M> {
     pub fn copy_to(&mut self, to: &M, gpa: Gpa, len_bytes: u32) -> Result<(), MemoryError> {
         let mut done = 0;
         let place = |done| gpa.checked_add(done).ok_or(MemoryError::Unmapped(gpa));
-        let first = self.take_first(len_bytes as usize);
-        if !first.is_empty() {
+        if !self.first.is_empty() {
+            let first = self.take_first(len_bytes as usize);
             to.write(gpa, first)?;
             done += first.len() as u64;
         }

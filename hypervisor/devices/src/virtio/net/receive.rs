@@ -63,8 +63,10 @@ impl Room {
             }
             let written_bytes = chain.writable_bytes().min(self.missing_bytes);
             self.missing_bytes -= written_bytes;
-            let all = self.segments.try_extend_from_slice(chain.writable());
-            if all.is_err() || self.chains.try_push((head, written_bytes)).is_err() {
+            // One by one: most chains are of one buffer.
+            let mut segments = chain.writable().iter();
+            let all = segments.all(|segment| self.segments.try_push(*segment).is_ok());
+            if !all || self.chains.try_push((head, written_bytes)).is_err() {
                 return Ok(Found::TooLong);
             }
         }

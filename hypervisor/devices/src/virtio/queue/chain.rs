@@ -1,7 +1,6 @@
 //! A chain of descriptors: the buffers of one request (VIRTIO 2.7.5).
 
 use super::super::Broken;
-use super::super::cursor::read_u128;
 use super::rings::{DESCRIPTOR_BYTES, Rings};
 use arrayvec::ArrayVec;
 use base::Gpa;
@@ -128,6 +127,7 @@ impl Chain {
         (self.readable_segments, self.readable_bytes, self.writable_bytes) = (0, 0, 0);
     }
 
+    #[inline]
     fn push(&mut self, descriptor: &Descriptor) -> Result<(), Broken> {
         let Descriptor { address, len_bytes, flags, .. } = *descriptor;
         let gpa = in_space(address, len_bytes)?;
@@ -174,7 +174,7 @@ impl Table {
     #[inline]
     fn descriptor(&self, memory: &impl GuestMemory, index: u16) -> Result<Descriptor, Broken> {
         let at = Gpa::from_low_bits(self.at.as_u64() + u64::from(index) * DESCRIPTOR_BYTES);
-        let raw = read_u128(memory, at)?;
+        let raw = memory.read_u128(at)?;
         Ok(Descriptor {
             address: raw as u64,
             len_bytes: (raw >> 64) as u32,

@@ -27,7 +27,6 @@ pub use chain::{Chain, SEGMENTS_MAX, Segment};
 pub use state::QueueState;
 
 use super::{Broken, feature};
-use base::Gpa;
 use chain::Indirect;
 use core::sync::atomic::{Ordering, fence};
 use rings::Rings;
@@ -183,7 +182,7 @@ impl Queue {
         let Some(rings) = self.rings else { return Ok(()) };
         let Head(index) = head;
         let entry = u64::from(index) | u64::from(written_bytes) << 32;
-        memory.write(rings.used_entry(self.state.next_used), &entry.to_le_bytes())?;
+        memory.write_u64(rings.used_entry(self.state.next_used), entry)?;
         self.state.next_used = self.state.next_used.wrapping_add(1);
         Ok(())
     }
@@ -200,7 +199,7 @@ impl Queue {
         }
         // Entries and data before the index that shows them.
         fence(Ordering::Release);
-        write_u16(memory, rings.used_index(), new)?;
+        memory.write_u16(rings.used_index(), new)?;
         self.state.published_used = new;
         // The index before the driver's wish: it writes its wish and then looks at the index (2.7.7.2).
         fence(Ordering::SeqCst);
@@ -260,7 +259,7 @@ impl Queue {
         if self.has(feature::RING_EVENT_IDX) || self.state.kick_at.is_none() {
             return Ok(());
         }
-        write_u16(memory, rings.used_flags(), USED_NO_NOTIFY)?;
+        memory.write_u16(rings.used_flags(), USED_NO_NOTIFY)?;
         self.state.kick_at = None;
         Ok(())
     }
@@ -271,12 +270,12 @@ impl Queue {
             if self.state.kick_at == Some(next) {
                 return Ok(Asked::Before);
             }
-            write_u16(memory, rings.available_event(), next)?;
+            memory.write_u16(rings.available_event(), next)?;
         } else {
             if self.state.kick_at.is_some() {
                 return Ok(Asked::Before);
             }
-            write_u16(memory, rings.used_flags(), 0)?;
+            memory.write_u16(rings.used_flags(), 0)?;
         }
         self.state.kick_at = Some(next);
         Ok(Asked::Now)
@@ -295,8 +294,4 @@ enum Asked {
 /// Whether an index that went from `old` to `new` has passed `event` (2.7.7.1, `vring_need_event`).
 const fn passed(event: u16, old: u16, new: u16) -> bool {
     new.wrapping_sub(event).wrapping_sub(1) < new.wrapping_sub(old)
-}
-
-fn write_u16(memory: &impl GuestMemory, at: Gpa, value: u16) -> Result<(), Broken> {
-    Ok(memory.write(at, &value.to_le_bytes())?)
 }

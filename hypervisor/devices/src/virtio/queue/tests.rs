@@ -3,6 +3,7 @@ extern crate std;
 use super::testing::{BUFFERS, Buffer, Driver, Layout, MEMORY_BYTES, Used};
 use super::*;
 use crate::testing::{load, saved};
+use base::Gpa;
 use base::state::SavedState;
 use proptest::prelude::*;
 use seams::MemoryError;
