@@ -9,6 +9,7 @@ mod faults;
 mod moves;
 mod robustness;
 mod stack;
+mod stores;
 mod strings;
 mod vectors;
 
