@@ -64,6 +64,7 @@ impl Entry {
 
     /// The interrupt that the write of this entry means; `None` where it is a write to something else than a local APIC,
     /// which goes nowhere: it would be no use but to attack, and its target is the guest's own.
+    #[inline]
     fn message(&self) -> Option<InterruptMessage> {
         if self.address_high != 0 || self.address_low >> 20 != APIC_RANGE {
             return None;
@@ -182,6 +183,15 @@ impl Msix {
         if self.is_enabled() && vector < self.vectors {
             self.state.pending |= 1_u8.checked_shl(vector.into()).unwrap_or(0);
         }
+    }
+
+    /// What to send for `vector`, if that is all that signalling it would come to: nothing is pending, nothing is masked.
+    #[inline]
+    pub fn message_at_once(&self, vector: u16) -> Option<InterruptMessage> {
+        if self.state.pending != 0 || self.state.control != CONTROL_ENABLE || vector >= self.vectors {
+            return None;
+        }
+        self.state.entries.get(usize::from(vector)).filter(|entry| !entry.is_masked())?.message()
     }
 
     /// Sends every pending vector that is not masked. To be called after whatever can have made one sendable.
