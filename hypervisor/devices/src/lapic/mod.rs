@@ -328,7 +328,7 @@ impl LocalApic {
         }
     }
 
-    #[inline]
+    #[inline(never)]
     fn accept_vector(&mut self, vector: Vector, trigger: Trigger) -> Accepted {
         if !self.software_enabled() {
             return Accepted::Ignored;

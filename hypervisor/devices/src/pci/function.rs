@@ -147,25 +147,17 @@ impl Function {
     }
 
     /// Signals `vector` by a message, now or when it may be sent.
-    #[inline]
     pub fn signal(&mut self, cx: &mut impl Cx, vector: u16) {
-        if self.is_bus_master()
-            && let Some(message) = self.msix.message_at_once(vector)
-        {
-            return cx.send_interrupt(message);
-        }
-        self.signal_by_pending_bit(cx, vector);
-    }
-
-    #[cold]
-    fn signal_by_pending_bit(&mut self, cx: &mut impl Cx, vector: u16) {
         self.msix.signal(vector);
         self.send_pending(cx);
     }
 
     fn send_pending(&mut self, cx: &mut impl Cx) {
-        if self.is_bus_master() {
-            self.msix.send_pending(cx);
+        if !self.is_bus_master() {
+            return;
+        }
+        while let Some(message) = self.msix.take_sendable() {
+            cx.send_interrupt(message);
         }
     }
 

@@ -11,7 +11,6 @@
 //!
 //! Invariants: only vectors of the table are pending; nothing is pending while MSI-X is disabled.
 
-use crate::cx::Cx;
 use crate::message::{DeliveryMode, Destination, InterruptMessage, Trigger};
 use base::Vector;
 use base::state::StateError;
@@ -185,30 +184,26 @@ impl Msix {
         }
     }
 
-    /// What to send for `vector`, if that is all that signalling it would come to: nothing is pending, nothing is masked.
-    #[inline]
-    pub fn message_at_once(&self, vector: u16) -> Option<InterruptMessage> {
-        if self.state.pending != 0 || self.state.control != CONTROL_ENABLE || vector >= self.vectors {
+    /// Takes the next vector that may be sent out of those pending: what to send. To be called, until there is none, after
+    /// whatever can have made one sendable.
+    pub fn take_sendable(&mut self) -> Option<InterruptMessage> {
+        if self.state.control != CONTROL_ENABLE {
             return None;
         }
-        self.state.entries.get(usize::from(vector)).filter(|entry| !entry.is_masked())?.message()
-    }
-
-    /// Sends every pending vector that is not masked. To be called after whatever can have made one sendable.
-    pub fn send_pending(&mut self, cx: &mut impl Cx) {
-        if self.state.pending == 0 || self.state.control != CONTROL_ENABLE {
-            return;
-        }
-        for (vector, entry) in self.state.entries.iter().enumerate() {
-            let bit = 1 << vector;
-            if self.state.pending & bit == 0 || entry.is_masked() {
+        let mut left = self.state.pending;
+        while left != 0 {
+            let bit = left & left.wrapping_neg();
+            left &= !bit;
+            let entry = self.state.entries.get(bit.trailing_zeros() as usize)?;
+            if entry.is_masked() {
                 continue;
             }
             self.state.pending &= !bit;
             if let Some(message) = entry.message() {
-                cx.send_interrupt(message);
+                return Some(message);
             }
         }
+        None
     }
 
     /// What is to be saved.

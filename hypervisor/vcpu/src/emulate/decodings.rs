@@ -45,8 +45,14 @@ pub(super) struct Decoding {
 }
 
 /// The decodings of one VM's instructions.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Decodings([Decoding; COUNT as usize]);
+
+impl Default for Decodings {
+    fn default() -> Self {
+        Self([Decoding::default(); COUNT as usize])
+    }
+}
 
 impl Decodings {
     #[inline(always)]

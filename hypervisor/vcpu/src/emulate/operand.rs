@@ -135,10 +135,15 @@ impl<C: EmulationContext + ?Sized> Executor<'_, C> {
         Ok(self.gpr_operand(operand)?.size)
     }
 
-    /// The memory operand, checked for `access`.
+    /// The memory operand, checked for `access`. No walk marks the page dirty that the processor stopped at: it is a
+    /// device's, and none that anybody would save.
     pub(super) fn memory(&mut self, size: Size, access: Access) -> Result<Span, EmulationFault> {
-        let pointer = self.pointer(0)?;
-        self.span(&pointer, size.bytes(), access, Alignment::Checked)
+        let (pointer, bytes) = (self.pointer(0)?, size.bytes());
+        let linear = self.checked(&pointer, bytes, access, Alignment::Checked)?;
+        match self.exited_at(linear, bytes, access) {
+            Some(gpa) => Ok(Span::in_page(gpa, bytes)),
+            None => self.span_at(linear, bytes, access, Privilege::Current, pointer.refusal),
+        }
     }
 
     /// The value of an operand of any kind; a constant is sign-extended as far as the manual says.
@@ -170,18 +175,6 @@ impl<C: EmulationContext + ?Sized> Executor<'_, C> {
         self.read_scalar(&span)
     }
 
-    /// Replaces the memory operand. What the processor stopped at is a device's: nobody saves its page by the dirty mark,
-    /// which a processor that gives a store up may or may not have made.
-    fn store(&mut self, size: Size, value: u64) -> Result<(), EmulationFault> {
-        let pointer = self.pointer(0)?;
-        let linear = self.checked(&pointer, size.bytes(), Access::Write, Alignment::Checked)?;
-        if let Some(gpa) = self.exited_at(linear, size.bytes(), Access::Write) {
-            return Ok(self.cx.write(gpa, size.bytes(), value)?);
-        }
-        let span = self.span_at(linear, size.bytes(), Access::Write, Privilege::Current, pointer.refusal)?;
-        self.write_scalar(&span, value)
-    }
-
     /// Where `linear` leads, if it is what the processor stopped at. No instruction has two operands of this kind, and
     /// where they lie in their pages tells an operand from other memory that it reads.
     #[inline]
@@ -197,7 +190,8 @@ impl<C: EmulationContext + ?Sized> Executor<'_, C> {
     pub(super) fn assign(&mut self, operand: u32, value: u64) -> Result<(), EmulationFault> {
         let size = self.operand_size(operand)?;
         if self.is_memory(operand) {
-            return self.store(size, value);
+            let span = self.memory(size, Access::Write)?;
+            return self.write_scalar(&span, value);
         }
         self.gpr_operand(operand)?.write(self.cx.gprs_mut(), value);
         Ok(())

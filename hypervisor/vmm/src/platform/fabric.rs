@@ -178,7 +178,6 @@ impl Cx for Local {
     /// No interrupt controller drives a line.
     fn set_line(&mut self, _gsi: Gsi, _level: Level) {}
 
-    #[inline]
     fn send_interrupt(&mut self, message: InterruptMessage) {
         let accepted = self.lapic.accept_from_device(message);
         self.take(accepted);
