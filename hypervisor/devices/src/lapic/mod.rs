@@ -336,12 +336,19 @@ impl LocalApic {
         if vector.0 < FIRST_LEGAL_VECTOR {
             return self.refuse_vector();
         }
+        self.irr.insert(vector);
         match trigger {
             Trigger::Level => self.tmr.insert(vector),
-            Trigger::Edge => self.tmr.remove(vector),
+            Trigger::Edge if self.tmr.contains(vector) => self.no_more_by_level(vector),
+            Trigger::Edge => {}
         }
-        self.irr.insert(vector);
         Accepted::Queued
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn no_more_by_level(&mut self, vector: Vector) {
+        self.tmr.remove(vector);
     }
 
     #[cold]

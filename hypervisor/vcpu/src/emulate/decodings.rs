@@ -4,7 +4,7 @@
 //! A decoding is found by all that it depends on: the instruction's bytes, its address and the mode. So it is never out of
 //! date, whatever the guest writes over its code.
 
-use super::store::Store;
+use super::plain::PlainMove;
 use crate::walk::INSTRUCTION_MAX_BYTES;
 use iced_x86::Instruction;
 
@@ -40,8 +40,8 @@ impl Key {
 pub(super) struct Decoding {
     key: Key,
     pub instruction: Instruction,
-    /// The same, if it is a store that needs nothing special.
-    pub store: Option<Store>,
+    /// The same, if it is a move that needs nothing special.
+    pub plain: Option<PlainMove>,
 }
 
 /// The decodings of one VM's instructions.
@@ -62,7 +62,7 @@ impl Decodings {
 
     pub(super) fn put(&mut self, key: Key, instruction: &Instruction) {
         if let Some(place) = self.0.get_mut(key.place()) {
-            *place = Decoding { key, instruction: *instruction, store: Store::of(instruction) };
+            *place = Decoding { key, instruction: *instruction, plain: PlainMove::of(instruction) };
         }
     }
 }

@@ -27,11 +27,11 @@ mod fault;
 mod flags;
 mod moves;
 mod operand;
+mod plain;
 mod port;
 mod shift;
 mod size;
 mod stack;
-mod store;
 mod string;
 #[cfg(test)]
 mod testing;
@@ -83,11 +83,11 @@ pub fn step<C: EmulationContext>(
     let kept = cx.decodings().zip(key).and_then(|(kept, key)| kept.get(&key));
     let mut known = None;
     match (kept, exited) {
-        (Some(Decoding { store: Some(store), .. }), Some(exited)) => {
-            let store = *store;
-            if let Some(done) = store.execute(cx, exited) {
+        (Some(Decoding { plain: Some(plain), .. }), Some(exited)) => {
+            let plain = *plain;
+            if let Some(done) = plain.execute(cx, exited) {
                 done?;
-                cx.set_rip(rip.wrapping_add(store.length().into()));
+                cx.set_rip(rip.wrapping_add(plain.length().into()));
                 return Ok(outcome(cx, Progress::Complete));
             }
         }

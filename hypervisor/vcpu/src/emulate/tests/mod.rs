@@ -7,9 +7,9 @@ mod arithmetic;
 mod atomics;
 mod faults;
 mod moves;
+mod plain_moves;
 mod robustness;
 mod stack;
-mod stores;
 mod strings;
 mod vectors;
 

@@ -1,10 +1,10 @@
-//! Stores that are known from before, against the same ones executed as any instruction is.
+//! Plain moves that are known from before, against the same ones executed as any instruction is.
 
 extern crate std;
 
 use super::*;
 use crate::Access;
-use crate::emulate::store::Store;
+use crate::emulate::plain::PlainMove;
 use crate::emulate::{Decodings, Exited};
 use base::Gpa;
 use iced_x86::{Decoder, DecoderOptions};
@@ -12,11 +12,11 @@ use proptest::prelude::*;
 use std::vec::Vec;
 
 fn is_known(code: &[u8]) -> bool {
-    Store::of(&Decoder::new(64, code, DecoderOptions::NONE).decode()).is_some()
+    PlainMove::of(&Decoder::new(64, code, DecoderOptions::NONE).decode()).is_some()
 }
 
 #[test]
-fn what_drivers_store_by_is_taken_apart() {
+fn what_drivers_reach_devices_by_is_taken_apart() {
     for code in [
         // mov [rbx], ax; mov [rbx+rcx*4+8], eax; mov [rip+16], r9; mov word [rbx], 5; mov [rbx], ah; movnti [rbx], eax;
         // mov [0x5000_0000], eax.
@@ -27,6 +27,10 @@ fn what_drivers_store_by_is_taken_apart() {
         &[0x88, 0x23],
         &[0x0f, 0xc3, 0x03],
         &[0x89, 0x04, 0x25, 0, 0, 0, 0x50],
+        // mov eax, [rbx]; mov r9, [rbx]; movzx eax, byte [rbx].
+        &[0x8b, 0x03],
+        &[0x4c, 0x8b, 0x0b],
+        &[0x0f, 0xb6, 0x03],
     ] {
         assert!(is_known(code), "{code:02x?}");
     }
@@ -35,8 +39,8 @@ fn what_drivers_store_by_is_taken_apart() {
 #[test]
 fn what_needs_more_is_left_to_the_rules() {
     for code in [
-        // A load, a sum, FS, a segment register, 32-bit addresses with and without a register, a register.
-        &[0x8b, 0x03][..],
+        // A signed load, a sum, FS, a segment register, 32-bit addresses with and without a register, a register.
+        &[0x0f, 0xbe, 0x03][..],
         &[0x01, 0x03],
         &[0x64, 0x89, 0x03],
         &[0x8c, 0x03],
@@ -48,18 +52,54 @@ fn what_needs_more_is_left_to_the_rules() {
         assert!(!is_known(code), "{code:02x?}");
     }
     let code = [0x89, 0x03];
-    assert!(Store::of(&Decoder::new(32, &code, DecoderOptions::NONE).decode()).is_none());
+    assert!(PlainMove::of(&Decoder::new(32, &code, DecoderOptions::NONE).decode()).is_none());
 }
 
-/// MOV to memory in all its forms, and MOVNTI.
-const OPCODES: [&[u8]; 8] = [&[0x88], &[0x89], &[0x8c], &[0xa2], &[0xa3], &[0xc6], &[0xc7], &[0x0f, 0xc3]];
+#[test]
+fn a_plain_move_is_made_where_the_processor_stopped_and_nowhere_else() {
+    // mov [rbx], ax
+    let plain = PlainMove::of(&Decoder::new(64, &[0x66, 0x89, 0x03], DecoderOptions::NONE).decode()).unwrap();
+    let made = |rbx, offset, access| {
+        let mut machine = Machine::long().with(Gpr::Rbx, rbx).with(Gpr::Rax, PATTERN);
+        let exited = Exited { gpa: Gpa::from_low_bits(DEVICE + offset), access };
+        let done = plain.execute(&mut machine, exited);
+        assert_eq!(done.is_some(), !machine.seen.is_empty());
+        machine.seen
+    };
+    let stored = [Seen::Write(DEVICE + 2, 0x7788_u16.to_le_bytes().to_vec())];
+    assert_eq!(made(0xffff_c900_0000_0002, 2, Access::Write), stored);
+    assert_eq!(made(0xffff_c900_0000_0002, 2, Access::Read), [], "it was no store");
+    assert_eq!(made(0xffff_c900_0000_0002, 4, Access::Write), [], "it was elsewhere");
+    assert_eq!(made(0xffff_c900_0000_0003, 3, Access::Write), [], "it may be refused as unaligned");
+    assert_eq!(made(0x0000_8000_0000_0002, 2, Access::Write), [], "it may be refused as not canonical");
+}
 
-/// Prefixes, an opcode that stores, and whatever follows; as many bytes as an instruction can have.
-fn any_store() -> impl Strategy<Value = Vec<u8>> {
+/// MOV to and from memory in all its forms, MOVNTI, MOVZX and MOVSX.
+const OPCODES: [&[u8]; 16] = [
+    &[0x88],
+    &[0x89],
+    &[0x8a],
+    &[0x8b],
+    &[0x8c],
+    &[0xa0],
+    &[0xa1],
+    &[0xa2],
+    &[0xa3],
+    &[0xc6],
+    &[0xc7],
+    &[0x0f, 0xc3],
+    &[0x0f, 0xb6],
+    &[0x0f, 0xb7],
+    &[0x0f, 0xbe],
+    &[0x0f, 0xbf],
+];
+
+/// Prefixes, an opcode that moves, and whatever follows; as many bytes as an instruction can have.
+fn any_move() -> impl Strategy<Value = Vec<u8>> {
     let prefix = prop::sample::select(&[0x66_u8, 0x67, 0x64, 0x65, 0x36, 0xf0, 0xf2, 0xf3][..]);
     let rex = prop::option::of(0x40_u8..0x50);
     let opcode = prop::sample::select(&OPCODES[..]);
-    let rest = prop::array::uniform12(prop_oneof![Just(0_u8), 0..4_u8, any::<u8>()]);
+    let rest = prop::array::uniform14(prop_oneof![Just(0_u8), 0..4_u8, any::<u8>()]);
     (prop::collection::vec(prefix, 0..2), rex, opcode, rest).prop_map(|(mut bytes, rex, opcode, rest)| {
         bytes.extend(rex);
         bytes.extend(opcode);
@@ -82,10 +122,10 @@ fn any_register() -> impl Strategy<Value = u64> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4096))]
     #[test]
-    fn a_store_that_is_known_does_what_it_does_when_it_is_not(
-        code in any_store(), registers in prop::array::uniform16(any_register()),
+    fn a_move_that_is_known_does_what_it_does_when_it_is_not(
+        code in any_move(), registers in prop::array::uniform16(any_register()),
         mode in prop::sample::select(&[CpuMode::Long64, CpuMode::Long64, CpuMode::Protected32][..]),
-        access in prop::sample::select(&[Access::Write, Access::Write, Access::Read][..]),
+        other_access in prop::bool::weighted(0.2),
         cpl in prop::sample::select(&[0_u8, 3][..]), rflags in prop::sample::select(&[0x2_u64, 0x102, 0x1_0002, 0x4_0002][..]),
         elsewhere in prop::option::weighted(0.1, 0..0x1000_u64),
     ) {
@@ -97,12 +137,15 @@ proptest! {
         // Where the instruction's first try goes is where the processor has stopped.
         let mut first = machine();
         let _ = first.step(&code);
-        let stored = first.seen.iter().find_map(|seen| match seen {
-            Seen::Write(at, _) => Some(*at),
-            _ => None,
-        });
-        let gpa = Gpa::from_low_bits(elsewhere.map_or(stored.unwrap_or(DEVICE), |offset| DEVICE + offset));
-        let exited = Exited { gpa, access };
+        let (reached, access) = match first.seen.first() {
+            Some(Seen::Write(at, _)) => (*at, Access::Write),
+            Some(Seen::Read(at, _)) => (*at, Access::Read),
+            _ => (DEVICE, Access::Write),
+        };
+        let exited = Exited {
+            gpa: Gpa::from_low_bits(elsewhere.map_or(reached, |offset| DEVICE + offset)),
+            access: if other_access { Access::Read } else { access },
+        };
         let mut unknown = machine();
         let expected = unknown.step_exited(&code, exited);
         let mut teacher = machine().but(|machine| machine.kept = Some(Decodings::default()));
@@ -112,7 +155,7 @@ proptest! {
         prop_assert_eq!(&known.state, &unknown.state);
         prop_assert_eq!(&known.seen, &unknown.seen);
         prop_assert_eq!(known.bytes(0, 0x1_0000), unknown.bytes(0, 0x1_0000));
-        if elsewhere.is_none() && access == Access::Write && stored.is_some() {
+        if elsewhere.is_none() && exited.access == access && !first.seen.is_empty() {
             // Nor does it matter that the processor has led the way.
             prop_assert_eq!(&known.state, &first.state);
             prop_assert_eq!(&known.seen, &first.seen);
