@@ -258,7 +258,20 @@ const FETCHED_BYTES: usize = 16;
 
 impl Fetched {
     /// The first of `bytes`.
+    #[inline]
     pub fn of(bytes: &[u8]) -> Self {
+        let Some((all, _)) = bytes.split_first_chunk::<INSTRUCTION_MAX_BYTES>() else {
+            return Self::of_few(bytes);
+        };
+        let mut fetched = Self { bytes: [0; FETCHED_BYTES], len: INSTRUCTION_MAX_BYTES as u8 };
+        let (to, _) = fetched.bytes.split_at_mut(INSTRUCTION_MAX_BYTES);
+        to.copy_from_slice(all);
+        fetched
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn of_few(bytes: &[u8]) -> Self {
         let mut fetched = Self { bytes: [0; FETCHED_BYTES], len: 0 };
         for (to, from) in fetched.bytes.iter_mut().zip(bytes).take(INSTRUCTION_MAX_BYTES) {
             *to = *from;

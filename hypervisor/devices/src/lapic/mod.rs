@@ -25,7 +25,7 @@ pub use message::{Delivery, Message, Recipients};
 pub use saved::LocalApicImage;
 pub use timer::{BUS_HZ, MIN_PERIOD};
 
-use crate::message::Trigger;
+use crate::message::{DeliveryMode, Destination, InterruptMessage, Trigger};
 use base::{ApicId, Gpa, Instant, TscLine, Vector};
 use register::{LVT_MASKED, SVR_ENABLED, error};
 use timer::Timer;
@@ -312,21 +312,50 @@ impl LocalApic {
         }
     }
 
+    /// Takes a message from a device or an IOAPIC, if it addresses this APIC.
     #[inline]
+    pub fn accept_from_device(&mut self, message: InterruptMessage) -> Accepted {
+        let is_addressed = match message.destination {
+            Destination::Physical(id) => id == 0xff || self.id == ApicId(id.into()),
+            Destination::Logical(mask) => self.matches_logical(mask.into()),
+        };
+        match message.delivery {
+            _ if !is_addressed => Accepted::Ignored,
+            DeliveryMode::Fixed | DeliveryMode::LowestPriority => {
+                self.accept_vector(message.vector, message.trigger)
+            }
+            _ => self.accept(&message.into()),
+        }
+    }
+
+    #[inline(never)]
     fn accept_vector(&mut self, vector: Vector, trigger: Trigger) -> Accepted {
         if !self.software_enabled() {
             return Accepted::Ignored;
         }
         if vector.0 < FIRST_LEGAL_VECTOR {
-            self.report(error::RECEIVE_ILLEGAL_VECTOR);
-            return Accepted::Ignored;
-        }
-        match trigger {
-            Trigger::Level => self.tmr.insert(vector),
-            Trigger::Edge => self.tmr.remove(vector),
+            return self.refuse_vector();
         }
         self.irr.insert(vector);
+        match trigger {
+            Trigger::Level => self.tmr.insert(vector),
+            Trigger::Edge if self.tmr.contains(vector) => self.no_more_by_level(vector),
+            Trigger::Edge => {}
+        }
         Accepted::Queued
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn no_more_by_level(&mut self, vector: Vector) {
+        self.tmr.remove(vector);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn refuse_vector(&mut self) -> Accepted {
+        self.report(error::RECEIVE_ILLEGAL_VECTOR);
+        Accepted::Ignored
     }
 
     /// What an asserted pin does now.

@@ -153,8 +153,11 @@ impl Function {
     }
 
     fn send_pending(&mut self, cx: &mut impl Cx) {
-        if self.is_bus_master() {
-            self.msix.send_pending(cx);
+        if !self.is_bus_master() {
+            return;
+        }
+        while let Some(message) = self.msix.take_sendable() {
+            cx.send_interrupt(message);
         }
     }
 

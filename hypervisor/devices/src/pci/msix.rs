@@ -11,7 +11,6 @@
 //!
 //! Invariants: only vectors of the table are pending; nothing is pending while MSI-X is disabled.
 
-use crate::cx::Cx;
 use crate::message::{DeliveryMode, Destination, InterruptMessage, Trigger};
 use base::Vector;
 use base::state::StateError;
@@ -64,6 +63,7 @@ impl Entry {
 
     /// The interrupt that the write of this entry means; `None` where it is a write to something else than a local APIC,
     /// which goes nowhere: it would be no use but to attack, and its target is the guest's own.
+    #[inline]
     fn message(&self) -> Option<InterruptMessage> {
         if self.address_high != 0 || self.address_low >> 20 != APIC_RANGE {
             return None;
@@ -184,21 +184,26 @@ impl Msix {
         }
     }
 
-    /// Sends every pending vector that is not masked. To be called after whatever can have made one sendable.
-    pub fn send_pending(&mut self, cx: &mut impl Cx) {
-        if self.state.pending == 0 || self.state.control != CONTROL_ENABLE {
-            return;
+    /// Takes the next vector that may be sent out of those pending: what to send. To be called, until there is none, after
+    /// whatever can have made one sendable.
+    pub fn take_sendable(&mut self) -> Option<InterruptMessage> {
+        if self.state.control != CONTROL_ENABLE {
+            return None;
         }
-        for (vector, entry) in self.state.entries.iter().enumerate() {
-            let bit = 1 << vector;
-            if self.state.pending & bit == 0 || entry.is_masked() {
+        let mut left = self.state.pending;
+        while left != 0 {
+            let bit = left & left.wrapping_neg();
+            left &= !bit;
+            let entry = self.state.entries.get(bit.trailing_zeros() as usize)?;
+            if entry.is_masked() {
                 continue;
             }
             self.state.pending &= !bit;
             if let Some(message) = entry.message() {
-                cx.send_interrupt(message);
+                return Some(message);
             }
         }
+        None
     }
 
     /// What is to be saved.

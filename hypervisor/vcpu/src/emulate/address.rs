@@ -51,6 +51,11 @@ pub(super) struct Span {
 }
 
 impl Span {
+    /// `bytes` bytes from `at` on, all in one page.
+    pub(super) const fn in_page(at: Gpa, bytes: u8) -> Self {
+        Self { head: at, tail: at, head_bytes: bytes, bytes }
+    }
+
     /// The address, if it is one that an atomic access of `size` can be made at.
     pub(super) fn atomic(&self, size: Size) -> Option<Gpa> {
         self.head.is_aligned(size.bytes().into()).then_some(self.head)
@@ -187,7 +192,7 @@ impl<C: EmulationContext + ?Sized> Executor<'_, C> {
         let head = self.cx.translate(linear, access, privilege).map_err(refuse)?;
         let in_page = PAGE_BYTES - linear % PAGE_BYTES;
         if u64::from(bytes) <= in_page {
-            return Ok(Span { head, tail: head, head_bytes: bytes, bytes });
+            return Ok(Span::in_page(head, bytes));
         }
         let next = self.truncated(linear.wrapping_add(in_page));
         let tail = self.cx.translate(next, access, privilege).map_err(refuse)?;

@@ -4,6 +4,7 @@
 //! A decoding is found by all that it depends on: the instruction's bytes, its address and the mode. So it is never out of
 //! date, whatever the guest writes over its code.
 
+use super::plain::PlainMove;
 use crate::walk::INSTRUCTION_MAX_BYTES;
 use iced_x86::Instruction;
 
@@ -34,25 +35,34 @@ impl Key {
     }
 }
 
+/// What is known of an instruction.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Decoding {
+    key: Key,
+    pub instruction: Instruction,
+    /// The same, if it is a move that needs nothing special.
+    pub plain: Option<PlainMove>,
+}
+
 /// The decodings of one VM's instructions.
 #[derive(Clone, Debug)]
-pub struct Decodings([(Key, Instruction); COUNT as usize]);
+pub struct Decodings([Decoding; COUNT as usize]);
 
 impl Default for Decodings {
     fn default() -> Self {
-        Self([(Key::default(), Instruction::default()); COUNT as usize])
+        Self([Decoding::default(); COUNT as usize])
     }
 }
 
 impl Decodings {
     #[inline(always)]
-    pub(super) fn get(&self, key: &Key) -> Option<&Instruction> {
-        self.0.get(key.place()).filter(|(kept, _)| kept == key).map(|(_, instruction)| instruction)
+    pub(super) fn get(&self, key: &Key) -> Option<&Decoding> {
+        self.0.get(key.place()).filter(|kept| kept.key == *key)
     }
 
     pub(super) fn put(&mut self, key: Key, instruction: &Instruction) {
         if let Some(place) = self.0.get_mut(key.place()) {
-            *place = (key, *instruction);
+            *place = Decoding { key, instruction: *instruction, plain: PlainMove::of(instruction) };
         }
     }
 }
@@ -77,7 +87,7 @@ mod tests {
             let key = Key::of(&bytes, rip, 64).unwrap();
             prop_assert!(kept.get(&key).is_none());
             kept.put(key, &nop_with(3));
-            prop_assert_eq!(kept.get(&key).map(Instruction::len), Some(3));
+            prop_assert_eq!(kept.get(&key).map(|kept| kept.instruction.len()), Some(3));
             let mut other = bytes;
             other[spoilt] ^= 1;
             for key in [Key::of(&other, rip, 64), Key::of(&bytes, rip ^ 1 << 40, 64), Key::of(&bytes, rip, 32)] {

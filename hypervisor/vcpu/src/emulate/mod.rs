@@ -27,6 +27,7 @@ mod fault;
 mod flags;
 mod moves;
 mod operand;
+mod plain;
 mod port;
 mod shift;
 mod size;
@@ -45,7 +46,7 @@ pub use string::PORTION;
 
 use crate::walk::INSTRUCTION_MAX_BYTES;
 use crate::{CpuMode, Exception};
-use decodings::Key;
+use decodings::{Decoding, Key};
 use flags::TRAP;
 use iced_x86::{Decoder, DecoderError, DecoderOptions, Instruction, Mnemonic};
 
@@ -61,8 +62,8 @@ pub enum Outcome {
     Trapped,
 }
 
-/// Executes the instruction that `bytes` begin with, at CS:RIP in `mode`. `exited` spares the walk for a load that is what
-/// the processor stopped at.
+/// Executes the instruction that `bytes` begin with, at CS:RIP in `mode`. `exited` spares the walk for a load or a store
+/// that is what the processor stopped at.
 ///
 /// # Errors
 /// As [`EmulationFault`] says. Nothing has changed then, but for completed elements of a repeated string instruction.
@@ -73,20 +74,48 @@ pub fn step<C: EmulationContext>(
     exited: Option<Exited>,
 ) -> Result<Outcome, EmulationFault> {
     let rip = cx.rip();
+    let bitness = match mode {
+        CpuMode::Long64 => 64,
+        CpuMode::Protected32 => 32,
+        CpuMode::Real | CpuMode::Virtual8086 | CpuMode::Protected16 => 16,
+    };
+    let key = Key::of(bytes, rip, bitness);
+    let kept = cx.decodings().zip(key).and_then(|(kept, key)| kept.get(&key));
+    let mut known = None;
+    match (kept, exited) {
+        (Some(Decoding { plain: Some(plain), .. }), Some(exited)) => {
+            let plain = *plain;
+            if let Some(done) = plain.execute(cx, exited) {
+                done?;
+                cx.set_rip(rip.wrapping_add(plain.length().into()));
+                return Ok(outcome(cx, Progress::Complete));
+            }
+        }
+        (kept, _) => known = kept.map(|kept| kept.instruction),
+    }
     let mut executor = Executor { cx, instruction: Instruction::default(), mode, exited };
-    executor.decode(bytes, rip)?;
+    match known {
+        Some(known) => executor.instruction = known,
+        None => executor.decode(bytes, rip, bitness, key)?,
+    }
     let progress = executor.execute()?;
     let Executor { cx, instruction, .. } = executor;
     if progress == Progress::Complete {
         let next = rip.wrapping_add(instruction.len() as u64);
         cx.set_rip(if mode == CpuMode::Long64 { next } else { next & u64::from(u32::MAX) });
     }
-    Ok(match progress {
+    Ok(outcome(cx, progress))
+}
+
+/// What has become of an instruction that has come as far as `progress`.
+#[inline(always)]
+fn outcome<C: EmulationContext>(cx: &C, progress: Progress) -> Outcome {
+    match progress {
         // None of the instructions changes it.
         _ if cx.rflags() & TRAP != 0 => Outcome::Trapped,
         Progress::Complete => Outcome::Completed,
         Progress::Partial => Outcome::Unfinished,
-    })
+    }
 }
 
 /// Decodes into `instruction`: a large value, not to be moved about.
@@ -124,20 +153,14 @@ struct Executor<'a, C: ?Sized> {
 }
 
 impl<C: EmulationContext + ?Sized> Executor<'_, C> {
-    /// Decodes the instruction that `bytes` begin with, at `rip`, or finds that it has been.
-    #[inline(always)]
-    fn decode(&mut self, bytes: &[u8], rip: u64) -> Result<(), EmulationFault> {
-        let bitness = match self.mode {
-            CpuMode::Long64 => 64,
-            CpuMode::Protected32 => 32,
-            CpuMode::Real | CpuMode::Virtual8086 | CpuMode::Protected16 => 16,
-        };
-        let key = Key::of(bytes, rip, bitness);
-        let kept = self.cx.decodings().zip(key);
-        if let Some(known) = kept.and_then(|(kept, key)| kept.get(&key)) {
-            self.instruction = *known;
-            return Ok(());
-        }
+    /// Decodes the instruction that `bytes` begin with, at `rip`, and keeps that.
+    fn decode(
+        &mut self,
+        bytes: &[u8],
+        rip: u64,
+        bitness: u32,
+        key: Option<Key>,
+    ) -> Result<(), EmulationFault> {
         decode(bytes, bitness, rip, &mut self.instruction)?;
         if let (Some(kept), Some(key)) = (self.cx.decodings(), key) {
             kept.put(key, &self.instruction);

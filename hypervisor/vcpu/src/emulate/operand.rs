@@ -135,10 +135,15 @@ impl<C: EmulationContext + ?Sized> Executor<'_, C> {
         Ok(self.gpr_operand(operand)?.size)
     }
 
-    /// The memory operand, checked for `access`.
+    /// The memory operand, checked for `access`. No walk marks the page dirty that the processor stopped at: it is a
+    /// device's, and none that anybody would save.
     pub(super) fn memory(&mut self, size: Size, access: Access) -> Result<Span, EmulationFault> {
-        let pointer = self.pointer(0)?;
-        self.span(&pointer, size.bytes(), access, Alignment::Checked)
+        let (pointer, bytes) = (self.pointer(0)?, size.bytes());
+        let linear = self.checked(&pointer, bytes, access, Alignment::Checked)?;
+        match self.exited_at(linear, bytes, access) {
+            Some(gpa) => Ok(Span::in_page(gpa, bytes)),
+            None => self.span_at(linear, bytes, access, Privilege::Current, pointer.refusal),
+        }
     }
 
     /// The value of an operand of any kind; a constant is sign-extended as far as the manual says.

@@ -2,7 +2,7 @@
 
 extern crate std;
 
-use super::{EmulationContext, EmulationFault, Exited, Outcome, Privilege, step};
+use super::{Decodings, EmulationContext, EmulationFault, Exited, Outcome, Privilege, step};
 use crate::control::{cr0, cr4, efer, xcr0};
 use crate::walk::{self, Paging, WalkFault};
 use crate::{Access, CpuMode, Gpr, Gprs, Segment, SegmentName, VcpuState, VectorValue};
@@ -37,6 +37,8 @@ pub(super) struct Machine {
     /// What the device's every byte and the ports read as, counted up by each access.
     pub device_value: u8,
     pub seen: Vec<Seen>,
+    /// Where decodings are kept, if they are.
+    pub kept: Option<Decodings>,
 }
 
 impl Machine {
@@ -67,6 +69,7 @@ impl Machine {
             vectors: [[0; 32]; 16],
             device_value: 0x80,
             seen: Vec::new(),
+            kept: None,
         }
     }
 
@@ -230,6 +233,10 @@ impl EmulationContext for Machine {
 
     fn write_port(&mut self, port: Port, size_bytes: u8, value: u32) {
         self.seen.push(Seen::PortWrite(port.0, size_bytes, value));
+    }
+
+    fn decodings(&mut self) -> Option<&mut Decodings> {
+        self.kept.as_mut()
     }
 
     fn vector(&mut self, number: u8) -> [u8; 32] {

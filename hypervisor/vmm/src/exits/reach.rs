@@ -1,7 +1,7 @@
 //! What an emulated instruction reaches: the vCPU's registers, its memory, and the board's devices and ports.
 
 use crate::exits::breakpoints;
-use crate::platform::Board;
+use crate::platform::{Board, Claim};
 use crate::vm::{Host, Vm};
 use base::{Gpa, Port};
 use devices::Width;
@@ -28,6 +28,10 @@ impl<V: Vcpu, M: GuestMemory, H: Host> Reach<'_, V, M, H> {
     }
 
     fn write_device(&mut self, gpa: Gpa, size_bytes: u8, value: u64) {
+        // Eight bytes are two registers.
+        if size_bytes <= 4 && self.vm.board.ring(gpa) == Claim::Claimed {
+            return;
+        }
         if !self.vm.board.answers_memory(gpa) {
             return self.count_unclaimed();
         }

@@ -106,7 +106,7 @@ impl Fabric {
     pub fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::None => {}
-            Effect::Send(message) => self.local.deliver(&message, Some(APIC_ID)),
+            Effect::Send(message) => self.local.deliver(&message),
             Effect::EndOfInterrupt(vector) => self.ioapic.end_of_interrupt(&mut self.local, vector),
         }
     }
@@ -149,14 +149,15 @@ impl Fabric {
 }
 
 impl Local {
-    /// Brings `message` to the local APIC if it addresses it.
-    fn deliver(&mut self, message: &Message, sender: Option<ApicId>) {
-        if self.lapic.is_addressed_by(message, sender) {
+    /// Brings what the local APIC sends to itself, if it addresses itself.
+    fn deliver(&mut self, message: &Message) {
+        if self.lapic.is_addressed_by(message, Some(APIC_ID)) {
             let accepted = self.lapic.accept(message);
             self.take(accepted);
         }
     }
 
+    #[inline]
     fn take(&mut self, accepted: Accepted) {
         match accepted {
             // SIPI is for a processor that waits for it, which the bootstrap processor never does.
@@ -178,7 +179,8 @@ impl Cx for Local {
     fn set_line(&mut self, _gsi: Gsi, _level: Level) {}
 
     fn send_interrupt(&mut self, message: InterruptMessage) {
-        self.deliver(&Message::from(message), None);
+        let accepted = self.lapic.accept_from_device(message);
+        self.take(accepted);
     }
 
     fn console_out(&mut self, byte: u8) {

@@ -93,3 +93,29 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #[test]
+    fn what_a_device_sends_is_taken_as_any_message_is(
+        vector: u8, kind in 0..8_u8, destination: u8, is_logical: bool, is_level: bool, in_x2apic: bool,
+        ldr: u8, svr in prop::sample::select(&[0xff_u32, 0x1ff][..]), pending: u8,
+    ) {
+        let mut apic = if in_x2apic { x2apic(u32::from(ldr & 0x1f)) } else { xapic() };
+        apic.write_mmio(LDR, u32::from(ldr) << 24, NOW);
+        apic.write_mmio(SVR, svr, NOW);
+        apic.accept(&fixed(pending, Trigger::Level));
+        let Some(delivery) = DeliveryMode::from_bits(kind) else { return Ok(()) };
+        let message = InterruptMessage {
+            vector: Vector(vector),
+            delivery,
+            destination: if is_logical { Destination::Logical(destination) } else { Destination::Physical(destination) },
+            trigger: if is_level { Trigger::Level } else { Trigger::Edge },
+        };
+        let mut other = apic.clone();
+        let any = Message::from(message);
+        let expected =
+            if other.is_addressed_by(&any, None) { other.accept(&any) } else { Accepted::Ignored };
+        prop_assert_eq!(apic.accept_from_device(message), expected);
+        prop_assert_eq!(apic, other);
+    }
+}

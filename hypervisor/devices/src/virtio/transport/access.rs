@@ -23,6 +23,17 @@ pub(super) enum Found {
 }
 
 impl Transport {
+    /// Where in a page-aligned BAR of this number queues are kicked, if they are: a page of nothing else.
+    pub const fn doorbells(bar: u8) -> Option<WindowOffset> {
+        if bar == REGISTERS_BAR { Some(WindowOffset(NOTIFY)) } else { None }
+    }
+
+    /// Takes a write at `offset` in the page of [`Transport::doorbells`], whatever is written.
+    #[inline]
+    pub fn ring(&mut self, WindowOffset(offset): WindowOffset) {
+        self.kick((offset / NOTIFY_MULTIPLIER) as u16);
+    }
+
     /// Reads what `access` means.
     #[inline(never)]
     pub(super) fn read(&mut self, access: Access<Place>) -> Found {
@@ -39,18 +50,8 @@ impl Transport {
     }
 
     /// Writes to what `access` means.
-    #[inline]
-    pub(super) fn write(&mut self, cx: &mut impl Cx, access: Access<Place>, value: u32) -> Effect {
-        // What drivers do most, and all that they do when all is set up.
-        if let Place::Bar(REGISTERS_BAR, WindowOffset(offset @ NOTIFY..)) = access.at {
-            self.kick(((offset - NOTIFY) / NOTIFY_MULTIPLIER) as u16);
-            return Effect::None;
-        }
-        self.write_other(cx, access, value)
-    }
-
     #[inline(never)]
-    fn write_other(&mut self, cx: &mut impl Cx, access: Access<Place>, value: u32) -> Effect {
+    pub(super) fn write(&mut self, cx: &mut impl Cx, access: Access<Place>, value: u32) -> Effect {
         let Some(Access { at, width }) = self.resolve(access) else { return Effect::None };
         match at {
             Place::Config(at) => self.write_config(cx, Access { at, width }, value),
@@ -60,7 +61,7 @@ impl Transport {
                 DEVICE..NOTIFY => {
                     return Effect::DeviceConfig(Access { at: WindowOffset(offset - DEVICE), width });
                 }
-                NOTIFY.. => self.kick(((offset - NOTIFY) / NOTIFY_MULTIPLIER) as u16),
+                NOTIFY.. => self.ring(WindowOffset(offset - NOTIFY)),
             },
             Place::Bar(MSIX_BAR_NUMBER, at) => self.write_msix(cx, Access { at, width }, value),
             Place::Bar(..) => {}

@@ -99,7 +99,7 @@ fn operand_size_follows_mode_and_prefix() {
 }
 
 #[test]
-fn a_load_that_the_processor_stopped_at_is_made_where_it_led() {
+fn a_load_or_store_that_the_processor_stopped_at_is_made_where_it_led() {
     let stopped_at = |access, code: &[u8]| {
         let exited = Exited { gpa: Gpa::from_low_bits(DEVICE | DATA & 0xfff), access };
         let mut machine = at_data(0);
@@ -109,6 +109,9 @@ fn a_load_that_the_processor_stopped_at_is_made_where_it_led() {
     assert_eq!(stopped_at(Access::Read, &[0x8b, 0x03]), [Seen::Read(DEVICE, 4)]);
     assert_eq!(stopped_at(Access::Write, &[0x8b, 0x03]), [], "it was no load");
     assert_eq!(stopped_at(Access::Read, &[0x8b, 0x43, 0x08]), [], "it was elsewhere in its page");
-    assert_eq!(stopped_at(Access::Write, &[0x89, 0x03]), [], "a store marks its page dirty");
+    let stored = [Seen::Write(DEVICE, 0x5566_7788_u32.to_le_bytes().to_vec())];
+    assert_eq!(stopped_at(Access::Write, &[0x89, 0x03]), stored);
+    assert_eq!(stopped_at(Access::Read, &[0x89, 0x03]), [], "it was no store");
+    assert_eq!(stopped_at(Access::Write, &[0x89, 0x43, 0x08]), [], "it was elsewhere in its page");
     assert_eq!(stopped_at(Access::Read, &[0xa7]), [], "cmpsd: two operands");
 }

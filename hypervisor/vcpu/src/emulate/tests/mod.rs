@@ -7,6 +7,7 @@ mod arithmetic;
 mod atomics;
 mod faults;
 mod moves;
+mod plain_moves;
 mod robustness;
 mod stack;
 mod strings;

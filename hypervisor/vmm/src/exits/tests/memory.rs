@@ -104,7 +104,7 @@ fn a_vector_register_is_loaded_from_a_device() {
 
 #[test]
 fn what_the_guests_own_tables_refuse_is_its_page_fault() {
-    const UNMAPPED: u64 = 0x70_0000_0000;
+    const UNMAPPED: u64 = 0x70_0000_0008;
     // mov [rbx], eax, where RBX has changed since the exit.
     let (vm, _) = served(running(&[0x89, 0x03], |vcpu| {
         vcpu.state.gprs.set(Gpr::Rbx, UNMAPPED);

@@ -2,21 +2,24 @@
 //!
 //! Slot 0 is the host bridge; devices are in slots 1 and up, in the order of [`crate::Settings::devices`].
 //!
-//! Invariants: `windows` is what the functions decode, and within `decoded`; a line is asserted while the pin of a function on it is.
+//! Invariants: `windows` is what the functions decode, and within `decoded`; `doorbells` are pages in it; a line is asserted
+//! while the pin of a function on it is.
 
 mod device;
+mod doorbells;
 #[cfg(test)]
 mod tests;
 
 pub use device::{Model, PciDevice};
 
-use crate::platform::Fabric;
+use crate::platform::{Claim, Fabric};
 use alloc::vec::Vec;
 use base::Gpa;
 use core::ops::Range;
 use devices::pci::{ABSENT, BARS, ConfigAccess, HostBridge, Place, Slot, ecam_target};
-use devices::virtio::Broken;
+use devices::virtio::{Broken, Transport};
 use devices::{Access, Cx, Device, PortAccess, Width, WindowAccess, WindowOffset, platform as place};
+use doorbells::Doorbells;
 use seams::Level;
 use vcpu::Wanted;
 
@@ -73,6 +76,7 @@ pub struct PciBus {
     windows: Vec<Window>,
     /// From the first of them to the end of the last.
     decoded: Range<u32>,
+    doorbells: Doorbells,
     /// Bit n: the device in slot n has queues to be run.
     kicked: u32,
 }
@@ -128,6 +132,21 @@ impl PciBus {
             let offset = address.checked_sub(window.address).filter(|offset| *offset < window.len_bytes)?;
             Some(Target::Bar(window.slot, window.bar, WindowOffset(offset)))
         })
+    }
+
+    /// Takes a write of one register at `gpa`, if it is a kick: what drivers do most, and all that they do when all is set up.
+    /// That drives no pin and takes no time.
+    #[inline]
+    pub fn ring(&mut self, gpa: Gpa) -> Claim {
+        let Some((slot, offset)) = self.doorbells.find(gpa) else { return Claim::Unclaimed };
+        let device = usize::from(slot.number()).checked_sub(1).and_then(|n| self.devices.get_mut(n));
+        let Some(device) = device else { return Claim::Unclaimed };
+        let (transport, _) = device.parts_mut();
+        transport.ring(offset);
+        if transport.kicked() != 0 {
+            self.kicked |= bit(slot);
+        }
+        Claim::Claimed
     }
 
     /// Reads 1, 2, 4 or 8 bytes; eight are two registers of four, the lower one first.
@@ -288,6 +307,15 @@ impl PciBus {
                         if start == last { address..end } else { start.min(address)..last.max(end) };
                     self.windows.push(Window { address, len_bytes, slot: slot_of(n), bar: number as u8 });
                 }
+            }
+        }
+        self.doorbells = Doorbells::default();
+        for window in &self.windows {
+            let Some(WindowOffset(offset)) = Transport::doorbells(window.bar) else { continue };
+            let page = Gpa::from_low_bits(u64::from(window.address) + u64::from(offset));
+            let target = Target::Bar(window.slot, window.bar, WindowOffset(offset));
+            if self.target(page) == Some(target) {
+                self.doorbells.put(page, window.slot);
             }
         }
     }

@@ -232,4 +232,63 @@ proptest! {
             }
         }
     }
+
+    /// Wherever the BARs are: one board looks for doorbells first, as the VM does, the other one nowhere.
+    #[test]
+    fn a_kick_by_its_page_is_the_kick_that_it_is_by_the_windows(acts in proptest::collection::vec(act(), 1..100)) {
+        let (mut quick, mut thorough) = (board(), board());
+        for slot in 1..4 {
+            NicDriver { slot }.start(&mut quick);
+            NicDriver { slot }.start(&mut thorough);
+        }
+        for act in acts {
+            for (board, first) in [(&mut quick, Claim::Claimed), (&mut thorough, Claim::Unclaimed)] {
+                match act {
+                    Act::Read(..) => {}
+                    Act::Write(at, size, value) => {
+                        if first == Claim::Unclaimed || size == 8 || board.ring(gpa(at)) == Claim::Unclaimed {
+                            board.write_memory(gpa(at), size, value);
+                        }
+                    }
+                    Act::Config(address, value) => {
+                        board.write_port(Port(0xcf8), Width::Dword, 1 << 31 | address);
+                        board.write_port(Port(0xcfc), Width::Dword, value);
+                    }
+                    Act::Run(slot) => {
+                        let slot = Slot::new(slot).unwrap();
+                        board.pci.with_device(&mut board.fabric, slot, |device, _| {
+                            device.parts_mut().0.take_kicked()
+                        });
+                    }
+                }
+            }
+            prop_assert_eq!(quick.pci.kicked(), thorough.pci.kicked());
+            for (one, other) in quick.pci.devices.iter().zip(&thorough.pci.devices) {
+                prop_assert_eq!(one.transport(), other.transport());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_doorbell_is_found_where_its_bar_was_moved_and_under_nothing_else() {
+    let mut board = board();
+    NicDriver { slot: 2 }.start(&mut board);
+    assert_eq!(board.ring(gpa(0xc001_3004)), Claim::Claimed);
+    for no_doorbell in [0xc001_2ffc, 0xc001_4000, 0xc000_0000, 0xc002_3000, 0x1_c001_3004] {
+        assert_eq!(board.ring(gpa(no_doorbell)), Claim::Unclaimed, "{no_doorbell:#x}");
+    }
+    write(&mut board, ecam(2, 0x10), 4, 0xd000_0000);
+    assert_eq!(board.ring(gpa(0xc001_3004)), Claim::Unclaimed);
+    assert_eq!(board.ring(gpa(0xd000_3004)), Claim::Claimed);
+    // Slot 1 comes first where both are.
+    write(&mut board, ecam(1, 0x10), 4, 0xd000_0000);
+    board.pci.with_device(&mut board.fabric, Slot::new(2).unwrap(), |device, _| {
+        device.parts_mut().0.take_kicked()
+    });
+    assert_eq!(board.ring(gpa(0xd000_3004)), Claim::Claimed);
+    assert!(!board.pci.is_kicked(), "the device in slot 1 does not run");
+    // The guest has moved its local APIC there.
+    board.fabric.local.lapic.set_apic_base(0xd000_3900).unwrap();
+    assert_eq!(board.ring(gpa(0xd000_3004)), Claim::Unclaimed);
 }
