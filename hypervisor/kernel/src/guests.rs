@@ -78,6 +78,12 @@ impl Backing {
         self.storage.is_used() || self.networks.is_used()
     }
 
+    /// Whether any device of the host is at work for a VM.
+    #[inline]
+    pub fn uses_devices(&self) -> bool {
+        self.storage.is_used() || self.networks.has_uplink()
+    }
+
     /// Whether a device without interrupts has to be asked.
     #[inline]
     pub fn needs_polling(&self, devices: &HostDevices) -> bool {

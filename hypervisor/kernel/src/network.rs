@@ -134,6 +134,11 @@ impl Networks {
         !self.networks.is_empty()
     }
 
+    /// Whether any network leads to the outside.
+    pub fn has_uplink(&self) -> bool {
+        self.networks.iter().any(|network| matches!(network.uplink, Uplink::Card { .. }))
+    }
+
     /// When the task must run next though nobody kicks.
     pub fn next_deadline(&self) -> Instant {
         let nics = self.networks.iter().flat_map(|network| &network.nics);

@@ -99,11 +99,9 @@ impl Host {
             return;
         }
         let now = self.clock.now();
-        let media = match shares {
-            true if backing.storage.is_used() && backing.storage.poll(devices, now) == Done::Something => {
-                Media::Busy
-            }
-            _ => Media::Idle,
+        let media = match backing.storage.poll(devices, now) {
+            Done::Something => Media::Busy,
+            Done::Nothing => Media::Idle,
         };
         for (_, guest) in guests.iter_mut() {
             let Some(present) = guest.present() else { continue };
@@ -113,6 +111,8 @@ impl Host {
         }
         if shares {
             backing.networks.run(guests, devices, now);
+        }
+        if backing.uses_devices() {
             devices.tell_trouble();
         }
     }

@@ -45,6 +45,8 @@ struct HostDrive {
 struct InFlight {
     /// By their commands' tickets.
     requests: Vec<Option<DriveRequest<Pooled, CurrentCpu>>>,
+    /// How many of them there are.
+    count: usize,
     /// A command for which the device had no room, to be tried again first.
     held: Option<Command<HostBuffer>>,
 }
@@ -78,6 +80,7 @@ impl Storage {
             .iter()
             .map(|device| InFlight {
                 requests: core::iter::repeat_with(|| None).take(device.driver.depth()).collect(),
+                count: 0,
                 held: None,
             })
             .collect();
@@ -102,15 +105,19 @@ impl Storage {
         Self { dma, disks, drives, in_flight, claims: Claims::new() }
     }
 
-    /// Whether a VM has a part of a disk.
+    /// Whether a VM has a part of a disk, or one that has ended left requests to a device.
     #[inline]
     pub fn is_used(&self) -> bool {
-        self.drives.iter().any(|drive| drive.ports.ports() != 0)
+        let is_on_the_way = || self.in_flight.iter().any(|in_flight| !in_flight.is_idle());
+        self.drives.iter().any(|drive| drive.ports.ports() != 0) || is_on_the_way()
     }
 
     /// Takes back what the devices have done, and gives them what VMs want.
     pub fn poll(&mut self, devices: &mut HostDevices, now: Instant) -> Done {
         let mut done = Done::Nothing;
+        if !self.is_used() {
+            return done;
+        }
         for (number, device) in devices.disks.iter_mut().enumerate() {
             let Some(in_flight) = self.in_flight.get_mut(number) else { continue };
             while let Some(completion) = device.driver.poll(now) {
@@ -162,7 +169,7 @@ impl Storage {
 
 impl InFlight {
     fn is_idle(&self) -> bool {
-        self.held.is_none() && self.requests.iter().all(Option::is_none)
+        self.count == 0
     }
 
     /// Gives `driver` what VMs want of `disk`, as much as it takes.
@@ -190,13 +197,16 @@ impl InFlight {
                 done = Done::Something;
                 continue;
             }
-            let command = command_for(&mut request, Ticket(ticket), drive.unit);
+            let Some(command) = command_for(&mut request, Ticket(ticket), drive.unit) else {
+                request.complete(None, Err(BlockError::Medium));
+                done = Done::Something;
+                continue;
+            };
             if let Some(place) = self.requests.get_mut(slot) {
                 *place = Some(request);
+                self.count += 1;
             }
-            if let Some(command) = command
-                && self.submit(driver, command, dma, now) == Done::Something
-            {
+            if self.submit(driver, command, dma, now) == Done::Something {
                 done = Done::Something;
             }
         }
@@ -240,12 +250,13 @@ impl InFlight {
         let request = self.requests.get_mut(usize::from(ticket.0)).and_then(Option::take);
         let buffer = buffer.map(|buffer| Pooled::new(buffer, dma));
         if let Some(request) = request {
+            self.count -= 1;
             request.complete(buffer, result);
         }
     }
 }
 
-/// The driver's command for a VM's request; `None` when the request lacks its buffer, which fails it.
+/// The driver's command for a VM's request; `None` when the request lacks its buffer.
 fn command_for(
     request: &mut DriveRequest<Pooled, CurrentCpu>,
     ticket: Ticket,
