@@ -12,6 +12,7 @@ measure() {
     peer mark "$number" >/dev/null
     "$@" $((count * 2)) || echo "failed: $* $((count * 2))"
     peer mark "$number" >/dev/null
+    echo "measured $number"
 }
 
 # read_disk BYTES COUNT
