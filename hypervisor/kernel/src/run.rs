@@ -92,10 +92,9 @@ impl Host {
     #[inline]
     fn run_devices(&mut self) {
         let Desk { guests, backing, devices, .. } = &mut self.desk;
-        let shares = backing.is_used();
         let has_kicked =
             |guest: &mut Guest| guest.present().is_some_and(|present| present.vm.has_kicked_queues());
-        if !shares && !guests.iter_mut().any(|(_, guest)| has_kicked(guest)) {
+        if !backing.is_at_work() && !guests.iter_mut().any(|(_, guest)| has_kicked(guest)) {
             return;
         }
         let now = self.clock.now();
@@ -109,9 +108,7 @@ impl Host {
                 present.run_devices(now, &mut self.entropy, media);
             }
         }
-        if shares {
-            backing.networks.run(guests, devices, now);
-        }
+        backing.networks.run(guests, devices, now);
         if backing.uses_devices() {
             devices.tell_trouble();
         }
