@@ -3,7 +3,7 @@
 use crate::linux::{command, config};
 use crate::{BOOT, STEP, line};
 use anyhow::{Result, ensure};
-use xtask::emulator::{Emulator, Network};
+use xtask::emulator::{Emulator, Network, Vendor};
 use xtask::guest::Kernel;
 use xtask::scenario::{Lab, On, Scenario, Speed};
 
@@ -17,6 +17,12 @@ pub const SCENARIOS: &[Scenario] = &[
         On::Amd("Bochs' NIC leads nowhere"),
         isolated,
     ),
+    Scenario {
+        name: "guests_that_send_to_each_other_at_a_rate_never_stall",
+        speed: Speed::Long,
+        on: On::Both,
+        run: crossing,
+    },
 ];
 
 const fn quick(name: &'static str, on: On, run: fn(&Lab) -> Result<()>) -> Scenario {
@@ -81,16 +87,12 @@ fn exchange(lab: &Lab) -> Result<()> {
     ensure!(large.contains("2 packets received"), "ping with fragments says {large:?}");
     // TCP: 8 MiB from the first guest, by offloads.
     on_other(&mut emulator, "peer udp-echo 5001 & peer tcp-sink 5000 >/tmp/got &")?;
-    go_to(&mut emulator, "demo")?;
-    emulator.send("\n")?;
-    emulator.expect("demo:~# ", STEP)?;
+    to_prompt(&mut emulator, "demo")?;
     let datagrams = command(&mut emulator, "peer udp-ping 10.0.0.2 5001 200")?;
     ensure!(datagrams.contains("peer: 200 datagrams came back"), "by UDP: {datagrams:?}");
     let sent = command(&mut emulator, "peer tcp-send 10.0.0.2 5000 8")?;
     ensure!(sent.contains("peer: 8388608 bytes"), "by TCP: {sent:?}");
-    go_to(&mut emulator, "other")?;
-    emulator.send("\n")?;
-    emulator.expect("other:~# ", STEP)?;
+    to_prompt(&mut emulator, "other")?;
     let got = on_other(&mut emulator, "sleep 1; cat /tmp/got")?;
     ensure!(got.trim().ends_with(sent.trim()), "sent {sent:?}, got {got:?}");
     Ok(())
@@ -168,9 +170,7 @@ fn apart(lab: &Lab) -> Result<()> {
         on_other(&mut emulator, &address(n, 2, 1))?;
     }
     on_other(&mut emulator, "peer tcp-sink 5000 &")?;
-    go_to(&mut emulator, "demo")?;
-    emulator.send("\n")?;
-    emulator.expect("demo:~# ", STEP)?;
+    to_prompt(&mut emulator, "demo")?;
     for n in 0..2 {
         command(&mut emulator, &address(n, 1, 2))?;
     }
@@ -183,13 +183,57 @@ fn apart(lab: &Lab) -> Result<()> {
     ensure!(sent.contains("peer: 1048576 bytes"), "at a rate: {sent:?}");
     let took = sent.lines().find_map(|line| line.strip_prefix("took ")?.trim().parse::<f64>().ok());
     ensure!(took.is_some_and(|took| took > LEAST_SECONDS), "by the guest's clock: {sent:?}");
-    go_to(&mut emulator, "other")?;
-    emulator.send("\n")?;
-    emulator.expect("other:~# ", STEP)?;
+    to_prompt(&mut emulator, "other")?;
     let got = on_other(&mut emulator, "cat /sys/class/net/eth0/statistics/rx_packets")?;
     ensure!(got.lines().any(|line| line.trim() == "0"), "frames from another VLAN: {got:?}");
     let told = counters(&mut emulator)?;
     ensure!(is_counted(&told, "demo", "VLAN 2"), "the counters say {told}");
+    Ok(())
+}
+
+/// How often [`crossing`] sends both ways: fewer times where the emulator interprets each instruction.
+const fn crossings(vendor: Vendor) -> u32 {
+    match vendor {
+        Vendor::Amd => 40,
+        Vendor::Intel => 8,
+    }
+}
+
+/// Both send at once, and each waits for its rate while the other's frames arrive.
+fn crossing(lab: &Lab) -> Result<()> {
+    let nic = String::from(NIC) + "rate = \"4Mbit\"\n";
+    let mut emulator = start(lab, &nic, &nic)?;
+    let mut all = String::new();
+    for round in 0..crossings(lab.vendor()) {
+        on_other(&mut emulator, "peer tcp-sink 5000 >/tmp/got &")?;
+        to_prompt(&mut emulator, "demo")?;
+        command(&mut emulator, "peer tcp-sink 5000 >/tmp/got &")?;
+        to_prompt(&mut emulator, "other")?;
+        on_other(&mut emulator, "peer tcp-send 10.0.0.1 5000 1 >/tmp/sent &")?;
+        to_prompt(&mut emulator, "demo")?;
+        let sent = command(&mut emulator, "peer tcp-send 10.0.0.2 5000 1")?;
+        let got = command(&mut emulator, "wait; cat /tmp/got")?;
+        to_prompt(&mut emulator, "other")?;
+        let others = on_other(&mut emulator, "wait; cat /tmp/sent /tmp/got")?;
+        let tallies: Vec<&str> = [&sent, &got, &others]
+            .into_iter()
+            .flat_map(|said| said.lines())
+            .filter_map(|line| line.trim().strip_prefix("peer: 1048576 bytes, "))
+            .collect();
+        ensure!(tallies.len() == 4, "round {round}: sent {sent:?}, got {got:?}, the other {others:?}");
+        if all.is_empty() {
+            all = tallies[0].into();
+        }
+        ensure!(tallies.iter().all(|tally| *tally == all), "round {round}: {tallies:?}, before {all:?}");
+    }
+    Ok(())
+}
+
+/// Takes the terminal to a VM's console, and shows its prompt.
+fn to_prompt(emulator: &mut Emulator, vm: &str) -> Result<()> {
+    go_to(emulator, vm)?;
+    emulator.send("\n")?;
+    emulator.expect(&format!("{vm}:~# "), STEP)?;
     Ok(())
 }
 
@@ -208,9 +252,7 @@ fn isolated(lab: &Lab) -> Result<()> {
     on_other(&mut emulator, "arp -s 10.0.0.1 52:54:00:00:00:01")?;
     let ping = on_other(&mut emulator, "ping -c 2 10.0.0.1")?;
     ensure!(ping.contains(" 0 packets received"), "to an isolated guest: {ping:?}");
-    go_to(&mut emulator, "demo")?;
-    emulator.send("\n")?;
-    emulator.expect("demo:~# ", STEP)?;
+    to_prompt(&mut emulator, "demo")?;
     command(&mut emulator, "ip addr add 10.0.2.15/24 dev eth0")?;
     let outside = command(&mut emulator, "ping -c 2 10.0.2.2")?;
     ensure!(outside.contains("2 packets received"), "to the outside: {outside:?}");
