@@ -25,9 +25,9 @@ use crate::setup::{self, Need};
 use crate::{build, paths};
 
 /// How long a run may say nothing: half a minute is usual, and more on a computer that does other things too.
-const SILENCE: Duration = Duration::from_secs(200);
+const SILENCE: Duration = Duration::from_secs(120);
 /// How often a run is begun.
-const RUNS_MAX: u32 = 6;
+const RUNS_MAX: u32 = 10;
 
 /// What is started: all at once.
 const CONFIG: &str = r#"
