@@ -78,12 +78,6 @@ impl Backing {
         self.storage.is_used() || self.networks.is_used()
     }
 
-    /// Whether there may be something to do though nobody has kicked.
-    #[inline]
-    pub fn is_at_work(&self) -> bool {
-        self.uses_devices() || self.networks.next_deadline() != Instant::FAR_FUTURE
-    }
-
     /// Whether any device of the host is at work for a VM.
     #[inline]
     pub fn uses_devices(&self) -> bool {

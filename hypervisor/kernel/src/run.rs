@@ -94,13 +94,15 @@ impl Host {
         let Desk { guests, backing, devices, .. } = &mut self.desk;
         let has_kicked =
             |guest: &mut Guest| guest.present().is_some_and(|present| present.vm.has_kicked_queues());
-        if !backing.is_at_work() && !guests.iter_mut().any(|(_, guest)| has_kicked(guest)) {
+        let uses_devices = backing.uses_devices();
+        let is_awaited = uses_devices || backing.next_try() != Instant::FAR_FUTURE;
+        if !is_awaited && !guests.iter_mut().any(|(_, guest)| has_kicked(guest)) {
             return;
         }
         let now = self.clock.now();
-        let media = match backing.storage.poll(devices, now) {
-            Done::Something => Media::Busy,
-            Done::Nothing => Media::Idle,
+        let media = match uses_devices && backing.storage.poll(devices, now) == Done::Something {
+            true => Media::Busy,
+            false => Media::Idle,
         };
         for (_, guest) in guests.iter_mut() {
             let Some(present) = guest.present() else { continue };
@@ -109,7 +111,7 @@ impl Host {
             }
         }
         backing.networks.run(guests, devices, now);
-        if backing.uses_devices() {
+        if uses_devices {
             devices.tell_trouble();
         }
     }

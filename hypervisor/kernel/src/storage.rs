@@ -115,9 +115,6 @@ impl Storage {
     /// Takes back what the devices have done, and gives them what VMs want.
     pub fn poll(&mut self, devices: &mut HostDevices, now: Instant) -> Done {
         let mut done = Done::Nothing;
-        if !self.is_used() {
-            return done;
-        }
         for (number, device) in devices.disks.iter_mut().enumerate() {
             let Some(in_flight) = self.in_flight.get_mut(number) else { continue };
             while let Some(completion) = device.driver.poll(now) {
