@@ -7,33 +7,72 @@ use seams::{GuestMemory, MemoryError};
 /// A place in a row of buffers.
 #[derive(Clone, Debug)]
 pub struct Cursor<'a> {
-    /// The buffers from the one on that the place is in.
-    rest: &'a [Segment],
-    /// How much of the first of them is behind.
-    offset_bytes: u32,
+    /// What is left of the buffer that the place is in; nothing at the end only.
+    here: Segment,
+    /// The buffers behind it.
+    behind: &'a [Segment],
 }
+
+/// Where there are no more buffers.
+const END: Segment = Segment { gpa: Gpa::ZERO, len_bytes: 0 };
 
 impl<'a> Cursor<'a> {
     /// The start of `segments`.
+    #[inline]
     pub const fn new(segments: &'a [Segment]) -> Self {
-        Self { rest: segments, offset_bytes: 0 }
+        match segments.split_first() {
+            Some((first, behind)) => Self { here: *first, behind },
+            None => Self { here: END, behind: segments },
+        }
+    }
+
+    /// Moves on by `len_bytes`, which is not more than what is left of the buffer.
+    #[inline]
+    const fn pass(&mut self, len_bytes: u32) {
+        let left = self.here.len_bytes.saturating_sub(len_bytes);
+        if left == 0 {
+            *self = Self::new(self.behind);
+            return;
+        }
+        let gpa = Gpa::from_low_bits(self.here.gpa.as_u64() + len_bytes as u64);
+        self.here = Segment { gpa, len_bytes: left };
     }
 
     /// The next stretch that is in one buffer, of `len_bytes` at most; `None` at the end, and for no bytes.
     #[inline]
     pub fn next_piece(&mut self, len_bytes: u64) -> Option<Segment> {
-        let (first, behind) = self.rest.split_first()?;
-        let left = first.len_bytes.saturating_sub(self.offset_bytes);
-        let len = u32::try_from(len_bytes).unwrap_or(u32::MAX).min(left);
+        let len = u32::try_from(len_bytes).unwrap_or(u32::MAX).min(self.here.len_bytes);
         if len == 0 {
             return None;
         }
-        let gpa = Gpa::from_low_bits(first.gpa.as_u64() + u64::from(self.offset_bytes));
-        self.offset_bytes += len;
-        if len == left {
-            (self.rest, self.offset_bytes) = (behind, 0);
+        let piece = Segment { gpa: self.here.gpa, len_bytes: len };
+        self.pass(len);
+        Some(piece)
+    }
+
+    /// Copies all from here on in `memory` to `room` in `to`, another guest's memory, as far as there is room; tells how
+    /// many bytes that were.
+    ///
+    /// # Errors
+    /// The first address of either that refused.
+    #[inline]
+    pub fn copy_to<M: GuestMemory>(
+        mut self,
+        memory: &M,
+        to: &M,
+        mut room: Cursor<'_>,
+    ) -> Result<u64, MemoryError> {
+        let mut done = 0;
+        loop {
+            let len_bytes = self.here.len_bytes.min(room.here.len_bytes);
+            if len_bytes == 0 {
+                return Ok(done);
+            }
+            memory.copy_to(self.here.gpa, to, room.here.gpa, len_bytes.into())?;
+            done += u64::from(len_bytes);
+            self.pass(len_bytes);
+            room.pass(len_bytes);
         }
-        Some(Segment { gpa, len_bytes: len })
     }
 
     /// Moves on by `len_bytes`, or to the end.
@@ -109,7 +148,9 @@ mod tests {
     extern crate std;
 
     use super::*;
+    use proptest::prelude::*;
     use seams::fake::FlatMemory;
+    use std::vec::Vec;
 
     fn segment(at: u64, len_bytes: u32) -> Segment {
         Segment { gpa: Gpa::from_low_bits(at), len_bytes }
@@ -140,6 +181,32 @@ mod tests {
             assert_eq!(Cursor::new(segments).read_u128(&memory), Ok(number));
         }
         assert_eq!(Cursor::new(&[segment(0, 2)]).read_u128(&memory), Ok(0x0201));
+    }
+
+    /// Buffers of these lengths, one every 0x40 bytes.
+    fn buffers(lens: &[u32]) -> Vec<Segment> {
+        (0..).zip(lens).map(|(i, len)| segment(i * 0x40, *len)).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn a_copy_from_guest_to_guest_is_a_read_and_a_write(
+            from in proptest::collection::vec(1..0x40_u32, 0..8),
+            to in proptest::collection::vec(1..0x40_u32, 0..8),
+            passed in (0..99_u64, 0..99_u64),
+        ) {
+            let (source, target, expected) = (FlatMemory::new(0x200), FlatMemory::new(0x200), FlatMemory::new(0x200));
+            source.put(0, &(0..0x200).map(|i| (i % 251) as u8).collect::<Vec<_>>());
+            let (from, to) = (buffers(&from), buffers(&to));
+            let (mut from, mut to) = (Cursor::new(&from), Cursor::new(&to));
+            from.skip(passed.0);
+            to.skip(passed.1);
+            let mut bytes = [0; 0x200];
+            let len = from.clone().read(&source, &mut bytes).unwrap();
+            let written = to.clone().write(&expected, &bytes[..len]).unwrap();
+            prop_assert_eq!(from.copy_to(&source, &target, to), Ok(written as u64));
+            prop_assert_eq!(target.bytes(0, 0x200), expected.bytes(0, 0x200));
+        }
     }
 
     #[test]

@@ -11,11 +11,10 @@ use backends::switch::offload::{Segments, finish_checksum};
 use backends::switch::{Bridge, HEAD_BYTES, PortId, PortSet, TagChange};
 use base::{Instant, Nanoseconds, VmId};
 use devices::pci::Slot;
-use devices::virtio::Progress;
 use devices::virtio::net::{Acceptance, Checksum, Fetched, NetHeader, Received};
+use devices::virtio::{Cursor, Progress};
 use drivers::nic::{Nic, Sent};
 use memory::{GuestAccess, Peer};
-use seams::GuestMemory;
 
 /// How many frames one step moves at most.
 const STEP_FRAMES: u32 = 32;
@@ -221,12 +220,10 @@ impl Way<'_> {
                 if acceptance != Acceptance::AsItIs {
                     return Ok((Progress::Idle, Err(acceptance)));
                 }
-                let mut reader = room.frame.reader(memory);
                 let (header, len_bytes) = (room.frame.header(), room.frame.len_bytes());
-                let received =
-                    step.net.receive(step.receive, step.memory, header, len_bytes, |_, gpa, len_bytes| {
-                        reader.copy_to(step.memory, gpa, len_bytes)
-                    })?;
+                let received = step.net.receive(step.receive, step.memory, header, len_bytes, |place| {
+                    room.frame.reader(memory).copy_to(step.memory, place).map(drop)
+                })?;
                 Ok((Progress::Idle, Ok(outcome_of(received))))
             })
         } else {
@@ -255,7 +252,7 @@ impl Way<'_> {
             return outcome_of_sent(sent);
         }
         completed(room, memory, tag, |piece| {
-            outcome_of_sent(driver.transmit_with(piece.len_bytes() as usize, |bytes| piece.copy(0, bytes)))
+            outcome_of_sent(driver.transmit_with(piece.len_bytes() as usize, |bytes| piece.copy(bytes)))
         })
     }
 }
@@ -298,18 +295,11 @@ fn completed(
 /// Gives a guest a complete frame.
 fn deliver_bytes(receiver: &mut Present, slot: Slot, now: Instant, frame: Outgoing<'_>) -> Outcome {
     let received = receiver.vm.with_net(slot, now, |step| {
-        let received = step.net.receive(
-            step.receive,
-            step.memory,
-            &NetHeader::PLAIN,
-            frame.len_bytes(),
-            |at, gpa, len| {
-                frame.pieces(at, len).try_for_each(|(offset, bytes)| {
-                    let place = gpa.checked_add(offset.into()).ok_or(seams::MemoryError::Unmapped(gpa))?;
-                    step.memory.write(place, bytes)
-                })
-            },
-        )?;
+        let copy = |mut place: Cursor<'_>| {
+            frame.parts().iter().try_for_each(|part| place.write(step.memory, part).map(drop))
+        };
+        let received =
+            step.net.receive(step.receive, step.memory, &NetHeader::PLAIN, frame.len_bytes(), copy)?;
         Ok((Progress::Idle, outcome_of(received)))
     });
     received.unwrap_or(Outcome::Lost)

@@ -25,7 +25,8 @@ impl<'a> Outgoing<'a> {
         }
     }
 
-    fn parts(&self) -> [&[u8]; 3] {
+    /// Its parts, one behind the other.
+    pub fn parts(&self) -> [&[u8]; 3] {
         [self.addresses, self.tag.get(..self.tag_len).unwrap_or_default(), self.rest]
     }
 
@@ -34,25 +35,13 @@ impl<'a> Outgoing<'a> {
         self.parts().iter().map(|part| part.len() as u32).sum()
     }
 
-    /// The `len_bytes` from byte `from` on, in pieces: where each belongs, counted from there.
-    pub fn pieces(&self, from: u32, len_bytes: u32) -> impl Iterator<Item = (u32, &[u8])> {
-        let (from, end) = (from as usize, from.saturating_add(len_bytes) as usize);
-        let mut start = 0;
-        self.parts().into_iter().filter_map(move |part| {
-            let first = from.saturating_sub(start).min(part.len());
-            let last = end.saturating_sub(start).min(part.len());
-            let place = (start + first).saturating_sub(from) as u32;
-            start += part.len();
-            part.get(first..last).filter(|bytes| !bytes.is_empty()).map(|bytes| (place, bytes))
-        })
-    }
-
-    /// Copies what is from byte `from` on to `to`, as far as that reaches.
-    pub fn copy(&self, from: u32, to: &mut [u8]) {
-        let len_bytes = u32::try_from(to.len()).unwrap_or(u32::MAX);
-        for (place, bytes) in self.pieces(from, len_bytes) {
-            let to = to.get_mut(place as usize..).unwrap_or_default();
-            to.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+    /// Copies it to `to`, as far as that reaches.
+    pub fn copy(&self, to: &mut [u8]) {
+        let mut rest = to;
+        for part in self.parts() {
+            let Some((here, behind)) = rest.split_at_mut_checked(part.len().min(rest.len())) else { return };
+            here.iter_mut().zip(part).for_each(|(to, from)| *to = *from);
+            rest = behind;
         }
     }
 }

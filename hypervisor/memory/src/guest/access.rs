@@ -189,7 +189,7 @@ unsafe fn copy_shown(source: NonNull<u8>, from: Gpa, target: NonNull<u8>, to: Gp
     let source = source.as_ptr().wrapping_add(from.as_u64() as usize);
     let target = target.as_ptr().wrapping_add(to.as_u64() as usize);
     // SAFETY: the caller vouches for the bytes. What a guest sees where they overlap is its own to bear.
-    unsafe { copy::copy(target, source, len_bytes as usize) }
+    unsafe { copy::copy_row(target, source, len_bytes as usize) }
 }
 
 impl<W: Window> GuestMemory for GuestAccess<W> {
@@ -216,6 +216,7 @@ impl<W: Window> GuestMemory for GuestAccess<W> {
         self.at(gpa, len_bytes.into(), Wish::Write, exchange)?.ok_or(MemoryError::Unmapped(gpa))
     }
 
+    #[inline]
     fn copy_to(&self, from: Gpa, other: &Self, to: Gpa, len_bytes: u64) -> Result<(), MemoryError> {
         let (Some(source), Some(target)) = (self.at_hand(from, len_bytes), other.at_hand(to, len_bytes))
         else {

@@ -36,6 +36,16 @@ pub(super) unsafe fn copy(to: *mut u8, from: *const u8, len: usize) {
         8 => single!("r"),
         _ => {}
     }
+    // SAFETY: the caller vouches for the bytes.
+    unsafe { copy_row(to, from, len) }
+}
+
+/// Copies `len` bytes of which no single value is expected, so that the length makes no difference.
+///
+/// # Safety
+/// As for [`copy`], but both may be guest memory.
+#[inline(always)]
+pub(super) unsafe fn copy_row(to: *mut u8, from: *const u8, len: usize) {
     // SAFETY: the caller vouches for the bytes; the direction flag is clear by the ABI.
     unsafe {
         asm!(

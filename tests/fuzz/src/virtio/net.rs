@@ -7,8 +7,7 @@ use devices::virtio::net::{
     Acceptance, Checksum, FRAME_BYTES_MAX, FRAME_BYTES_MIN, Fetched, Frame, HEAD_BYTES, Link, Net, NetHeader,
     Received,
 };
-use devices::virtio::{Broken, VirtioDevice};
-use seams::GuestMemory;
+use devices::virtio::{Broken, Cursor, VirtioDevice};
 
 /// The most frames that a step moves.
 const STEP_FRAMES: usize = 16;
@@ -67,14 +66,14 @@ impl Cable {
         }
         check(frame);
         if device.acceptance(frame.header()) == Acceptance::AsItIs {
-            let (mut reader, mut next) = (frame.reader(memory), 0);
-            let copy = |offset, gpa, len| {
-                assert_eq!(offset, next, "stretches follow one another");
-                next += len;
-                reader.copy_to(memory, gpa, len)
+            let len_bytes = frame.len_bytes();
+            let mut copied = 0;
+            let copy = |room: Cursor<'_>| {
+                copied = frame.reader(memory).copy_to(memory, room)?;
+                Ok(())
             };
-            let received = device.receive(receive, memory, frame.header(), frame.len_bytes(), copy)?;
-            assert!(received != Received::Delivered || next == frame.len_bytes());
+            let received = device.receive(receive, memory, frame.header(), len_bytes, copy)?;
+            assert!(received != Received::Delivered || copied == u64::from(len_bytes));
         }
         device.sent(transmit, memory, frame)
     }
@@ -83,7 +82,10 @@ impl Cable {
     fn say(&mut self, guest: &mut Guest<'_>) -> Result<(), Broken> {
         let Guest { memory, queues, input, .. } = guest;
         let len_bytes = input.u32() & 0x1_ffff;
-        let copy = |_, gpa, len: u32| memory.fill(gpa, len.into(), 0x5a);
+        let copy = |mut room: Cursor<'_>| {
+            assert_eq!(room.clone().zero(memory, len_bytes.into())?, u64::from(len_bytes), "room for all");
+            room.write(memory, &[0x5a; 64]).map(drop)
+        };
         self.device.receive(&mut queues[0], memory, &NetHeader::PLAIN, len_bytes, copy).map(drop)
     }
 }

@@ -4,7 +4,6 @@ use super::super::queue::{Chain, Head, Queue};
 use super::super::{Broken, Cursor};
 use super::header::{HEADER_BYTES, NetHeader};
 use super::{FRAME_BYTES_MAX, FRAME_BYTES_MIN, Net};
-use base::Gpa;
 use seams::{GuestMemory, MemoryError};
 
 /// How much of a frame is read at once: enough for Ethernet, a VLAN tag, IPv6 and TCP with options.
@@ -80,23 +79,18 @@ pub struct FrameReader<'a, M> {
 }
 
 impl<M: GuestMemory> FrameReader<'_, M> {
-    /// Copies the next `len_bytes` to `gpa` on in `to`, another guest's memory.
+    /// Copies all that is left to `room` in `to`, another guest's memory, as far as there is room; tells how many bytes
+    /// that were.
     ///
     /// # Errors
     /// The first address of either that refused.
-    pub fn copy_to(&mut self, to: &M, gpa: Gpa, len_bytes: u32) -> Result<(), MemoryError> {
-        let mut done = 0;
-        let place = |done| gpa.checked_add(done).ok_or(MemoryError::Unmapped(gpa));
-        if !self.first.is_empty() {
-            let first = self.take_first(len_bytes as usize);
-            to.write(gpa, first)?;
-            done += first.len() as u64;
+    #[inline]
+    pub fn copy_to(self, to: &M, mut room: Cursor<'_>) -> Result<u64, MemoryError> {
+        let first = room.write(to, self.first)?;
+        if first < self.first.len() {
+            return Ok(first as u64);
         }
-        while let Some(piece) = self.rest.next_piece(u64::from(len_bytes) - done) {
-            self.memory.copy_to(piece.gpa, to, place(done)?, piece.len_bytes.into())?;
-            done += u64::from(piece.len_bytes);
-        }
-        Ok(())
+        Ok(first as u64 + self.rest.copy_to(self.memory, to, room)?)
     }
 
     /// Copies the next bytes to `bytes`; tells how many there were.

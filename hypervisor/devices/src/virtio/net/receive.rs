@@ -5,7 +5,6 @@ use super::super::{Broken, Cursor};
 use super::header::{Checksum, HEADER_BYTES, NetHeader};
 use super::{FRAME_BYTES_MAX, Net, feature};
 use arrayvec::ArrayVec;
-use base::Gpa;
 use seams::{GuestMemory, MemoryError};
 
 /// The most buffers that a frame is spread over: the longest frame in buffers of 1,024 bytes, which no driver goes below.
@@ -57,16 +56,20 @@ impl Room {
             if self.chains.len() == chains_max {
                 return Ok(Found::TooLong);
             }
-            let Some(head) = receive.next_chain(memory, chain)? else { return Ok(Found::NoRoom) };
-            if chain.writable_bytes() < HEADER_BYTES as u32 {
+            let (head, room_bytes, all) = match receive.next_buffer(memory) {
+                Some((head, buffer)) => (head, buffer.len_bytes, self.segments.try_push(buffer).is_ok()),
+                None => {
+                    let Some(head) = receive.next_chain(memory, chain)? else { return Ok(Found::NoRoom) };
+                    let all = self.segments.try_extend_from_slice(chain.writable()).is_ok();
+                    (head, chain.writable_bytes(), all)
+                }
+            };
+            if room_bytes < HEADER_BYTES as u32 {
                 return Err(Broken::Request("a receive buffer has no room for a header"));
             }
-            let written_bytes = chain.writable_bytes().min(self.missing_bytes);
+            let written_bytes = room_bytes.min(self.missing_bytes);
             self.missing_bytes -= written_bytes;
-            // One by one: most chains are of one buffer.
-            let mut segments = chain.writable().iter();
-            let all = segments.all(|segment| self.segments.try_push(*segment).is_ok());
-            if !all || self.chains.try_push((head, written_bytes)).is_err() {
+            if self.chains.try_push((head, written_bytes)).is_err() || !all {
                 return Ok(Found::TooLong);
             }
         }
@@ -77,8 +80,7 @@ impl Room {
 impl Net {
     /// Gives the guest a frame of `len_bytes` with `header`, which it accepts as it is ([`Net::acceptance`]).
     ///
-    /// `copy` is called for one stretch of the guest's memory after the other, with its place in the frame, when there is
-    /// room for all: `copy(offset_bytes, gpa, len_bytes)`.
+    /// `copy` is called once, when there is room for all, with the place in the guest's memory where the frame begins.
     ///
     /// # Errors
     /// How the driver broke the rules.
@@ -88,7 +90,7 @@ impl Net {
         memory: &impl GuestMemory,
         header: &NetHeader,
         len_bytes: u32,
-        copy: impl FnMut(u32, Gpa, u32) -> Result<(), MemoryError>,
+        copy: impl FnOnce(Cursor<'_>) -> Result<(), MemoryError>,
     ) -> Result<Received, Broken> {
         if len_bytes > FRAME_BYTES_MAX {
             return Ok(Received::TooLong);
@@ -99,7 +101,7 @@ impl Net {
         let found = room.take(receive, memory, &mut chain, chains_max)?;
         let taken = room.chains.len() as u16;
         let outcome = match found {
-            Found::Room => self.fill(memory, &room, header, len_bytes, copy)?,
+            Found::Room => self.fill(memory, &room, header, copy)?,
             Found::NoRoom => Received::NoRoom,
             Found::TooLong => Received::TooLong,
         };
@@ -107,9 +109,7 @@ impl Net {
             receive.put_back(taken);
             return Ok(outcome);
         }
-        for (head, written_bytes) in &room.chains {
-            receive.push_used(memory, *head, *written_bytes)?;
-        }
+        receive.push_all_used(memory, &room.chains)?;
         Ok(outcome)
     }
 
@@ -119,19 +119,11 @@ impl Net {
         memory: &impl GuestMemory,
         room: &Room,
         header: &NetHeader,
-        len_bytes: u32,
-        mut copy: impl FnMut(u32, Gpa, u32) -> Result<(), MemoryError>,
+        copy: impl FnOnce(Cursor<'_>) -> Result<(), MemoryError>,
     ) -> Result<Received, Broken> {
         let mut cursor = Cursor::new(&room.segments);
         cursor.write(memory, &self.told(header).to_bytes(room.chains.len() as u16))?;
-        let mut done = 0;
-        while let Some(piece) = cursor.next_piece((len_bytes - done).into()) {
-            if let Err(error) = copy(done, piece.gpa, piece.len_bytes) {
-                return Ok(Received::NotCopied(error));
-            }
-            done += piece.len_bytes;
-        }
-        Ok(Received::Delivered)
+        Ok(copy(cursor).map_or_else(Received::NotCopied, |()| Received::Delivered))
     }
 
     /// What the driver is told of `header`: without `VIRTIO_NET_F_GUEST_CSUM` nothing of checksums (5.1.6.4.1).

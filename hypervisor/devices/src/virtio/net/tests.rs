@@ -7,7 +7,7 @@ use crate::virtio::queue::testing::{BUFFERS, Buffer, Driver, Layout, Used};
 use crate::virtio::{Broken, Queue, Signal, feature as ring};
 use base::Gpa;
 use proptest::prelude::*;
-use seams::{GuestMemory, MemoryError};
+use seams::MemoryError;
 use std::{vec, vec::Vec};
 
 const RING: u64 = ring::RING_INDIRECT_DESC | ring::RING_EVENT_IDX;
@@ -61,8 +61,9 @@ fn offer_buffers(driver: &mut Driver, lens: &[u32]) -> Vec<u16> {
 
 /// Gives `driver` a frame out of host memory.
 fn receive(net: &mut Net, driver: &Driver, queue: &mut Queue, frame: &[u8]) -> Result<Received, Broken> {
-    net.receive(queue, &driver.memory, &NetHeader::PLAIN, frame.len() as u32, |offset, gpa, len| {
-        driver.memory.write(gpa, &frame[offset as usize..][..len as usize])
+    net.receive(queue, &driver.memory, &NetHeader::PLAIN, frame.len() as u32, |mut room| {
+        assert_eq!(room.write(&driver.memory, frame), Ok(frame.len()));
+        Ok(())
     })
 }
 
@@ -78,11 +79,11 @@ fn a_frame_goes_from_one_guest_to_the_other_with_its_header() {
     assert_eq!(from.next_frame(&mut transmitq, &sender.memory, &mut frame), Ok(Fetched::Frame));
     assert_eq!(frame.first_bytes(), &FRAME[..HEAD_BYTES]);
     assert_eq!(to.acceptance(frame.header()), Acceptance::AsItIs);
-    let mut reader = frame.reader(&sender.memory);
-    let received =
-        to.receive(&mut receiveq, &receiver.memory, frame.header(), frame.len_bytes(), |_, gpa, len| {
-            reader.copy_to(&receiver.memory, gpa, len)
-        });
+    let reader = frame.reader(&sender.memory);
+    let received = to.receive(&mut receiveq, &receiver.memory, frame.header(), frame.len_bytes(), |room| {
+        assert_eq!(reader.copy_to(&receiver.memory, room), Ok(FRAME.len() as u64));
+        Ok(())
+    });
     assert_eq!(received, Ok(Received::Delivered));
     from.sent(&mut transmitq, &sender.memory, &frame).unwrap();
 
@@ -189,7 +190,7 @@ fn only_a_driver_that_knows_of_checksums_is_told_that_one_is_valid() {
         let (mut driver, mut queue) = Driver::new(8, RING);
         offer_buffers(&mut driver, &[100]);
         let header = NetHeader { checksum: Checksum::Valid, segmentation: None };
-        let received = net(features).receive(&mut queue, &driver.memory, &header, 14, |_, _, _| Ok(()));
+        let received = net(features).receive(&mut queue, &driver.memory, &header, 14, |_| Ok(()));
         assert_eq!(received, Ok(Received::Delivered));
         assert_eq!(driver.memory.bytes(BUFFERS, 1), [flags]);
     }
@@ -243,7 +244,7 @@ fn a_copy_that_fails_leaves_the_buffers_to_the_next_frame() {
     let mut device = net(OFFERED);
     let heads = offer_buffers(&mut driver, &[2000]);
     let error = MemoryError::Unmapped(Gpa::ZERO);
-    let failed = device.receive(&mut queue, &driver.memory, &NetHeader::PLAIN, 60, |_, _, _| Err(error));
+    let failed = device.receive(&mut queue, &driver.memory, &NetHeader::PLAIN, 60, |_| Err(error));
     assert_eq!(failed, Ok(Received::NotCopied(error)));
     assert_eq!(receive(&mut device, &driver, &mut queue, &FRAME), Ok(Received::Delivered));
     assert_eq!(queue.settle(&driver.memory), Ok(Signal::Needed));

@@ -122,6 +122,21 @@ impl Chain {
         }
     }
 
+    /// The buffer of the chain that starts at descriptor `head`, if it has one only, for the device to write, and not in
+    /// an indirect table. `None` is no verdict: what the chain is [`Chain::collect`] tells.
+    #[inline]
+    pub(super) fn only_buffer(memory: &impl GuestMemory, rings: &Rings, head: u16) -> Option<Segment> {
+        if head >= rings.size() {
+            return None;
+        }
+        let descriptor = Table::of(rings).descriptor(memory, head).ok()?;
+        if descriptor.flags & (NEXT | WRITE | INDIRECT) != WRITE {
+            return None;
+        }
+        let len_bytes = descriptor.len_bytes;
+        Some(Segment { gpa: place(descriptor.address, len_bytes)?, len_bytes })
+    }
+
     fn clear(&mut self) {
         self.segments.clear();
         (self.readable_segments, self.readable_bytes, self.writable_bytes) = (0, 0, 0);
@@ -206,7 +221,12 @@ impl Table {
 
 /// The address of a buffer, when it has bytes and all of them are in the guest-physical space.
 fn in_space(address: u64, len_bytes: u32) -> Result<Gpa, Broken> {
-    let last = u64::from(len_bytes).checked_sub(1);
-    let gpa = Gpa::new(address).ok().filter(|gpa| last.is_some_and(|last| gpa.checked_add(last).is_some()));
-    gpa.ok_or(Broken::Buffer(address, len_bytes))
+    place(address, len_bytes).ok_or(Broken::Buffer(address, len_bytes))
+}
+
+#[inline]
+fn place(address: u64, len_bytes: u32) -> Option<Gpa> {
+    let last = u64::from(len_bytes).checked_sub(1)?;
+    let gpa = Gpa::new(address).ok()?;
+    gpa.checked_add(last).map(|_| gpa)
 }

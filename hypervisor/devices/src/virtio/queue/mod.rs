@@ -161,6 +161,17 @@ impl Queue {
         Ok(Some(Head(head)))
     }
 
+    /// Takes the next chain if it was seen before and is one buffer for the device to write, in the queue's own table: for
+    /// who wants many of these. `None` says nothing of the next chain: [`Queue::next_chain`] tells what it is.
+    #[inline]
+    pub fn next_buffer(&mut self, memory: &impl GuestMemory) -> Option<(Head, Segment)> {
+        let rings = self.rings.as_ref().filter(|_| !self.is_exhausted())?;
+        let head = memory.read_u16(rings.available_entry(self.state.next_available)).ok()?;
+        let buffer = Chain::only_buffer(memory, rings, head)?;
+        self.state.next_available = self.state.next_available.wrapping_add(1);
+        Some((Head(head), buffer))
+    }
+
     /// Puts the last `chains` that were taken back as if they had never been: they are the next again.
     pub const fn put_back(&mut self, chains: u16) {
         let in_flight = self.state.next_available.wrapping_sub(self.state.next_used);
@@ -179,11 +190,23 @@ impl Queue {
         head: Head,
         written_bytes: u32,
     ) -> Result<(), Broken> {
-        let Some(rings) = self.rings else { return Ok(()) };
-        let Head(index) = head;
-        let entry = u64::from(index) | u64::from(written_bytes) << 32;
-        memory.write_u64(rings.used_entry(self.state.next_used), entry)?;
-        self.state.next_used = self.state.next_used.wrapping_add(1);
+        self.push_all_used(memory, &[(head, written_bytes)])
+    }
+
+    /// As [`Queue::push_used`] for each of `chains`: all of them or none.
+    ///
+    /// # Errors
+    /// When the used ring is not in usable memory.
+    #[inline]
+    pub fn push_all_used(&mut self, memory: &impl GuestMemory, chains: &[(Head, u32)]) -> Result<(), Broken> {
+        let Some(rings) = &self.rings else { return Ok(()) };
+        let mut next = self.state.next_used;
+        for (Head(index), written_bytes) in chains {
+            let entry = u64::from(*index) | u64::from(*written_bytes) << 32;
+            memory.write_u64(rings.used_entry(next), entry)?;
+            next = next.wrapping_add(1);
+        }
+        self.state.next_used = next;
         Ok(())
     }
 

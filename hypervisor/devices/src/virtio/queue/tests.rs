@@ -195,6 +195,28 @@ fn rings_outside_of_memory_are_refused() {
 }
 
 #[test]
+fn chains_are_given_back_all_at_once() {
+    let (mut driver, mut queue) = Driver::new(2, BOTH);
+    for turn in 0..3 {
+        let heads = [0, 1].map(|_| driver.add(Layout::Direct, &[Buffer::Writable(BUFFERS, 9)]).unwrap());
+        let chains = [1, 0].map(|i| (take(&driver, &mut queue).unwrap().unwrap().0, turn + i));
+        queue.push_all_used(&driver.memory, &chains).unwrap();
+        assert_eq!(driver.take_used(), [], "not shown before it is settled");
+        assert_eq!(queue.settle(&driver.memory), Ok(Signal::Needed));
+        let used = |i: usize| Used { head: heads[i], written_bytes: chains[i].1 };
+        assert_eq!(driver.take_used(), [used(0), used(1)]);
+    }
+    let mut outside = Queue::new(8);
+    outside.set_address(Area::Device, MEMORY_BYTES - 16);
+    outside.set_size(4);
+    outside.enable(BOTH).unwrap();
+    let before = outside.clone();
+    // The second entry is not in memory any more: the first does not count either.
+    assert!(outside.push_all_used(&driver.memory, &[(Head(0), 1), (Head(1), 1)]).is_err());
+    assert_eq!(outside, before);
+}
+
+#[test]
 fn what_is_put_back_is_the_next_again() {
     let (mut driver, mut queue) = Driver::new(8, BOTH);
     let heads: Vec<_> =
@@ -389,7 +411,54 @@ impl Pair {
     }
 }
 
+/// Descriptors as a driver that keeps the rules seldom, but also keeps them, writes them.
+fn descriptors() -> impl Strategy<Value = Vec<(u64, u32, u16, u16)>> {
+    let address = prop_oneof![
+        4 => BUFFERS..BUFFERS + 64,
+        1 => (1_u64 << 52) - 16..(1 << 52) + 16,
+        1 => any::<u64>(),
+    ];
+    let len_bytes = prop_oneof![4 => 0..40_u32, 1 => any::<u32>()];
+    let flags = prop_oneof![4 => Just(WRITE), 2 => 0..16_u16, 1 => any::<u16>()];
+    proptest::collection::vec((address, len_bytes, flags, 0..10_u16), 8)
+}
+
 proptest! {
+    #[test]
+    fn the_short_way_to_one_buffer_gives_what_the_general_one_gives(
+        descriptors in descriptors(),
+        heads in proptest::collection::vec(prop_oneof![9 => 0..8_u16, 1 => any::<u16>()], 1..9),
+        seen in any::<bool>(),
+        features in prop_oneof![Just(0), Just(BOTH)],
+    ) {
+        let (mut driver, mut queue) = Driver::new(8, features);
+        for (index, (address, len_bytes, flags, next)) in (0..).zip(&descriptors) {
+            driver.describe_raw(index, *address, *len_bytes, *flags, *next);
+        }
+        heads.iter().for_each(|head| driver.offer(*head));
+        if seen {
+            let rings = queue.rings.unwrap();
+            queue.look(&driver.memory, &rings).unwrap();
+        }
+        for head in heads {
+            let before = queue.clone();
+            let mut general = queue.clone();
+            let expected = take(&driver, &mut general);
+            let Some((taken, buffer)) = queue.next_buffer(&driver.memory) else {
+                prop_assert_eq!(&queue, &before);
+                let is_short = descriptors.get(usize::from(head)).is_some_and(|descriptor| {
+                    descriptor.2 & (NEXT | WRITE | TABLE) == WRITE && expected.is_ok()
+                });
+                prop_assert!(!seen || !is_short, "what goes the short way does");
+                break;
+            };
+            let (general_head, chain) = expected.unwrap().unwrap();
+            prop_assert_eq!((taken, chain.readable()), (general_head, &[][..]));
+            prop_assert_eq!((chain.writable(), chain.writable_bytes()), (&[buffer][..], buffer.len_bytes));
+            prop_assert_eq!(&queue, &general);
+        }
+    }
+
     #[test]
     fn every_chain_comes_back_once_and_no_kick_or_interrupt_is_lost(
         acts in acts(),
