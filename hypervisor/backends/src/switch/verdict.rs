@@ -13,7 +13,7 @@ impl PortId {
         Self(number)
     }
 
-    /// Its number, below [`PORTS_MAX`].
+    /// Its number, below [`PORTS_MAX`](super::PORTS_MAX).
     pub const fn index(self) -> usize {
         self.0 as usize
     }
