@@ -133,7 +133,7 @@ fn host(passage: usize) -> Box<Host> {
     let ground = Ground { files, memory, clock, tsc_stability, wall_clock_at_zero };
     let storage = Storage::new(&mut devices, HostDma::new(memory), clock);
     let networks = Networks::new(&config, &devices);
-    let mut backing = Backing { storage, networks };
+    let mut backing = Backing::new(storage, networks, &devices);
     let entropy = HostEntropy::new(&handoff.entropy);
     let guests = Guests::new(&config, ground, &engine, &mut backing);
     let mut host_lines = Vec::from([

@@ -69,13 +69,16 @@ pub struct Guests {
 pub struct Backing {
     pub storage: Storage,
     pub networks: Networks,
+    /// Whether any device of the host has no interrupt.
+    has_polled: bool,
 }
 
 impl Backing {
-    /// Whether any VM has a part in what the host's devices do: else their tasks have nothing to do.
-    #[inline]
-    pub fn is_used(&self) -> bool {
-        self.storage.is_used() || self.networks.is_used()
+    /// What stands on `devices`.
+    pub fn new(storage: Storage, networks: Networks, devices: &HostDevices) -> Self {
+        let has_polled = devices.disks.iter().any(|disk| disk.vector.is_none())
+            || devices.cards.iter().any(|card| card.vector.is_none());
+        Self { storage, networks, has_polled }
     }
 
     /// Whether any device of the host is at work for a VM.
@@ -87,22 +90,23 @@ impl Backing {
     /// Whether a device without interrupts has to be asked.
     #[inline]
     pub fn needs_polling(&self, devices: &HostDevices) -> bool {
-        self.is_used() && (self.storage.needs_polling(devices) || self.networks.needs_polling(devices))
+        self.has_polled && (self.storage.needs_polling(devices) || self.networks.needs_polling(devices))
     }
 
     /// When the tasks must run next though no device has interrupted and nobody has kicked.
     #[inline]
     pub fn next_deadline(&self, devices: &HostDevices) -> Instant {
-        match self.is_used() {
-            true => self.storage.next_deadline(devices).min(self.networks.next_deadline()),
+        let storage = match self.storage.is_used() {
+            true => self.storage.next_deadline(devices),
             false => Instant::FAR_FUTURE,
-        }
+        };
+        storage.min(self.networks.next_deadline())
     }
 
     /// When a frame that waits is to be tried again.
     #[inline]
     pub fn next_try(&self) -> Instant {
-        if self.networks.is_used() { self.networks.next_deadline() } else { Instant::FAR_FUTURE }
+        self.networks.next_deadline()
     }
 
     /// A VM has ended, and uses nothing any more.

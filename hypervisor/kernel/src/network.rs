@@ -74,6 +74,8 @@ impl Wait {
 pub struct Networks {
     networks: Vec<HostNetwork>,
     room: Room,
+    /// When the first frame that waits is to be tried again.
+    next_try: Instant,
 }
 
 /// Memory for a frame that cannot be copied as it is.
@@ -95,7 +97,7 @@ impl Networks {
             whole: vec![0; FRAME_BYTES_MAX as usize],
             piece: vec![0; MAX_FRAME_BYTES],
         };
-        Self { networks: networks.collect(), room }
+        Self { networks: networks.collect(), room, next_try: Instant::FAR_FUTURE }
     }
 
     /// Puts a VM's NIC, which is in `slot`, on its network.
@@ -128,21 +130,15 @@ impl Networks {
         }
     }
 
-    /// Whether there is any network.
-    #[inline]
-    pub fn is_used(&self) -> bool {
-        !self.networks.is_empty()
-    }
-
     /// Whether any network leads to the outside.
     pub fn has_uplink(&self) -> bool {
         self.networks.iter().any(|network| matches!(network.uplink, Uplink::Card { .. }))
     }
 
     /// When the task must run next though nobody kicks.
-    pub fn next_deadline(&self) -> Instant {
-        let nics = self.networks.iter().flat_map(|network| &network.nics);
-        nics.filter_map(|nic| nic.wait).map(Wait::until).min().unwrap_or(Instant::FAR_FUTURE)
+    #[inline]
+    pub const fn next_deadline(&self) -> Instant {
+        self.next_try
     }
 
     /// Whether a card that has no interrupt may have got a frame.

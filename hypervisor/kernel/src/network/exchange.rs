@@ -44,7 +44,8 @@ enum Stop {
 impl Networks {
     /// Moves what guests have sent and cards have got: a bounded number of frames from each.
     pub fn run(&mut self, guests: &mut Guests, devices: &mut HostDevices, now: Instant) {
-        let Self { networks, room } = self;
+        let Self { networks, room, next_try } = self;
+        *next_try = Instant::FAR_FUTURE;
         for network in networks {
             if let Uplink::Card { card, port } = network.uplink {
                 from_card(network, port, card, guests, devices, now);
@@ -69,6 +70,8 @@ impl Networks {
             for port in tried.iter() {
                 from_guest(network, port, guests, devices, room, now);
             }
+            let waits = network.nics.iter().filter_map(|nic| nic.wait);
+            *next_try = waits.map(Wait::until).fold(*next_try, Instant::min);
         }
     }
 }
