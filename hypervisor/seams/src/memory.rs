@@ -86,6 +86,12 @@ pub trait GuestMemory {
         copy_by_buffer(self, from, other, to, len_bytes)
     }
 
+    /// Something that does as [`GuestMemory::copy_to`] to `other`, for who copies many times in a row and touches no third
+    /// guest's memory meanwhile: where both memories are is found out once.
+    fn copier(&self, other: &Self) -> impl Fn(Gpa, Gpa, u64) -> Result<(), MemoryError> {
+        |from, to, len_bytes| self.copy_to(from, other, to, len_bytes)
+    }
+
     /// Reads one byte.
     ///
     /// # Errors

@@ -17,8 +17,8 @@ const TAGGED_OUTER: [u16; 2] = [0x88a8, 0x9100];
 /// The VLAN's number in a tag.
 const VLAN_BITS: u16 = 0xfff;
 
-/// Addresses that bridges keep to themselves: 01-80-C2-00-00-00 to -0F (IEEE 802.1Q, table 8-1).
-const RESERVED: u64 = 0x0180_c200_0000;
+/// The start of the addresses that bridges keep to themselves: 01-80-C2-00-00-00 to -0F (IEEE 802.1Q, table 8-1).
+const RESERVED: [u8; 5] = [0x01, 0x80, 0xc2, 0, 0];
 
 /// What every frame begins with.
 #[derive(Clone, Copy, Debug)]
@@ -45,8 +45,9 @@ impl<'a> Head<'a> {
         is_tag(self.kind)
     }
 
-    pub const fn is_reserved(&self) -> bool {
-        self.destination.as_u64() & !0xf == RESERVED
+    pub fn is_reserved(&self) -> bool {
+        let MacAddress([start @ .., last]) = self.destination;
+        start == RESERVED && last & 0xf0 == 0
     }
 
     /// The VLAN of a frame from outside, and what becomes of its tag on the way to a VM.

@@ -225,7 +225,7 @@ impl Way<'_> {
                 }
                 let (header, len_bytes) = (room.frame.header(), room.frame.len_bytes());
                 let received = step.net.receive(step.receive, step.memory, header, len_bytes, |place| {
-                    room.frame.reader(memory).copy_to(step.memory, place).map(drop)
+                    room.frame.reader(memory).copy_to(step.memory, place)
                 })?;
                 Ok((Progress::Idle, Ok(outcome_of(received))))
             })

@@ -134,6 +134,12 @@ impl<W: Window> GuestAccess<W> {
         if is_low { self.window.shown_at() } else { None }
     }
 
+    /// The base of a window that shows this memory, and where the RAM that begins at 0 ends there; 0 when none shows it.
+    #[inline(always)]
+    fn low_ram_shown(&self) -> (NonNull<u8>, u64) {
+        self.window.shown_at().map_or((NonNull::dangling(), 0), |base| (base, self.low_ram_end))
+    }
+
     #[cold]
     #[inline(never)]
     fn elsewhere<T>(
@@ -216,15 +222,26 @@ impl<W: Window> GuestMemory for GuestAccess<W> {
         self.at(gpa, len_bytes.into(), Wish::Write, exchange)?.ok_or(MemoryError::Unmapped(gpa))
     }
 
-    #[inline]
     fn copy_to(&self, from: Gpa, other: &Self, to: Gpa, len_bytes: u64) -> Result<(), MemoryError> {
-        let (Some(source), Some(target)) = (self.at_hand(from, len_bytes), other.at_hand(to, len_bytes))
-        else {
-            return self.copy_elsewhere(from, other, to, len_bytes);
+        self.copier(other)(from, to, len_bytes)
+    }
+
+    #[inline(always)]
+    fn copier(&self, other: &Self) -> impl Fn(Gpa, Gpa, u64) -> Result<(), MemoryError> {
+        let (source, source_end) = self.low_ram_shown();
+        let (target, target_end) = other.low_ram_shown();
+        let is_low = |gpa: Gpa, end: u64, len_bytes: u64| {
+            end.checked_sub(gpa.as_u64()).is_some_and(|left| len_bytes <= left)
         };
-        // SAFETY: the bytes are memory of two guests, or of one, and may be read and written; both are shown now.
-        unsafe { copy_shown(source, from, target, to, len_bytes) }
-        Ok(())
+        move |from, to, len_bytes| {
+            if !is_low(from, source_end, len_bytes) || !is_low(to, target_end, len_bytes) {
+                return self.copy_elsewhere(from, other, to, len_bytes);
+            }
+            // SAFETY: the bytes are memory of two guests, or of one, and may be read and written. Both were shown, and are
+            // still: what is copied elsewhere switches no window that shows either.
+            unsafe { copy_shown(source, from, target, to, len_bytes) }
+            Ok(())
+        }
     }
 
     #[inline]

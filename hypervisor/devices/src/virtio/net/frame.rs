@@ -57,12 +57,14 @@ impl Frame {
 
     /// Its first [`HEAD_BYTES`], or all of it. Whoever gets the frame gets these, whatever the sender does meanwhile: what
     /// was checked here is what arrives.
+    #[inline]
     pub fn first_bytes(&self) -> &[u8] {
         let end = HEADER_BYTES + HEAD_BYTES.min(self.len_bytes as usize);
         self.first.get(HEADER_BYTES..end).unwrap_or_default()
     }
 
     /// All of it from the front, out of its sender's `memory`.
+    #[inline]
     pub fn reader<'a, M: GuestMemory>(&'a self, memory: &'a M) -> FrameReader<'a, M> {
         let mut rest = Cursor::new(self.chain.readable());
         rest.skip((HEADER_BYTES + HEAD_BYTES) as u64);
@@ -79,18 +81,14 @@ pub struct FrameReader<'a, M> {
 }
 
 impl<M: GuestMemory> FrameReader<'_, M> {
-    /// Copies all that is left to `room` in `to`, another guest's memory, as far as there is room; tells how many bytes
-    /// that were.
+    /// Copies all that is left to `room` in `to`, another guest's memory, as far as there is room.
     ///
     /// # Errors
     /// The first address of either that refused.
     #[inline]
-    pub fn copy_to(self, to: &M, mut room: Cursor<'_>) -> Result<u64, MemoryError> {
-        let first = room.write(to, self.first)?;
-        if first < self.first.len() {
-            return Ok(first as u64);
-        }
-        Ok(first as u64 + self.rest.copy_to(self.memory, to, room)?)
+    pub fn copy_to(self, to: &M, mut room: Cursor<'_>) -> Result<(), MemoryError> {
+        room.write(to, self.first)?;
+        self.rest.copy_to(self.memory, to, room)
     }
 
     /// Copies the next bytes to `bytes`; tells how many there were.

@@ -81,8 +81,7 @@ fn a_frame_goes_from_one_guest_to_the_other_with_its_header() {
     assert_eq!(to.acceptance(frame.header()), Acceptance::AsItIs);
     let reader = frame.reader(&sender.memory);
     let received = to.receive(&mut receiveq, &receiver.memory, frame.header(), frame.len_bytes(), |room| {
-        assert_eq!(reader.copy_to(&receiver.memory, room), Ok(FRAME.len() as u64));
-        Ok(())
+        reader.copy_to(&receiver.memory, room)
     });
     assert_eq!(received, Ok(Received::Delivered));
     from.sent(&mut transmitq, &sender.memory, &frame).unwrap();

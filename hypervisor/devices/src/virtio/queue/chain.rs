@@ -98,16 +98,31 @@ impl Chain {
         head: u16,
     ) -> Result<(), Broken> {
         self.clear();
-        let mut table = Table::of(rings);
-        let mut index = head;
+        let table = Table::of(rings);
         if u32::from(head) >= table.len {
             return Err(Broken::Head(head));
         }
+        let first = table.descriptor(memory, head)?;
+        if first.flags & (NEXT | INDIRECT) == 0 {
+            return self.push(&first);
+        }
+        self.follow(memory, table, first, indirect)
+    }
+
+    /// Adds the buffer of `descriptor`, which is in `table`, and all that follow it. A call of its own, so that a chain of
+    /// one buffer saves no registers for it.
+    #[inline(never)]
+    fn follow(
+        &mut self,
+        memory: &impl GuestMemory,
+        mut table: Table,
+        mut descriptor: Descriptor,
+        indirect: Indirect,
+    ) -> Result<(), Broken> {
         loop {
-            let descriptor = table.descriptor(memory, index)?;
             if descriptor.flags & INDIRECT != 0 {
                 table = table.indirect(&descriptor, indirect)?;
-                index = 0;
+                descriptor = table.descriptor(memory, 0)?;
                 continue;
             }
             table.left = table.left.checked_sub(1).ok_or(Broken::Loop)?;
@@ -115,10 +130,11 @@ impl Chain {
             if descriptor.flags & NEXT == 0 {
                 return Ok(());
             }
-            index = descriptor.next;
+            let index = descriptor.next;
             if u32::from(index) >= table.len {
                 return Err(Broken::Next(index));
             }
+            descriptor = table.descriptor(memory, index)?;
         }
     }
 
