@@ -13,6 +13,7 @@ use crate::error::HostMemoryError;
 use alloc::vec::Vec;
 use base::Gpa;
 use core::ptr::NonNull;
+use near::Near;
 use seams::{GuestMemory, MemoryError};
 
 /// What may be done with a stretch of the space.
@@ -244,6 +245,12 @@ impl<W: Window> GuestMemory for GuestAccess<W> {
         }
     }
 
+    #[inline(always)]
+    fn near(&self) -> impl GuestMemory {
+        let (base, end) = self.low_ram_shown();
+        Near { access: self, base: base.as_ptr(), end }
+    }
+
     #[inline]
     fn read_u16(&self, gpa: Gpa) -> Result<u16, MemoryError> {
         // SAFETY: as in `read`.
@@ -258,11 +265,8 @@ impl<W: Window> GuestMemory for GuestAccess<W> {
 
     #[inline]
     fn read_u128(&self, gpa: Gpa) -> Result<u128, MemoryError> {
-        self.at(gpa, 16, Wish::Read, |from| {
-            // SAFETY: as in `read`.
-            let (low, high) = unsafe { (copy::load_u64(from), copy::load_u64(from.wrapping_add(8))) };
-            u128::from(low) | u128::from(high) << 64
-        })
+        // SAFETY: as in `read`.
+        self.at(gpa, 16, Wish::Read, |from| unsafe { copy::load_u128(from) })
     }
 
     #[inline]
@@ -290,5 +294,6 @@ impl<W: Window> GuestMemory for GuestAccess<W> {
     }
 }
 
+mod near;
 #[cfg(test)]
 mod tests;

@@ -89,6 +89,17 @@ pub(super) unsafe fn load_u64(from: *const u8) -> u64 {
     value
 }
 
+/// Reads sixteen bytes, little endian, as two words.
+///
+/// # Safety
+/// `from` can be read for sixteen bytes; they may be guest memory.
+#[inline]
+pub(super) unsafe fn load_u128(from: *const u8) -> u128 {
+    // SAFETY: the caller vouches for the bytes.
+    let (low, high) = unsafe { (load_u64(from), load_u64(from.wrapping_add(8))) };
+    u128::from(low) | u128::from(high) << 64
+}
+
 /// Writes two bytes, little endian; one access where they are aligned.
 ///
 /// # Safety

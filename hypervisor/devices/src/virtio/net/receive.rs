@@ -52,11 +52,12 @@ impl Room {
         chain: &mut Chain,
         chains_max: usize,
     ) -> Result<Found, Broken> {
+        let near = memory.near();
         while self.missing_bytes != 0 {
             if self.chains.len() == chains_max {
                 return Ok(Found::TooLong);
             }
-            let (head, room_bytes, all) = match receive.next_buffer(memory) {
+            let (head, room_bytes, all) = match receive.next_buffer(&near) {
                 Some((head, buffer)) => (head, buffer.len_bytes, self.segments.try_push(buffer).is_ok()),
                 None => {
                     let Some(head) = receive.next_chain(memory, chain)? else { return Ok(Found::NoRoom) };
@@ -109,7 +110,7 @@ impl Net {
             receive.put_back(taken);
             return Ok(outcome);
         }
-        receive.push_all_used(memory, &room.chains)?;
+        receive.push_all_used(&memory.near(), &room.chains)?;
         Ok(outcome)
     }
 

@@ -137,6 +137,18 @@ fn the_end_of_the_physical_space_is_not_memory() {
 
 proptest! {
     #[test]
+    fn memory_from_near_is_the_same(start in 0..LEN as u64, value: u64) {
+        let (far, access) = (access(), access());
+        let near = access.near();
+        prop_assert_eq!(near.read_u16(gpa(start)), far.read_u16(gpa(start)));
+        prop_assert_eq!(near.read_u128(gpa(start)), far.read_u128(gpa(start)));
+        prop_assert_eq!(near.write_u64(gpa(start), value), far.write_u64(gpa(start), value));
+        let bytes = value.to_le_bytes();
+        prop_assert_eq!(near.write(gpa(start ^ 64), &bytes), far.write(gpa(start ^ 64), &bytes));
+        prop_assert!(contents(&access) == contents(&far));
+    }
+
+    #[test]
     fn a_copy_between_two_guests_is_a_read_of_one_and_a_write_to_the_other(
         from in 0..LEN as u64, to in 0..LEN as u64, len in 0..9000_u64,
     ) {
