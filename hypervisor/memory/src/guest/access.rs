@@ -5,6 +5,8 @@
 //!
 //! Unsafe because the window is raw memory; the check before each copy is what makes it sound.
 
+mod near;
+
 use super::copy;
 use super::extent::{Extent, ExtentKind};
 use super::map::GuestMap;
@@ -294,6 +296,5 @@ impl<W: Window> GuestMemory for GuestAccess<W> {
     }
 }
 
-mod near;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! A guest's memory whose place was found out before, for many small accesses in a row.
 //!
-//! Unsafe because it makes accesses of its own through the window that it was found in.
+//! Unsafe because it makes accesses of its own through the window that the memory was found in. That window is not switched
+//! meanwhile: only an access to another guest's memory does that, and a VM's task makes none while it goes through its rings.
 
 use super::super::copy;
 use super::super::window::Window;
@@ -19,7 +20,6 @@ pub(super) struct Near<'a, W> {
 }
 
 impl<W: Window> Near<'_, W> {
-    /// Where `len_bytes` from `gpa` on are, if they are in that RAM.
     /// What `act` makes of the place where `len_bytes` from `gpa` on can be accessed as wished.
     #[inline(always)]
     fn at<T>(
