@@ -80,19 +80,15 @@ pub fn step<C: EmulationContext>(
         CpuMode::Real | CpuMode::Virtual8086 | CpuMode::Protected16 => 16,
     };
     let key = Key::of(bytes, rip, bitness);
-    let kept = cx.decodings().zip(key).and_then(|(kept, key)| kept.get(&key));
-    let mut known = None;
-    match (kept, exited) {
-        (Some(Decoding { plain: Some(plain), .. }), Some(exited)) => {
-            let plain = *plain;
-            if let Some(done) = plain.execute(cx, exited) {
-                done?;
-                cx.set_rip(rip.wrapping_add(plain.length().into()));
-                return Ok(outcome(cx, Progress::Complete));
-            }
-        }
-        (kept, _) => known = kept.map(|kept| kept.instruction),
+    if let Some(exited) = exited
+        && let Some(plain) = kept(cx, key).and_then(|kept| kept.plain)
+        && let Some(done) = plain.execute(cx, exited)
+    {
+        done?;
+        cx.set_rip(rip.wrapping_add(plain.length().into()));
+        return Ok(outcome(cx, Progress::Complete));
     }
+    let known = kept(cx, key).map(|kept| kept.instruction);
     let mut executor = Executor { cx, instruction: Instruction::default(), mode, exited };
     match known {
         Some(known) => executor.instruction = known,
@@ -105,6 +101,12 @@ pub fn step<C: EmulationContext>(
         cx.set_rip(if mode == CpuMode::Long64 { next } else { next & u64::from(u32::MAX) });
     }
     Ok(outcome(cx, progress))
+}
+
+/// What is known of the instruction with `key`.
+#[inline(always)]
+fn kept<C: EmulationContext>(cx: &mut C, key: Option<Key>) -> Option<&Decoding> {
+    cx.decodings().zip(key).and_then(|(kept, key)| kept.get(&key))
 }
 
 /// What has become of an instruction that has come as far as `progress`.
