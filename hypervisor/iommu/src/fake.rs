@@ -63,8 +63,7 @@ impl FakeDma {
     /// [`Astray`]; nothing has been copied then.
     pub fn read(&self, at: BusAddress, bytes: &mut [u8]) -> Result<(), Astray> {
         let (window, offset) = self.find(at, bytes.len())?;
-        let found = window.bytes().get(offset..).unwrap_or_default();
-        bytes.iter_mut().zip(found).for_each(|(byte, found)| *byte = *found);
+        bytes.copy_from_slice(&window.bytes()[offset..offset + bytes.len()]);
         Ok(())
     }
 
@@ -74,8 +73,7 @@ impl FakeDma {
     /// [`Astray`]; nothing has been copied then.
     pub fn write(&self, at: BusAddress, bytes: &[u8]) -> Result<(), Astray> {
         let (mut window, offset) = self.find(at, bytes.len())?;
-        let place = window.bytes_mut().get_mut(offset..).unwrap_or_default();
-        place.iter_mut().zip(bytes).for_each(|(byte, new)| *byte = *new);
+        window.bytes_mut()[offset..offset + bytes.len()].copy_from_slice(bytes);
         Ok(())
     }
 
@@ -91,8 +89,10 @@ impl FakeDma {
 
     fn find(&self, at: BusAddress, len: usize) -> Result<(Window, usize), Astray> {
         let allocations = self.allocations.borrow();
-        let found = allocations.iter().find_map(|allocation| {
-            let offset = usize::try_from(at.0.checked_sub(allocation.start)?).ok()?;
+        // In the order of their addresses.
+        let after = allocations.partition_point(|allocation| allocation.start <= at.0);
+        let found = allocations[..after].last().and_then(|allocation| {
+            let offset = usize::try_from(at.0 - allocation.start).ok()?;
             (offset.checked_add(len)? <= allocation.len_bytes()).then(|| (allocation.window(), offset))
         });
         found.ok_or(Astray(at))

@@ -1,24 +1,22 @@
-//! An NVMe controller that means harm, and who uses its driver.
+//! An NVMe controller that means harm.
 //!
 //! The controller knows the protocol, so that the driver gets far; the input says where it departs from it: what registers
 //! read as, what pages of Identify hold, and which ids, phases and status completions have.
 
 use crate::Bytes;
-use base::{Instant, Nanoseconds};
-use drivers::disk::{Action, Command, Completion, Disk, DiskError, Unit};
+use crate::disk_user::use_disk;
+use base::Instant;
+use drivers::Signal;
 use drivers::nvme::Nvme;
-use drivers::{Readiness, Signal};
-use iommu::fake::{FakeDma, FakePiece};
-use seams::{BusAddress, DmaMemory, Registers, Ticket};
+use iommu::fake::FakeDma;
+use seams::{BusAddress, Registers};
 use std::cell::RefCell;
 use std::rc::Rc;
 
 /// What is done to a driver in one input at most.
 const ACTS_MAX: usize = 100;
-/// How often a driver is polled at one moment: more than it can have to say.
-const POLLS: usize = 64;
-/// Longer than a command, its second try and all waits for the controller together take.
-const ENOUGH_S: u64 = 400;
+/// The units that commands name: more than there are namespaces.
+const UNITS: u8 = 4;
 
 /// The controller's side of one pair of queues.
 #[derive(Clone, Copy, Default)]
@@ -188,24 +186,7 @@ impl Registers for Controller<'_> {
     }
 }
 
-/// The commands in flight, as their giver knows them: whether each has a buffer.
-#[derive(Default)]
-struct InFlight(Vec<(Ticket, bool)>);
-
-impl InFlight {
-    fn end(&mut self, completion: &Completion<FakePiece>) {
-        let place = self.0.iter().position(|(ticket, _)| *ticket == completion.ticket);
-        let (_, has_buffer) =
-            self.0.swap_remove(place.expect("a command ends once, and only if it was begun"));
-        let is_lost = completion.result == Err(DiskError::Gone);
-        assert!(
-            completion.buffer.is_some() == has_buffer || is_lost,
-            "a buffer is lost with its device alone"
-        );
-    }
-}
-
-/// Drives the driver until `input` is used up, and checks that each command that was begun ends once, in the end.
+/// Drives the driver until `input` is used up ([`use_disk`]).
 pub fn run(input: &[u8]) {
     let mut input = Bytes::new(input);
     let usual = 63 | 1 << 24 | 1 << 37;
@@ -223,51 +204,5 @@ pub fn run(input: &[u8]) {
     };
     let controller = Controller(Rc::new(RefCell::new(inside)));
     let Ok(mut driver) = Nvme::take_over(controller, bus.clone(), Signal::Polled, Instant(0)) else { return };
-    let (mut now, mut in_flight) = (Instant(0), InFlight::default());
-    for (number, act) in (0..).zip(acts.chunks(3)) {
-        let [what, first, sectors] = [0, 1, 2].map(|index| act.get(index).copied().unwrap_or(0));
-        let buffer = || bus.clone().buffer(65536).expect("memory without end");
-        let action = match what % 8 {
-            0 | 1 => Action::Read(buffer()),
-            2 | 3 => Action::Write(buffer()),
-            4 => Action::Flush,
-            5 => {
-                if what & 8 == 0 {
-                    Action::Discard
-                } else {
-                    Action::WriteZeroes
-                }
-            }
-            _ => {
-                now = now.after(Nanoseconds::from_millis(u64::from(first) * 40));
-                poll(&mut driver, now, &mut in_flight);
-                continue;
-            }
-        };
-        let has_buffer = matches!(action, Action::Read(_) | Action::Write(_));
-        let command = Command {
-            ticket: Ticket(number),
-            unit: Unit(what >> 6),
-            first_sector: first.into(),
-            sectors: sectors.into(),
-            action,
-        };
-        if driver.submit(command, now).is_ok() {
-            in_flight.0.push((Ticket(number), has_buffer));
-        }
-    }
-    for _ in 0..ENOUGH_S / 10 {
-        now = now.after(Nanoseconds::from_secs(10));
-        poll(&mut driver, now, &mut in_flight);
-    }
-    assert!(in_flight.0.is_empty(), "{:?} never ended", in_flight.0);
-    assert_ne!(driver.readiness(), Readiness::Pending, "after so long it works or has failed");
-}
-
-fn poll(driver: &mut Nvme<Controller<'_>, FakeDma>, now: Instant, in_flight: &mut InFlight) {
-    for _ in 0..POLLS {
-        if let Some(completion) = driver.poll(now) {
-            in_flight.end(&completion);
-        }
-    }
+    use_disk(&mut driver, &bus, UNITS, acts);
 }

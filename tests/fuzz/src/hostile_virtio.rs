@@ -4,22 +4,18 @@
 //! configuration read as, what it writes to buffers, and which heads and lengths it gives back.
 
 use crate::Bytes;
+use crate::disk_user::use_disk;
 use base::{Instant, Nanoseconds};
-use drivers::disk::{Action, Command, Disk, Unit};
 use drivers::nic::{MAX_FRAME_BYTES, MIN_FRAME_BYTES, Nic, Sent};
 use drivers::virtio::{Place, VirtioBlk, VirtioNet};
 use drivers::{Readiness, Signal};
 use iommu::fake::FakeDma;
-use seams::{BusAddress, DmaMemory, Registers, Ticket};
+use seams::{BusAddress, Registers};
 use std::cell::RefCell;
 use std::rc::Rc;
 
 /// What is done to a driver in one input at most.
 const ACTS_MAX: usize = 100;
-/// How often a driver is polled at one moment: more than it can have to say.
-const POLLS: usize = 64;
-/// Longer than a request, its second try and all resets together take.
-const ENOUGH_S: u64 = 400;
 
 #[derive(Clone, Copy, Default)]
 struct Queue {
@@ -197,44 +193,11 @@ fn parts(input: &[u8]) -> (Device<'_>, &[u8], FakeDma) {
 /// Where the device has its structures.
 const PLACE: Place = Place { bar: 0, common: 0, notify: 0x1000, notify_multiplier: 4, device: 0x2000 };
 
-/// The driver of disks: every request that it took ends once.
+/// The driver of disks ([`use_disk`]).
 pub fn run_block(input: &[u8]) {
     let (device, acts, bus) = parts(input);
     let mut disk = VirtioBlk::take_over(device, PLACE, bus.clone(), Signal::Polled, Instant(0));
-    let (mut now, mut open) = (Instant(0), Vec::new());
-    let poll = |disk: &mut VirtioBlk<Device<'_>, FakeDma>, now, open: &mut Vec<Ticket>| {
-        for completion in (0..POLLS).filter_map(|_| disk.poll(now)) {
-            let place = open.iter().position(|ticket| *ticket == completion.ticket);
-            open.swap_remove(place.expect("a request ends once, and only if it was begun"));
-        }
-    };
-    for (number, act) in (0..).zip(acts.chunks(3)) {
-        let [what, first, sectors] = [0, 1, 2].map(|index| act.get(index).copied().unwrap_or(0));
-        let buffer = || bus.clone().buffer(65536).expect("memory without end");
-        let action = match what % 8 {
-            0 | 1 => Action::Read(buffer()),
-            2 | 3 => Action::Write(buffer()),
-            4 => Action::Flush,
-            5 if what & 8 == 0 => Action::Discard,
-            5 => Action::WriteZeroes,
-            _ => {
-                now = now.after(Nanoseconds::from_millis(u64::from(first) * 40));
-                poll(&mut disk, now, &mut open);
-                continue;
-            }
-        };
-        let (first_sector, sectors) = (first.into(), sectors.into());
-        let command = Command { ticket: Ticket(number), unit: Unit(0), first_sector, sectors, action };
-        if disk.submit(command, now).is_ok() {
-            open.push(Ticket(number));
-        }
-    }
-    for _ in 0..ENOUGH_S / 10 {
-        now = now.after(Nanoseconds::from_secs(10));
-        poll(&mut disk, now, &mut open);
-    }
-    assert!(open.is_empty(), "{open:?} never ended");
-    assert_ne!(disk.readiness(), Readiness::Pending, "after so long it works or has failed");
+    use_disk(&mut disk, &bus, 1, acts);
 }
 
 /// The driver of cards: what it gives is a frame.

@@ -8,6 +8,7 @@
 pub mod acpi;
 pub mod bytes;
 pub mod cx;
+pub mod disk_user;
 pub mod drive;
 pub mod hostile_nvme;
 pub mod hostile_virtio;
