@@ -63,7 +63,7 @@ impl FakeDma {
     /// [`Astray`]; nothing has been copied then.
     pub fn read(&self, at: BusAddress, bytes: &mut [u8]) -> Result<(), Astray> {
         let (window, offset) = self.find(at, bytes.len())?;
-        bytes.copy_from_slice(&window.bytes()[offset..offset + bytes.len()]);
+        bytes.copy_from_slice(window.bytes().get(offset..offset + bytes.len()).unwrap_or_default());
         Ok(())
     }
 
@@ -73,7 +73,8 @@ impl FakeDma {
     /// [`Astray`]; nothing has been copied then.
     pub fn write(&self, at: BusAddress, bytes: &[u8]) -> Result<(), Astray> {
         let (mut window, offset) = self.find(at, bytes.len())?;
-        window.bytes_mut()[offset..offset + bytes.len()].copy_from_slice(bytes);
+        let place = window.bytes_mut().get_mut(offset..offset + bytes.len()).unwrap_or_default();
+        place.copy_from_slice(bytes);
         Ok(())
     }
 
