@@ -102,6 +102,16 @@ impl<M: GuestMemory> FrameReader<'_, M> {
         Ok(first.len() + self.rest.read(self.memory, rest)?)
     }
 
+    /// Fills `bytes` from the frame's front. Where that cannot be read, zeros are put: nothing stays that was in `bytes`.
+    pub fn fill(mut self, bytes: &mut [u8]) {
+        let first = self.first.len();
+        if self.read(bytes) != Ok(bytes.len())
+            && let Some(rest) = bytes.get_mut(first..)
+        {
+            rest.fill(0);
+        }
+    }
+
     fn take_first(&mut self, len: usize) -> &[u8] {
         let (taken, rest) = self.first.split_at_checked(len).unwrap_or((self.first, &[]));
         self.first = rest;

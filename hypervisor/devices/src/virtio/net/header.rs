@@ -175,6 +175,13 @@ impl Segmentation {
         protocol | if matches!(self.mark, CongestionMark::Set) { GSO_ECN } else { 0 }
     }
 
+    /// How many segments a frame of `frame_bytes` gives at most.
+    pub const fn segments_max(&self, frame_bytes: u32) -> usize {
+        // At least 1, as `is_sound` has it.
+        let each = if self.segment_bytes == 0 { 1 } else { self.segment_bytes as u32 };
+        frame_bytes.div_ceil(each) as usize
+    }
+
     /// Whether a TCP header can be where the checksum says (5.1.6.2.1).
     const fn is_sound(&self, checksum: Checksum, frame_bytes: u32) -> bool {
         let Checksum::Partial { start, offset } = checksum else { return false };

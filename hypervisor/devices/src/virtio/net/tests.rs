@@ -120,6 +120,30 @@ fn what_was_checked_is_what_arrives() {
 }
 
 #[test]
+fn nothing_of_what_was_in_its_place_before_goes_out_with_a_frame() {
+    let (mut sender, mut transmitq) = Driver::new(8, RING);
+    let mut device = net(OFFERED);
+    sender.memory.put(BUFFERS, &[0; HEADER_BYTES]);
+    sender.memory.put(BUFFERS + 0x100, &FRAME[..200]);
+    let nowhere = 0xc000_0000;
+    let buffers = [
+        Buffer::Readable(BUFFERS, HEADER_BYTES as u32),
+        Buffer::Readable(BUFFERS + 0x100, 200),
+        Buffer::Readable(nowhere, 1314),
+    ];
+    sender.add(Layout::Direct, &buffers).unwrap();
+    let mut frame = Frame::new();
+    assert_eq!(device.next_frame(&mut transmitq, &sender.memory, &mut frame), Ok(Fetched::Frame));
+    let mut bytes = [0xee; 1514];
+    frame.reader(&sender.memory).fill(&mut bytes);
+    assert_eq!(bytes[..HEAD_BYTES], FRAME[..HEAD_BYTES]);
+    assert!(bytes[HEAD_BYTES..].iter().all(|byte| *byte == 0));
+    let mut short = [0xee; 100];
+    frame.reader(&sender.memory).fill(&mut short);
+    assert_eq!(short, FRAME[..100]);
+}
+
+#[test]
 fn what_is_no_frame_is_counted_and_given_back() {
     let fetched = |features, header: &[u8], len: usize| {
         let (mut driver, mut queue) = Driver::new(8, RING);
