@@ -134,6 +134,10 @@ impl Nic for AnyNic {
         each!(self, card, Self::Virtio | Self::E1000e => card.take_trouble())
     }
 
+    fn has_room(&self, frames: usize) -> bool {
+        each!(self, card, Self::Virtio | Self::E1000e => card.has_room(frames))
+    }
+
     fn transmit_with(&mut self, len_bytes: usize, fill: impl FnOnce(&mut [u8])) -> Sent {
         each!(self, card, Self::Virtio | Self::E1000e => card.transmit_with(len_bytes, fill))
     }

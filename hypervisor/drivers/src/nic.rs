@@ -60,6 +60,10 @@ pub trait Nic {
     /// What has gone wrong with the card since the last call, for the log.
     fn take_trouble(&mut self) -> Option<DeviceError>;
 
+    /// Whether so many frames can be sent one after the other, or, of more than the ring can have, whether it is empty. A card
+    /// that has failed always has room: it drops them.
+    fn has_room(&self, frames: usize) -> bool;
+
     /// Sends a frame of `len_bytes`, which `fill` writes to where the card reads it. `fill` is called at most once.
     fn transmit_with(&mut self, len_bytes: usize, fill: impl FnOnce(&mut [u8])) -> Sent;
 

@@ -308,6 +308,11 @@ impl<R: Registers, M: DmaMemory> Nic for E1000e<R, M> {
         }
     }
 
+    fn has_room(&self, frames: usize) -> bool {
+        let used = (self.next + ENTRIES - self.head) % ENTRIES;
+        self.state != State::Running || used + frames.min(ENTRIES - 1) < ENTRIES
+    }
+
     fn transmit_with(&mut self, len_bytes: usize, fill: impl FnOnce(&mut [u8])) -> Sent {
         if self.state != State::Running || !(MIN_FRAME_BYTES..=MAX_FRAME_BYTES).contains(&len_bytes) {
             self.counters.send_errors += 1;

@@ -70,7 +70,14 @@ fn full_rings_are_told() {
     let fitting = (0..ENTRIES).take_while(|_| model.deliver(&[1; 60])).count();
     assert_eq!(fitting, ENTRIES - 1);
     model.misbehave(Fault::Mute);
-    let accepted = (0..ENTRIES).take_while(|_| card.transmit(&[0; 60]) == Sent::Accepted).count();
+    assert!(card.has_room(ENTRIES - 1) && card.has_room(usize::MAX));
+    let accepted = (0..ENTRIES)
+        .take_while(|sent| {
+            assert_eq!(card.has_room(1), *sent < ENTRIES - 1);
+            assert_eq!(card.has_room(ENTRIES - 1), *sent == 0);
+            card.transmit(&[0; 60]) == Sent::Accepted
+        })
+        .count();
     assert_eq!((accepted, card.transmit(&[0; 60])), (ENTRIES - 1, Sent::Full));
     assert_eq!((card.transmit(&[0; 1519]), card.transmit(&[0; 13])), (Sent::Dropped, Sent::Dropped));
 }
@@ -88,7 +95,7 @@ fn a_card_that_does_not_reset_or_is_unplugged_is_told_of() {
     model.misbehave(Fault::Vanished);
     card.poll(LATER);
     assert_eq!((card.take_trouble(), card.link()), (Some(DeviceError::Vanished), Link::Down));
-    assert_eq!(card.transmit(&[0; 60]), Sent::Dropped);
+    assert_eq!((card.has_room(1), card.transmit(&[0; 60])), (true, Sent::Dropped));
 }
 
 #[test]

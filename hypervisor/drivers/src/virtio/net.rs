@@ -235,6 +235,11 @@ impl<R: Registers, M: DmaMemory> Nic for VirtioNet<R, M> {
         }
     }
 
+    fn has_room(&self, frames: usize) -> bool {
+        let Some([_, transmit]) = &self.queues else { return true };
+        !self.is_running() || transmit.ours.count_ones() as usize >= frames.min(transmit.queue.size().into())
+    }
+
     fn transmit_with(&mut self, len_bytes: usize, fill: impl FnOnce(&mut [u8])) -> Sent {
         if !self.is_running() || !(MIN_FRAME_BYTES..=MAX_FRAME_BYTES).contains(&len_bytes) {
             self.counters.send_errors += 1;

@@ -192,10 +192,13 @@ fn places_are_used_again_for_as_long_as_frames_come() {
 fn a_full_ring_is_told_and_what_is_no_frame_dropped() {
     let (mut card, model) = card();
     model.misbehave(Fault::Mute);
+    assert!(card.has_room(SIZE.into()) && card.has_room(usize::MAX));
     for _ in 0..SIZE {
+        assert!(card.has_room(1));
         assert_eq!(card.transmit(&[0; 60]), Sent::Accepted);
+        assert!(!card.has_room(SIZE.into()));
     }
-    assert_eq!(card.transmit(&[0; 60]), Sent::Full);
+    assert_eq!((card.has_room(1), card.transmit(&[0; 60])), (false, Sent::Full));
     assert_eq!((card.transmit(&[0; 1519]), card.transmit(&[0; 13])), (Sent::Dropped, Sent::Dropped));
     assert_eq!(card.counters().send_errors, 2);
 }
