@@ -32,6 +32,7 @@ mod guests;
 mod heap;
 mod ledger;
 mod line;
+mod meter;
 mod network;
 mod operator;
 mod overrides;

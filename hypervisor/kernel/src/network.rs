@@ -28,6 +28,8 @@ struct HostNetwork {
     name: String,
     bridge: Bridge,
     uplink: Uplink,
+    /// Whether the uplink left a frame to its sender's patience before, and has taken none since.
+    is_uplink_stuck: bool,
     /// The NICs of VMs.
     nics: Vec<VmNic>,
 }
@@ -191,7 +193,8 @@ impl HostNetwork {
                 Some(card) => Uplink::Card { card, port: bridge.attach(PortKind::Uplink, None).ok()? },
             },
         };
-        Some(Self { name: String::from(network.name.as_str()), bridge, uplink, nics: Vec::new() })
+        let name = String::from(network.name.as_str());
+        Some(Self { name, bridge, uplink, is_uplink_stuck: false, nics: Vec::new() })
     }
 
     fn port_line(&self, who: &str, port: PortId) -> String {
@@ -206,6 +209,14 @@ impl HostNetwork {
             line += &format!("; {direction}: {why} {count}");
         }
         line
+    }
+
+    /// Whether whoever is at a port keeps others waiting; `None` if nobody is.
+    fn stuck_at(&mut self, port: PortId) -> Option<&mut bool> {
+        match self.uplink {
+            Uplink::Card { port: uplink, .. } if uplink == port => Some(&mut self.is_uplink_stuck),
+            _ => self.nic_at(port).map(|nic| &mut nic.is_stuck),
+        }
     }
 
     /// The NIC at a port.

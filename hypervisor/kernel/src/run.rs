@@ -15,6 +15,7 @@ use crate::faults::{self, Fault};
 use crate::guests::Guest;
 use crate::guests::pci::Media;
 use crate::line::Line;
+use crate::meter::{self, Meter};
 use crate::operator::Desk;
 use crate::power::Power;
 use crate::storage::Done;
@@ -73,8 +74,8 @@ pub fn for_ever(mut host: Box<Host>) -> ! {
         if host.desk.power_off_wanted {
             host.power_off();
         }
-        host.run_devices();
-        host.step();
+        let now = host.run_devices();
+        host.step(now);
     }
 }
 
@@ -88,32 +89,41 @@ impl Host {
         }
     }
 
-    /// The tasks of all devices: the host's drives, and what VMs have of them.
+    /// The tasks of all devices: the host's drives, and what VMs have of them, who pay for it. Returns the time afterwards.
     #[inline]
-    fn run_devices(&mut self) {
+    fn run_devices(&mut self) -> Instant {
         let Desk { guests, backing, devices, .. } = &mut self.desk;
         let has_kicked =
             |guest: &mut Guest| guest.present().is_some_and(|present| present.vm.has_kicked_queues());
         let uses_devices = backing.uses_devices();
         let is_awaited = uses_devices || backing.next_try() != Instant::FAR_FUTURE;
-        if !is_awaited && !guests.iter_mut().any(|(_, guest)| has_kicked(guest)) {
-            return;
-        }
         let now = self.clock.now();
-        let media = match uses_devices && backing.storage.poll(devices, now) == Done::Something {
-            true => Media::Busy,
-            false => Media::Idle,
-        };
-        for (_, guest) in guests.iter_mut() {
+        if !is_awaited && !guests.iter_mut().any(|(_, guest)| has_kicked(guest)) {
+            return now;
+        }
+        let mut meter = Meter::new(self.clock, &mut self.queue, now);
+        let mut media = Media::Idle;
+        if uses_devices {
+            if backing.storage.collect(devices, now) == Done::Something {
+                media = Media::Busy;
+            }
+            meter.skip();
+        }
+        for (vm, guest) in guests.iter_mut() {
             let Some(present) = guest.present() else { continue };
             if media == Media::Busy || present.vm.has_kicked_queues() {
                 present.run_devices(now, &mut self.entropy, media);
+                meter.charge(vm, guest);
             }
         }
-        backing.networks.run(guests, devices, now);
+        backing.networks.run(guests, devices, now, &mut meter);
+        let now = meter.since();
         if uses_devices {
+            // What the disks' steps have begun must be on its way before the CPU runs a guest or sleeps.
+            backing.storage.submit(devices, now);
             devices.tell_trouble();
         }
+        now
     }
 
     /// Whether a device's task has more to do, or a device that does not interrupt is to be asked.
@@ -122,21 +132,28 @@ impl Host {
         let Desk { guests, backing, devices, .. } = &mut self.desk;
         let mut present = guests.iter_mut().filter_map(|(_, guest)| guest.present());
         present.any(|present| present.vm.has_kicked_queues())
+            || backing.storage.has_ended_something()
             || backing.needs_polling(devices)
             || backing.networks.has_frames(devices)
     }
 
     /// One turn of the loop: somebody is served, or the CPU rests.
     #[inline]
-    fn step(&mut self) {
-        let now = self.clock.now();
+    fn step(&mut self, now: Instant) {
+        let mut is_owed = false;
         for (vm, guest) in self.desk.guests.iter_mut() {
-            if guest.present().is_some_and(|present| present.vm.wants_cpu(now)) {
+            let Some(present) = guest.present() else { continue };
+            if present.vm.wants_cpu(now) {
                 self.queue.wake(vm);
             }
+            is_owed |= present.vm.has_kicked_queues();
         }
         match self.queue.pick(now) {
-            Some(turn) => self.serve(turn, now),
+            Some(Turn { vm, slice }) => {
+                // A device whose step was not its last goes on soon, also while its guest sleeps.
+                let slice = if is_owed { slice.min(sched::STEP_SLICE) } else { slice };
+                self.serve(Turn { vm, slice }, now);
+            }
             None if self.queue.is_empty() && self.when_idle == WhenIdle::PowerOff => {
                 info!("no VM is left: powering off");
                 self.desk.power_off_wanted = true;
@@ -154,8 +171,9 @@ impl Host {
         // What is polled waits for the end of the slice, which is long while nobody else wants the CPU.
         let is_polled = self.line.needs_polling() || self.desk.backing.needs_polling(&self.desk.devices);
         let slice = if is_polled { slice.min(sched::SLICE) } else { slice };
-        let slice_end = now.after(slice).min(self.desk.backing.next_try());
-        let served = present.vm.serve(&mut Serving::new(&self.alarm, slice_end));
+        // Who sleeps until some time is not to wait for the end of another's slice.
+        let next = self.desk.backing.next_try();
+        let served = present.vm.serve(&mut Serving::new(&self.alarm, now.after(slice).min(next)));
         self.charge(vm, now);
         #[cfg(feature = "seeded-faults")]
         self.remap_if_asked(vm);
@@ -194,9 +212,8 @@ impl Host {
     #[inline]
     fn charge(&mut self, vm: VmId, began: Instant) {
         let took = self.clock.now().since(began);
-        self.queue.charge(vm, took);
         if let Some(guest) = self.desk.guests.get_mut(vm) {
-            guest.served = Nanoseconds(guest.served.0.saturating_add(took.0));
+            meter::charge(&mut self.queue, vm, guest, took);
         }
     }
 

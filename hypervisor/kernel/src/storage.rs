@@ -1,11 +1,12 @@
 //! The host's disks as VMs share them: ports on drives, partitions, files, and who uses what.
 //!
 //! ```text
-//!   VM's disk ── Volume ──> port ──take_request──> submit ──> driver
-//!                            ^                                  │ poll
+//!   VM's disk ── Volume ──> port ── take_request, submit ──> driver
+//!                            ^                                  │ collect
 //!                            └────────── complete <─────────────┘
 //! ```
-//! [`Storage::poll`] is the task of all drives: bounded by what is in flight, and called by the CPU's loop.
+//! The task of all drives is bounded by what is in flight. The CPU's loop has what devices have done collected, lets disks take
+//! their steps, and has what these began submitted, before it serves anybody or sleeps.
 
 mod buffer;
 mod open;
@@ -60,7 +61,13 @@ pub struct Storage {
     drives: Vec<HostDrive>,
     /// One for each device.
     in_flight: Vec<InFlight>,
+    /// The drive whose turn it is to be the first to give its device requests.
+    first_drive: usize,
+    /// Whether a request has ended as it was submitted, which nobody has been told.
+    ended_at_once: Done,
     claims: Claims,
+    /// Who has ended before what it had given to devices: that may still be carried out, so its claims stay until then.
+    leaving: Vec<VmName>,
 }
 
 /// Whether a task has done something.
@@ -102,7 +109,16 @@ impl Storage {
             };
             drives.push(HostDrive { device, unit, ports: Drive::new(shape(&geometry), limits) });
         }
-        Self { dma, disks, drives, in_flight, claims: Claims::new() }
+        Self {
+            dma,
+            disks,
+            drives,
+            in_flight,
+            first_drive: 0,
+            ended_at_once: Done::Nothing,
+            claims: Claims::new(),
+            leaving: Vec::new(),
+        }
     }
 
     /// Whether a VM has a part of a disk, or one that has ended left requests to a device.
@@ -112,26 +128,49 @@ impl Storage {
         self.drives.iter().any(|drive| drive.ports.ports() != 0) || is_on_the_way()
     }
 
-    /// Takes back what the devices have done, and gives them what VMs want.
-    pub fn poll(&mut self, devices: &mut HostDevices, now: Instant) -> Done {
-        let mut done = Done::Nothing;
-        for (number, device) in devices.disks.iter_mut().enumerate() {
-            let Some(in_flight) = self.in_flight.get_mut(number) else { continue };
+    /// Takes back what the devices have done.
+    pub fn collect(&mut self, devices: &mut HostDevices, now: Instant) -> Done {
+        let mut done = core::mem::replace(&mut self.ended_at_once, Done::Nothing);
+        for (device, in_flight) in devices.disks.iter_mut().zip(&mut self.in_flight) {
             while let Some(completion) = device.driver.poll(now) {
                 in_flight.end(completion, self.dma);
                 done = Done::Something;
             }
-            let drives = self.drives.iter_mut().filter(|drive| drive.device == number);
-            for drive in drives {
-                if in_flight.begin(&mut *device.driver, drive, self.dma, now) == Done::Something {
-                    done = Done::Something;
-                }
-            }
+        }
+        if !self.leaving.is_empty() && !self.has_abandoned() {
+            self.leaving.drain(..).for_each(|vm| self.claims.release(vm));
         }
         done
     }
 
-    /// When [`Storage::poll`] must be called next though no device has interrupted.
+    /// Gives the devices what VMs want: of the drives of one device another goes first each time.
+    pub fn submit(&mut self, devices: &mut HostDevices, now: Instant) {
+        let count = self.drives.len();
+        for number in (self.first_drive..count).chain(0..self.first_drive) {
+            let Some(drive) = self.drives.get_mut(number) else { continue };
+            let device = devices.disks.get_mut(drive.device);
+            let (Some(device), Some(in_flight)) = (device, self.in_flight.get_mut(drive.device)) else {
+                continue;
+            };
+            if in_flight.begin(&mut *device.driver, drive, self.dma, now) == Done::Something {
+                self.ended_at_once = Done::Something;
+            }
+        }
+        self.first_drive = if self.first_drive + 1 < count { self.first_drive + 1 } else { 0 };
+    }
+
+    /// Whether something has ended of which [`Storage::collect`] tells, without an interrupt.
+    pub fn has_ended_something(&self) -> bool {
+        self.ended_at_once == Done::Something
+    }
+
+    /// Whether a device has a request of a VM that has ended.
+    fn has_abandoned(&self) -> bool {
+        let requests = self.in_flight.iter().flat_map(|in_flight| in_flight.requests.iter().flatten());
+        { requests }.any(DriveRequest::is_abandoned)
+    }
+
+    /// When [`Storage::collect`] must be called next though no device has interrupted.
     pub fn next_deadline(&self, devices: &HostDevices) -> Instant {
         let deadlines = devices.disks.iter().map(|device| device.driver.next_deadline());
         deadlines.min().unwrap_or(Instant::FAR_FUTURE)
@@ -158,9 +197,13 @@ impl Storage {
         partitions.collect()
     }
 
-    /// A VM has ended, and uses nothing any more.
+    /// A VM has ended, and uses nothing any more once the devices have done what it gave them.
     pub fn release(&mut self, vm: VmName) {
-        self.claims.release(vm);
+        if !self.has_abandoned() {
+            self.claims.release(vm);
+        } else if !self.leaving.contains(&vm) && self.leaving.try_reserve(1).is_ok() {
+            self.leaving.push(vm);
+        }
     }
 }
 
@@ -310,10 +353,10 @@ fn read_table(
                 break completion;
             }
         };
-        completion.result.map_err(|_| BlockError::Medium)?;
         let buffer = completion.buffer.ok_or(BlockError::Medium)?;
         bytes.iter_mut().zip(buffer.bytes()).for_each(|(to, from)| *to = *from);
-        dma.take_back(buffer).map_err(|_| BlockError::Medium)
+        dma.take_back(buffer).map_err(|_| BlockError::Medium)?;
+        completion.result.map_err(|_| BlockError::Medium)
     })
 }
 

@@ -28,6 +28,9 @@ pub const SLICE: Nanoseconds = Nanoseconds::from_millis(5);
 /// How long a VM may run when nobody else wants the CPU: the host's own tasks are polled this often at least.
 pub const LONE_SLICE: Nanoseconds = Nanoseconds::from_millis(50);
 
+/// How long a VM may run while the device of another has a step to take.
+pub const STEP_SLICE: Nanoseconds = Nanoseconds::from_micros(250);
+
 /// What a VM wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Want {

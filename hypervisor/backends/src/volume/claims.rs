@@ -51,6 +51,16 @@ pub enum ClaimError {
     NoMemory,
 }
 
+impl ClaimError {
+    /// Who is in the way.
+    pub const fn by(&self) -> Option<VmName> {
+        match self {
+            Self::InUse { by } | Self::Written { by } => Some(*by),
+            Self::NoMemory => None,
+        }
+    }
+}
+
 impl fmt::Display for ClaimError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

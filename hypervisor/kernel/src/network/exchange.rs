@@ -7,6 +7,7 @@ use super::outgoing::Outgoing;
 use super::{HostNetwork, Networks, Room, Uplink, VmNic, Wait};
 use crate::devices::HostDevices;
 use crate::guests::{Guests, Others, Present};
+use crate::meter::Meter;
 use backends::switch::offload::{Segments, finish_checksum};
 use backends::switch::{Bridge, HEAD_BYTES, PortId, PortSet, TagChange};
 use base::{Instant, Nanoseconds, VmId};
@@ -18,8 +19,10 @@ use memory::{GuestAccess, Peer};
 
 /// How many frames one step moves at most.
 const STEP_FRAMES: u32 = 32;
-/// How long a frame waits for its receiver.
-const PATIENCE: Nanoseconds = Nanoseconds::from_millis(5);
+/// How long a frame waits for its receiver: some slices, as that may have to wait for the CPU.
+const PATIENCE: Nanoseconds = Nanoseconds::from_millis(20);
+/// How often a frame that waits where there is a card is tried again: a card need not tell that it has sent something.
+const CARD_PAUSE: Nanoseconds = Nanoseconds::from_micros(500);
 
 /// What became of one frame on its way to one receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,13 +45,22 @@ enum Stop {
 }
 
 impl Networks {
-    /// Moves what guests have sent and cards have got: a bounded number of frames from each.
-    pub fn run(&mut self, guests: &mut Guests, devices: &mut HostDevices, now: Instant) {
+    /// Moves what guests have sent and cards have got: a bounded number of frames from each. A guest pays for what it sends.
+    pub fn run(
+        &mut self,
+        guests: &mut Guests,
+        devices: &mut HostDevices,
+        now: Instant,
+        meter: &mut Meter<'_>,
+    ) {
         let Self { networks, room, next_try } = self;
         *next_try = Instant::FAR_FUTURE;
         for network in networks {
+            let mut retry = Instant::FAR_FUTURE;
             if let Uplink::Card { card, port } = network.uplink {
                 from_card(network, port, card, guests, devices, now);
+                meter.skip();
+                retry = now.after(CARD_PAUSE);
             }
             let is_kicked = |nic: &VmNic, guests: &mut Guests| {
                 let present = guests.get_mut(nic.vm).and_then(|guest| guest.present());
@@ -65,13 +77,18 @@ impl Networks {
                     due = due.with(nic.port);
                 }
             }
-            // Who has kicked may have made room for others.
-            let tried = kicked.union(if kicked.is_empty() { due } else { waiting });
+            // Who has kicked may have made room for others, and so may a card.
+            let may_have_room = !kicked.is_empty() || retry != Instant::FAR_FUTURE;
+            let tried = kicked.union(if may_have_room { waiting } else { due });
             for port in tried.iter() {
-                from_guest(network, port, guests, devices, room, now);
+                from_guest(network, port, guests, devices, room, now, meter);
             }
             let waits = network.nics.iter().filter_map(|nic| nic.wait);
-            *next_try = waits.map(Wait::until).fold(*next_try, Instant::min);
+            let tries = waits.map(|wait| match wait {
+                Wait::Rate(until) => until,
+                Wait::Room(until) => until.min(retry),
+            });
+            *next_try = tries.fold(*next_try, Instant::min);
         }
     }
 }
@@ -84,6 +101,7 @@ fn from_guest(
     devices: &mut HostDevices,
     room: &mut Room,
     now: Instant,
+    meter: &mut Meter<'_>,
 ) {
     let Some(nic) = network.nic_at(port) else { return };
     // Only its next frame has waited.
@@ -119,6 +137,9 @@ fn from_guest(
         && let Some(nic) = network.nic_at(port)
     {
         nic.wait = Some(wait);
+    }
+    if let Some(guest) = guests.get_mut(vm) {
+        meter.charge(vm, guest);
     }
 }
 
@@ -183,14 +204,14 @@ impl Way<'_> {
         let Ok(forward) = self.network.bridge.forward(from, head, len_bytes, self.now) else { return None };
         for (to, tag) in forward.receivers() {
             let outcome = self.deliver(to, tag, room, memory);
-            if let Some(nic) = self.network.nic_at(to) {
+            if let Some(is_stuck) = self.network.stuck_at(to) {
                 match (outcome, patience) {
-                    (Outcome::Delivered, _) => nic.is_stuck = false,
-                    (Outcome::NoRoom, Patience::Until(until)) if forward.is_for_one() && !nic.is_stuck => {
+                    (Outcome::Delivered, _) => *is_stuck = false,
+                    (Outcome::NoRoom, Patience::Until(until)) if forward.is_for_one() && !*is_stuck => {
                         self.network.bridge.take_back(from, len_bytes);
                         return Some(until);
                     }
-                    (Outcome::NoRoom, Patience::Over) if forward.is_for_one() => nic.is_stuck = true,
+                    (Outcome::NoRoom, Patience::Over) if forward.is_for_one() => *is_stuck = true,
                     _ => {}
                 }
             }
@@ -245,14 +266,17 @@ impl Way<'_> {
     fn transmit(&mut self, card: usize, tag: TagChange, room: &mut Room, memory: &GuestAccess) -> Outcome {
         let Some(card) = self.devices.cards.get_mut(card) else { return Outcome::Lost };
         let driver = &mut card.driver;
-        let header = room.frame.header();
+        let (header, len_bytes) = (room.frame.header(), room.frame.len_bytes());
+        let pieces = header.segmentation.as_ref().map_or(1, |cut| cut.segments_max(len_bytes));
+        if !driver.has_room(pieces) {
+            driver.poll(self.now);
+            if !driver.has_room(pieces) {
+                return Outcome::NoRoom;
+            }
+        }
         if tag == TagChange::Keep && *header == NetHeader::PLAIN {
-            let mut reader = room.frame.reader(memory);
-            let sent = driver.transmit_with(room.frame.len_bytes() as usize, |bytes| {
-                // What the sender takes away meanwhile is sent as it was in the ring before.
-                _ = reader.read(bytes);
-            });
-            return outcome_of_sent(sent);
+            let reader = room.frame.reader(memory);
+            return outcome_of_sent(driver.transmit_with(len_bytes as usize, |bytes| reader.fill(bytes)));
         }
         completed(room, memory, tag, |piece| {
             outcome_of_sent(driver.transmit_with(piece.len_bytes() as usize, |bytes| piece.copy(bytes)))

@@ -33,7 +33,15 @@ impl Storage {
         let place = source::find(&disk.source.value, &self.disks).map_err(|error| format!("{error}"))?;
         let named = |reason: &dyn fmt::Display| format!("{}: {reason}", disk.source.value);
         if let Some(claim) = source::claim(vm, disk, place) {
-            self.claims.claim(claim).map_err(|error| named(&error))?;
+            self.claims.claim(claim).map_err(|error| match error.by() {
+                Some(by) if self.leaving.contains(&by) => {
+                    format!(
+                        "{}: what vm \"{by}\" wrote last is still under way: try again in a moment",
+                        disk.source.value
+                    )
+                }
+                _ => named(&error),
+            })?;
         }
         match place {
             Place::File(path) => {

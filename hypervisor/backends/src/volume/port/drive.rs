@@ -148,6 +148,11 @@ impl<D: DmaBuffer, C: ThisCpu> DriveRequest<D, C> {
         }
     }
 
+    /// Whether the VM that wanted it has ended.
+    pub fn is_abandoned(&self) -> bool {
+        self.queues.lock().vm == VmSide::Gone
+    }
+
     /// The buffer of a read or a write, which the driver may keep until it calls [`DriveRequest::complete`].
     pub fn take_buffer(&mut self) -> Option<D> {
         self.part.as_mut()?.buffer.take()
