@@ -170,6 +170,26 @@ fn a_queue_interrupts_by_its_vector() {
 }
 
 #[test]
+fn what_a_masked_vector_was_signalled_before_a_reset_is_never_sent() {
+    let (mut bench, memory) = (Bench::new(), FlatMemory::new(0x10_0000));
+    for (reset, messages) in [(false, 1), (true, 0)] {
+        bench.start(VERSION_1);
+        bench.use_messages();
+        let mask = |bench: &mut Bench, masked| bench.write_msix(16 * 2 + 12, masked);
+        mask(&mut bench, 1);
+        give_back(&mut bench, &memory, 1, 0x4000);
+        assert_eq!(bench.read_msix(0x800), 1 << 2, "pending");
+        if reset {
+            bench.set_status(0);
+            assert_eq!(bench.read_msix(0x800), 0);
+        }
+        mask(&mut bench, 0);
+        assert_eq!(bench.cx.messages.drain(..).count(), messages);
+        bench.set_status(0);
+    }
+}
+
+#[test]
 fn without_messages_a_queue_interrupts_by_the_pin_until_the_status_is_read() {
     let (mut bench, memory) = (Bench::new(), FlatMemory::new(0x10_0000));
     bench.start(VERSION_1);
