@@ -137,11 +137,27 @@ fn a_kick_is_seen_once_the_device_works() {
     bench.write(0x3008, Width::Word, 2);
     assert_eq!(bench.transport().take_kicked(), 0b10);
     assert_eq!(bench.transport().take_kicked(), 0);
-    bench.write(0x3000, Width::Dword, 0);
-    bench.write_config(0x04, Width::Word, 0x2);
-    assert_eq!(bench.transport().take_kicked(), 0, "it may not reach memory");
+}
+
+#[test]
+fn every_queue_is_run_once_the_device_may_reach_memory_again() {
+    let mut bench = Bench::new();
     bench.write_config(0x04, Width::Word, 0x6);
-    assert_eq!(bench.transport().take_kicked(), 0b01);
+    assert_eq!(bench.transport().kicked, 0, "no driver is there");
+    bench.start(VERSION_1);
+    bench.transport().take_kicked();
+    bench.write_config(0x04, Width::Word, 0x406);
+    assert_eq!(bench.transport().kicked(), 0, "it might all the time");
+    bench.write_config(0x04, Width::Word, 0x2);
+    bench.write(0x3000, Width::Dword, 0);
+    assert_eq!((bench.transport().take_kicked(), bench.transport().is_running()), (0, false));
+    bench.write_config(0x04, Width::Word, 0x6);
+    assert_eq!(bench.transport().take_kicked(), 0b11);
+    let Bench { function, cx } = &mut bench;
+    function.parts_mut().0.fail(cx, Broken::Loop);
+    bench.write_config(0x04, Width::Word, 0x2);
+    bench.write_config(0x04, Width::Word, 0x6);
+    assert_eq!(bench.transport().kicked, 0, "its driver broke the rules");
 }
 
 /// Gives chain 3 back by queue `n`, whose rings are at `base`.
