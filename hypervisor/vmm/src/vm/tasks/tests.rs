@@ -331,6 +331,27 @@ fn what_is_typed_is_for_the_console_that_the_guest_writes_to() {
 }
 
 #[test]
+fn what_a_console_had_no_room_for_is_for_the_serial_line_when_the_guest_lets_go_of_it() {
+    let mut vm = vm_with(Model::Console(Console::new()));
+    vm.memory.put(0x3_0000, b"login: ");
+    offer(&vm, 1, &[7], 1);
+    vm.run_console(slot(), Instant(0));
+    // The device holds one byte.
+    for byte in *b"ab" {
+        vm.console_mut().offer(byte).unwrap();
+        assert!(vm.wants_cpu_for_input());
+        vm.run_console(slot(), Instant(0));
+    }
+    assert_eq!(vm.board.input, InputTo::VirtioFull(slot()));
+    assert!(!vm.wants_cpu_for_input());
+    assert!(vm.console_mut().has_input(), "it waits for a buffer");
+    DRIVER.set_status(&mut vm.board, 0);
+    assert!(!vm.wants_cpu_for_input());
+    assert!(!vm.console_mut().has_input(), "the serial line has it");
+    assert_eq!(vm.board.input, InputTo::Uart);
+}
+
+#[test]
 fn random_bytes_fill_what_the_guest_offers() {
     struct Sevens;
     impl Entropy for Sevens {
