@@ -1,6 +1,7 @@
 //! Port accesses: IN and OUT, of which all is known; INS and OUTS are the emulator's.
 
 use crate::exits::Stop;
+use crate::platform::Board;
 use crate::vm::{Fault, Host, Vm};
 use base::Port;
 use devices::Width;
@@ -18,17 +19,36 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         }
         let rax = self.vcpu.gprs().get(Gpr::Rax);
         match io.direction {
-            Direction::Out => self.port_out(io.port, width, rax as u32, host),
+            Direction::Out => {
+                self.port_out(io.port, width, rax as u32, host);
+                // Asked only here: behind the serial line's ports, which are told before, nothing is to be done.
+                if Board::may_kick_by_port(io.port) && self.has_kicked_queues() {
+                    return self.kicked_by_port(io, width);
+                }
+            }
             Direction::In => {
                 let value = self.port_in(io.port, width, host);
                 self.vcpu.gprs_mut().set(Gpr::Rax, merge(rax, width, value));
             }
         }
-        self.vcpu.set_rip(io.next_rip);
-        self.port_breakpoints(io.port, width);
+        self.complete_io(io, width);
         Ok(())
     }
 
+    #[inline(always)]
+    fn complete_io(&mut self, io: &IoExit, width: Width) {
+        self.vcpu.set_rip(io.next_rip);
+        self.port_breakpoints(io.port, width);
+    }
+
+    /// The guest has kicked a queue by its device's window in configuration space (VIRTIO 4.1.4.9).
+    #[cold]
+    fn kicked_by_port(&mut self, io: &IoExit, width: Width) -> Result<(), Stop> {
+        self.complete_io(io, width);
+        Err(Stop::Kicked)
+    }
+
+    /// The registers that a string reaches can be in memory, too.
     #[inline(never)]
     fn string_io(&mut self, port: Port, width: Width, host: &impl Host) -> Result<(), Stop> {
         let index = |vm: &Self| [Gpr::Rsi, Gpr::Rdi].map(|register| vm.vcpu.gprs().get(register));
@@ -38,7 +58,7 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         if index(self) != before {
             self.port_breakpoints(port, width);
         }
-        Ok(())
+        if self.has_kicked_queues() { Err(Stop::Kicked) } else { Ok(()) }
     }
 
     #[inline]

@@ -32,6 +32,12 @@ impl Board {
         }
     }
 
+    /// Whether a write to `port` can reach every register of a PCI device.
+    #[inline]
+    pub const fn may_kick_by_port(port: Port) -> bool {
+        matches!(port, Port(PCI_DATA_FIRST..=PCI_DATA_LAST))
+    }
+
     /// Reads a port.
     #[inline]
     pub fn read_port(&mut self, port: Port, width: Width) -> (u32, Claim) {

@@ -34,9 +34,13 @@ impl NicDriver {
         board.read_memory(Gpa::from_low_bits(self.registers() + offset), size_bytes).0
     }
 
-    fn write_config(self, board: &mut Board, register: u64, size_bytes: u8, value: u64) {
-        let at = 0xe000_0000 + (self.slot << 15) + register;
-        board.write_memory(Gpa::from_low_bits(at), size_bytes, value);
+    /// Where its configuration space is in memory.
+    pub const fn config(self) -> u64 {
+        0xe000_0000 + (self.slot << 15)
+    }
+
+    pub fn write_config(self, board: &mut Board, register: u64, size_bytes: u8, value: u64) {
+        board.write_memory(Gpa::from_low_bits(self.config() + register), size_bytes, value);
     }
 
     pub fn status(self, board: &mut Board) -> u64 {

@@ -2,6 +2,8 @@
 
 extern crate std;
 
+mod kicks;
+
 use super::*;
 use crate::testing::{
     ENTRY, FakeHost, FakeVcpu, INTERRUPTS_ON, NicDriver, nic, settings, started_with, wrmsr,
@@ -52,34 +54,10 @@ fn run<T>(
     vm.run_net(slot(), Instant(0), step)
 }
 
-/// The guest's step of kicking its queue of frames to send: mov [rbx], ax.
-fn kick(vcpu: &mut FakeVcpu) -> Exit {
-    let gpa = Gpa::new(DRIVER.registers() + 0x3004).unwrap();
-    vcpu.state.gprs.set(Gpr::Rbx, gpa.as_u64());
-    vcpu.state.rip = ENTRY;
-    Exit::NestedFault(NestedFault { gpa, access: Access::Write, in_guest_walk: false, present: false })
-}
-
-const KICK: [u8; 3] = [0x66, 0x89, 0x03];
-
 /// Lets the guest make a chain of one buffer, of 64 bytes, available.
 fn make_available(vm: &TestVm) {
     vm.memory.put(TRANSMIT, &[0, 0, 3, 0, 0, 0, 0, 0, 64, 0, 0, 0, 0, 0, 0, 0]);
     vm.memory.put(TRANSMIT + 0x1000, &[0, 0, 1, 0, 0, 0]);
-}
-
-#[test]
-fn a_kick_gives_the_cpu_up_behind_the_instruction() {
-    let mut vm = vm(|vcpu| {
-        vcpu.then(kick);
-    });
-    vm.memory.put(ENTRY, &KICK);
-    assert_eq!(vm.serve(&mut FakeHost::default()), Served::Kicked);
-    assert_eq!(vm.vcpu.state.rip, ENTRY + 3);
-    assert_eq!(vm.kicked_devices().collect::<Vec<_>>(), [slot()]);
-    assert_eq!(run(&mut vm, |_| Ok((Progress::Idle, ()))), Some(()));
-    assert!(!vm.has_kicked_queues());
-    assert_eq!(vm.serve(&mut FakeHost::default()), Served::HostInterrupt);
 }
 
 #[test]
