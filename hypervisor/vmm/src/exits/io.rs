@@ -19,13 +19,12 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         }
         let rax = self.vcpu.gprs().get(Gpr::Rax);
         match io.direction {
-            Direction::Out => {
-                self.port_out(io.port, width, rax as u32, host);
-                // Asked only here: behind the serial line's ports, which are told before, nothing is to be done.
-                if Board::may_kick_by_port(io.port) && self.has_kicked_queues() {
-                    return self.kicked_by_port(io, width);
-                }
+            Direction::Out if !self.board.answers_port(io.port) => self.count_unclaimed_port(),
+            // A kernel writes its console byte by byte: here, and all else apart.
+            Direction::Out if Board::is_serial(io.port) => {
+                self.board_at(host).write_port(io.port, width, rax as u32);
             }
+            Direction::Out => return self.out_elsewhere(io, width, rax as u32, host),
             Direction::In => {
                 let value = self.port_in(io.port, width, host);
                 self.vcpu.gprs_mut().set(Gpr::Rax, merge(rax, width, value));
@@ -41,11 +40,14 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         self.port_breakpoints(io.port, width);
     }
 
-    /// The guest has kicked a queue by its device's window in configuration space (VIRTIO 4.1.4.9).
-    #[cold]
-    fn kicked_by_port(&mut self, io: &IoExit, width: Width) -> Result<(), Stop> {
+    /// OUT to a device that is not the serial line. A queue is kicked by one that leads to its device's window in
+    /// configuration space (VIRTIO 4.1.4.9).
+    #[inline(never)]
+    fn out_elsewhere(&mut self, io: &IoExit, width: Width, value: u32, host: &impl Host) -> Result<(), Stop> {
+        self.board_at(host).write_port(io.port, width, value);
         self.complete_io(io, width);
-        Err(Stop::Kicked)
+        let kicked = Board::may_kick_by_port(io.port) && self.has_kicked_queues();
+        if kicked { Err(Stop::Kicked) } else { Ok(()) }
     }
 
     /// The registers that a string reaches can be in memory, too.
@@ -61,7 +63,6 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         if self.has_kicked_queues() { Err(Stop::Kicked) } else { Ok(()) }
     }
 
-    #[inline]
     pub(super) fn port_out(&mut self, port: Port, width: Width, value: u32, host: &impl Host) {
         // Where nobody answers, no time passes that anybody could see.
         if !self.board.answers_port(port) {
