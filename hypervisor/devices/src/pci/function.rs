@@ -152,6 +152,11 @@ impl Function {
         self.send_pending(cx);
     }
 
+    /// Sends nothing of what was signalled and could not be sent yet.
+    pub const fn forget_signals(&mut self) {
+        self.msix.forget_pending();
+    }
+
     fn send_pending(&mut self, cx: &mut impl Cx) {
         if !self.is_bus_master() {
             return;

@@ -184,6 +184,11 @@ impl Msix {
         }
     }
 
+    /// Signals no vector any more that is pending.
+    pub const fn forget_pending(&mut self) {
+        self.state.pending = 0;
+    }
+
     /// Takes the next vector that may be sent out of those pending: what to send. To be called, until there is none, after
     /// whatever can have made one sendable.
     pub fn take_sendable(&mut self) -> Option<InterruptMessage> {

@@ -50,7 +50,7 @@ pub enum Claim {
 pub enum InputTo {
     /// The serial line.
     Uart,
-    /// The virtio console in this slot: the guest has written to it.
+    /// The virtio console in this slot, as long as its driver wants it to work: the guest has written to it.
     Virtio(Slot),
     /// The same, but the guest has no buffers left. It kicks when it has some.
     VirtioFull(Slot),
@@ -160,12 +160,16 @@ impl Board {
         if !self.fabric.local.console.has_input() {
             return None;
         }
-        match self.input {
-            InputTo::VirtioFull(_) => return None,
-            InputTo::Virtio(slot) if self.pci.kick(&mut self.fabric, slot) == Wanted::Yes => return None,
-            // A guest that has let go of its virtio console listens on its serial line.
-            InputTo::Virtio(_) | InputTo::Uart => self.input = InputTo::Uart,
+        let wanted_elsewhere = match self.input {
+            InputTo::Uart => Wanted::No,
+            InputTo::Virtio(slot) => self.pci.kick(&mut self.fabric, slot),
+            InputTo::VirtioFull(slot) => self.pci.wants(slot),
+        };
+        if wanted_elsewhere == Wanted::Yes {
+            return None;
         }
+        // A guest that has let go of its virtio console listens on its serial line.
+        self.input = InputTo::Uart;
         self.fabric.local.console.take()
     }
 

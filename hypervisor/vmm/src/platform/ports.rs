@@ -32,12 +32,24 @@ impl Board {
         }
     }
 
+    /// Whether `port` is one of the guest's serial line.
+    #[inline]
+    pub const fn is_serial(port: Port) -> bool {
+        matches!(port, Port(UART_FIRST..=UART_LAST))
+    }
+
+    /// Whether a write to `port` can reach every register of a PCI device.
+    #[inline]
+    pub const fn may_kick_by_port(port: Port) -> bool {
+        matches!(port, Port(PCI_DATA_FIRST..=PCI_DATA_LAST))
+    }
+
     /// Reads a port.
     #[inline]
     pub fn read_port(&mut self, port: Port, width: Width) -> (u32, Claim) {
         let access = Access { at: port, width };
         // A kernel writes its console byte by byte: first.
-        if matches!(port, Port(UART_FIRST..=UART_LAST)) {
+        if Self::is_serial(port) {
             let value = self.uart.read(&mut self.fabric, access);
             // A read may have made room.
             self.receive();
@@ -71,7 +83,7 @@ impl Board {
     #[inline]
     pub fn write_port(&mut self, port: Port, width: Width, value: u32) -> Claim {
         let access = Access { at: port, width };
-        if matches!(port, Port(UART_FIRST..=UART_LAST)) {
+        if Self::is_serial(port) {
             self.uart.write(&mut self.fabric, access, value);
             return Claim::Claimed;
         }

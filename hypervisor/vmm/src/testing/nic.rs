@@ -34,9 +34,13 @@ impl NicDriver {
         board.read_memory(Gpa::from_low_bits(self.registers() + offset), size_bytes).0
     }
 
-    fn write_config(self, board: &mut Board, register: u64, size_bytes: u8, value: u64) {
-        let at = 0xe000_0000 + (self.slot << 15) + register;
-        board.write_memory(Gpa::from_low_bits(at), size_bytes, value);
+    /// Where its configuration space is in memory.
+    pub const fn config(self) -> u64 {
+        0xe000_0000 + (self.slot << 15)
+    }
+
+    pub fn write_config(self, board: &mut Board, register: u64, size_bytes: u8, value: u64) {
+        board.write_memory(Gpa::from_low_bits(self.config() + register), size_bytes, value);
     }
 
     pub fn status(self, board: &mut Board) -> u64 {
@@ -47,6 +51,11 @@ impl NicDriver {
         self.write(board, 0x14, 1, status);
     }
 
+    /// Writes the command register: bit 1 lets the device's memory be decoded, bit 2 lets it reach the guest's.
+    pub fn set_command(self, board: &mut Board, command: u64) {
+        self.write_config(board, 0x04, 2, command);
+    }
+
     /// Brings the device to work, with the link's status.
     pub fn start(self, board: &mut Board) {
         self.start_with(board, 1 << 16);
@@ -54,7 +63,7 @@ impl NicDriver {
 
     /// Brings a device of any type to work: VERSION_1 and `features` of the low half, queues of 8 at 0x1_0000 and 0x2_0000.
     pub fn start_with(self, board: &mut Board, features: u64) {
-        self.write_config(board, 0x04, 2, 0x6);
+        self.set_command(board, 0x6);
         for status in [1, 3] {
             self.set_status(board, status);
         }

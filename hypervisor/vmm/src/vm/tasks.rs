@@ -18,6 +18,7 @@ use core::fmt;
 use devices::pci::Slot;
 use devices::virtio::net::Net;
 use devices::virtio::rng::Entropy;
+use devices::virtio::transport::Phase;
 use devices::virtio::{Broken, Progress, QUEUE_MAX, Queue, Transport};
 use seams::{Block, ByteSink, GuestMemory};
 use vcpu::Vcpu;
@@ -115,13 +116,18 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
     }
 
     /// Takes a step of the disk in `slot` over `medium`, at `now`: after a kick, and when the medium has finished something.
-    /// Without effect if there is no such disk.
+    /// Without effect if there is no such disk, or while it has a driver but may not work: what `medium` has finished stays
+    /// there until it may again, of which a kick tells, or until a reset.
     pub fn run_disk(&mut self, slot: Slot, now: Instant, medium: &mut impl Block) {
         self.step(slot, now, |device, fabric, memory| {
             let (transport, Model::Disk(disk)) = device.parts_mut() else { return None };
-            // What was begun ends also when the device is not to work: with a queue in which nothing is.
-            let mut idle = Queue::new(QUEUE_MAX);
             let is_running = transport.is_running();
+            // The data of a request that the driver still waits for may not be written now.
+            if !is_running && transport.status().phase() == Phase::DriverOk {
+                return None;
+            }
+            // What a reset abandoned ends without it: with a queue in which nothing is.
+            let mut idle = Queue::new(QUEUE_MAX);
             transport.take_kicked();
             let queue = transport.queues_mut().next().filter(|_| is_running).unwrap_or(&mut idle);
             let done = disk.run(queue, memory, medium).map(|progress| (progress, ()));

@@ -90,7 +90,16 @@ impl Transport {
         let Some(lanes) = Lanes::of(access) else { return };
         match lanes.register {
             OWN_CAPABILITIES..CONFIG_END => self.window.write(lanes, value),
-            _ => self.function.write_config(cx, lanes, value),
+            _ => self.write_function(cx, lanes, value),
+        }
+    }
+
+    fn write_function(&mut self, cx: &mut impl Cx, lanes: Lanes, value: u32) {
+        let was_running = self.is_running();
+        self.function.write_config(cx, lanes, value);
+        // What was put off while it might not reach memory goes on, and nobody kicks for that.
+        if !was_running && self.is_running() {
+            self.kick_all();
         }
     }
 

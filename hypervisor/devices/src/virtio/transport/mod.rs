@@ -305,8 +305,9 @@ impl Transport {
         *self = Self::with(self.traits, self.function.clone(), 0);
     }
 
-    /// The driver resets the device.
+    /// The driver resets the device. MSI-X stays as it is set up, but what was signalled before is not sent after (2.4.1).
     fn reset(&mut self) {
+        self.function.forget_signals();
         let untold = self.untold.clone();
         *self = Self::with(self.traits, self.function.clone(), self.config_generation);
         self.untold = untold;

@@ -118,6 +118,16 @@ impl Bench {
         self.function.write(&mut self.cx, Access { at: Place::Config(WindowOffset(offset)), width }, value);
     }
 
+    pub(crate) fn read_msix(&mut self, offset: u32) -> u32 {
+        let at = Place::Bar(1, WindowOffset(offset));
+        self.function.read(&mut self.cx, Access { at, width: Width::Dword })
+    }
+
+    pub(crate) fn write_msix(&mut self, offset: u32, value: u32) {
+        let at = Place::Bar(1, WindowOffset(offset));
+        self.function.write(&mut self.cx, Access { at, width: Width::Dword }, value);
+    }
+
     pub(crate) fn status(&mut self) -> u32 {
         self.read(0x14, Width::Byte)
     }
@@ -174,8 +184,7 @@ impl Bench {
         self.write_config(0x42, Width::Word, 0x8000);
         for n in 0..3 {
             for (offset, value) in [(0, 0xfee0_0000), (8, 0x50 + n), (12, 0)] {
-                let at = Place::Bar(1, WindowOffset(16 * n + offset));
-                self.function.write(&mut self.cx, Access { at, width: Width::Dword }, value);
+                self.write_msix(16 * n + offset, value);
             }
         }
         self.write(0x10, Width::Word, 0);

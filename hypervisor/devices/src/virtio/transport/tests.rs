@@ -137,11 +137,27 @@ fn a_kick_is_seen_once_the_device_works() {
     bench.write(0x3008, Width::Word, 2);
     assert_eq!(bench.transport().take_kicked(), 0b10);
     assert_eq!(bench.transport().take_kicked(), 0);
-    bench.write(0x3000, Width::Dword, 0);
-    bench.write_config(0x04, Width::Word, 0x2);
-    assert_eq!(bench.transport().take_kicked(), 0, "it may not reach memory");
+}
+
+#[test]
+fn every_queue_is_run_once_the_device_may_reach_memory_again() {
+    let mut bench = Bench::new();
     bench.write_config(0x04, Width::Word, 0x6);
-    assert_eq!(bench.transport().take_kicked(), 0b01);
+    assert_eq!(bench.transport().kicked, 0, "no driver is there");
+    bench.start(VERSION_1);
+    bench.transport().take_kicked();
+    bench.write_config(0x04, Width::Word, 0x406);
+    assert_eq!(bench.transport().kicked(), 0, "it might all the time");
+    bench.write_config(0x04, Width::Word, 0x2);
+    bench.write(0x3000, Width::Dword, 0);
+    assert_eq!((bench.transport().take_kicked(), bench.transport().is_running()), (0, false));
+    bench.write_config(0x04, Width::Word, 0x6);
+    assert_eq!(bench.transport().take_kicked(), 0b11);
+    let Bench { function, cx } = &mut bench;
+    function.parts_mut().0.fail(cx, Broken::Loop);
+    bench.write_config(0x04, Width::Word, 0x2);
+    bench.write_config(0x04, Width::Word, 0x6);
+    assert_eq!(bench.transport().kicked, 0, "its driver broke the rules");
 }
 
 /// Gives chain 3 back by queue `n`, whose rings are at `base`.
@@ -167,6 +183,26 @@ fn a_queue_interrupts_by_its_vector() {
     let vectors: Vec<_> = bench.cx.messages.iter().map(|message| message.vector).collect();
     assert_eq!(vectors, [Vector(0x52)]);
     assert_eq!((bench.transport().pin(), bench.read(0x1000, Width::Byte)), (Level::Deasserted, 0));
+}
+
+#[test]
+fn what_a_masked_vector_was_signalled_before_a_reset_is_never_sent() {
+    let (mut bench, memory) = (Bench::new(), FlatMemory::new(0x10_0000));
+    for (reset, messages) in [(false, 1), (true, 0)] {
+        bench.start(VERSION_1);
+        bench.use_messages();
+        let mask = |bench: &mut Bench, masked| bench.write_msix(16 * 2 + 12, masked);
+        mask(&mut bench, 1);
+        give_back(&mut bench, &memory, 1, 0x4000);
+        assert_eq!(bench.read_msix(0x800), 1 << 2, "pending");
+        if reset {
+            bench.set_status(0);
+            assert_eq!(bench.read_msix(0x800), 0);
+        }
+        mask(&mut bench, 0);
+        assert_eq!(bench.cx.messages.drain(..).count(), messages);
+        bench.set_status(0);
+    }
 }
 
 #[test]

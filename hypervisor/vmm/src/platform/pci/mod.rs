@@ -259,11 +259,15 @@ impl PciBus {
 
     /// Lets the queues of the device in `slot` be run if its driver wants it to work; tells whether it does.
     pub fn kick(&mut self, fabric: &mut Fabric, slot: Slot) -> Wanted {
-        let kicked = self.with_device(fabric, slot, |device, _| {
-            device.parts_mut().0.kick(0);
-            device.transport().is_running()
-        });
-        if kicked == Some(true) { Wanted::Yes } else { Wanted::No }
+        self.with_device(fabric, slot, |device, _| device.parts_mut().0.kick(0));
+        self.wants(slot)
+    }
+
+    /// Whether there is a device in `slot` whose driver wants it to work.
+    pub fn wants(&self, slot: Slot) -> Wanted {
+        let device = usize::from(slot.number()).checked_sub(1).and_then(|n| self.devices.get(n));
+        let is_running = device.is_some_and(|device| device.transport().is_running());
+        if is_running { Wanted::Yes } else { Wanted::No }
     }
 
     /// Why a device came to need a reset, if that was not told yet.

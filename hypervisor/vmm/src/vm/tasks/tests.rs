@@ -2,6 +2,8 @@
 
 extern crate std;
 
+mod kicks;
+
 use super::*;
 use crate::testing::{
     ENTRY, FakeHost, FakeVcpu, INTERRUPTS_ON, NicDriver, nic, settings, started_with, wrmsr,
@@ -52,34 +54,10 @@ fn run<T>(
     vm.run_net(slot(), Instant(0), step)
 }
 
-/// The guest's step of kicking its queue of frames to send: mov [rbx], ax.
-fn kick(vcpu: &mut FakeVcpu) -> Exit {
-    let gpa = Gpa::new(DRIVER.registers() + 0x3004).unwrap();
-    vcpu.state.gprs.set(Gpr::Rbx, gpa.as_u64());
-    vcpu.state.rip = ENTRY;
-    Exit::NestedFault(NestedFault { gpa, access: Access::Write, in_guest_walk: false, present: false })
-}
-
-const KICK: [u8; 3] = [0x66, 0x89, 0x03];
-
 /// Lets the guest make a chain of one buffer, of 64 bytes, available.
 fn make_available(vm: &TestVm) {
     vm.memory.put(TRANSMIT, &[0, 0, 3, 0, 0, 0, 0, 0, 64, 0, 0, 0, 0, 0, 0, 0]);
     vm.memory.put(TRANSMIT + 0x1000, &[0, 0, 1, 0, 0, 0]);
-}
-
-#[test]
-fn a_kick_gives_the_cpu_up_behind_the_instruction() {
-    let mut vm = vm(|vcpu| {
-        vcpu.then(kick);
-    });
-    vm.memory.put(ENTRY, &KICK);
-    assert_eq!(vm.serve(&mut FakeHost::default()), Served::Kicked);
-    assert_eq!(vm.vcpu.state.rip, ENTRY + 3);
-    assert_eq!(vm.kicked_devices().collect::<Vec<_>>(), [slot()]);
-    assert_eq!(run(&mut vm, |_| Ok((Progress::Idle, ()))), Some(()));
-    assert!(!vm.has_kicked_queues());
-    assert_eq!(vm.serve(&mut FakeHost::default()), Served::HostInterrupt);
 }
 
 #[test]
@@ -219,6 +197,86 @@ fn a_disks_step_brings_its_requests_to_the_medium() {
     assert_eq!(medium.0.len(), 2);
 }
 
+/// A medium that has ended the read that it was given, as soon as anybody asks.
+struct Ended(Option<Ticket>);
+
+impl Block for Ended {
+    fn geometry(&self) -> BlockGeometry {
+        GEOMETRY
+    }
+
+    fn begin(&mut self, request: &BlockRequest, _buffers: &mut impl BlockBuffers) -> Begun {
+        self.0 = Some(request.ticket);
+        Begun::Pending
+    }
+
+    fn finished(&mut self) -> Option<Ticket> {
+        self.0
+    }
+
+    fn collect(&mut self, _ticket: Ticket, buffers: &mut impl BlockBuffers) -> Result<(), BlockError> {
+        self.0 = None;
+        Ok(buffers.put(&[7; 512])?)
+    }
+}
+
+/// A VM whose disk has a read of one sector to 0x3_1000 on the way, and the medium that has ended it.
+fn vm_with_ended_read() -> (TestVm, Ended) {
+    let mut vm = vm_with(Model::Disk(Blk::new(GEOMETRY, [0; 20]).unwrap()));
+    let mut medium = Ended(None);
+    offer(&vm, 0, &[16, 512, 1], 1);
+    vm.memory.put(0x3_2000, &[0xee]);
+    vm.run_disk(slot(), Instant(0), &mut medium);
+    assert!(medium.0.is_some() && !vm.has_kicked_queues());
+    (vm, medium)
+}
+
+/// The read's data, its status, and how many requests the driver has back.
+fn read_so_far(vm: &TestVm) -> (Vec<u8>, Vec<u8>, u8) {
+    (vm.memory.bytes(0x3_1000, 2), vm.memory.bytes(0x3_2000, 1), used(vm, 0))
+}
+
+#[test]
+fn a_disk_that_may_not_reach_memory_leaves_what_has_ended_to_the_medium_until_it_may_again() {
+    let (mut vm, mut medium) = vm_with_ended_read();
+    DRIVER.set_command(&mut vm.board, 0x2);
+    for _ in 0..3 {
+        vm.run_disk(slot(), Instant(0), &mut medium);
+        assert!(!vm.has_kicked_queues(), "nothing keeps the CPU's loop busy");
+    }
+    assert_eq!(read_so_far(&vm), (vec![0, 0], vec![0xee], 0));
+    DRIVER.set_command(&mut vm.board, 0x6);
+    assert!(vm.has_kicked_queues(), "nobody else would run it");
+    vm.run_disk(slot(), Instant(0), &mut medium);
+    assert_eq!(read_so_far(&vm), (vec![7, 7], vec![0], 1));
+    assert!(!vm.has_kicked_queues());
+}
+
+#[test]
+fn what_a_medium_ends_after_a_reset_goes_nowhere() {
+    let (mut vm, mut medium) = vm_with_ended_read();
+    // As before kexec: first it may not reach memory, then the next driver resets it.
+    DRIVER.set_command(&mut vm.board, 0x2);
+    DRIVER.set_status(&mut vm.board, 0);
+    vm.run_disk(slot(), Instant(0), &mut medium);
+    assert_eq!(read_so_far(&vm), (vec![0, 0], vec![0xee], 0));
+    assert_eq!(medium.0, None, "the medium is rid of it");
+}
+
+#[test]
+fn a_disk_whose_driver_broke_the_rules_touches_its_memory_no_more() {
+    let (mut vm, mut medium) = vm_with_ended_read();
+    // An available index that runs ahead of what the queue can hold.
+    vm.memory.put(0x1_1002, &[99]);
+    let ended = medium.0.take();
+    DRIVER.kick(&mut vm.board, 0);
+    vm.run_disk(slot(), Instant(0), &mut medium);
+    assert_eq!(DRIVER.status(&mut vm.board), 0x4f);
+    medium.0 = ended;
+    vm.run_disk(slot(), Instant(0), &mut medium);
+    assert_eq!(read_so_far(&vm), (vec![0, 0], vec![0xee], 0));
+}
+
 #[test]
 fn what_is_typed_is_for_the_console_that_the_guest_writes_to() {
     let mut vm = vm_with(Model::Console(Console::new()));
@@ -248,6 +306,27 @@ fn what_is_typed_is_for_the_console_that_the_guest_writes_to() {
     vm.console_mut().offer(b'd').unwrap();
     assert!(!vm.wants_cpu_for_input());
     assert!(!vm.console_mut().has_input(), "the serial line has it");
+}
+
+#[test]
+fn what_a_console_had_no_room_for_is_for_the_serial_line_when_the_guest_lets_go_of_it() {
+    let mut vm = vm_with(Model::Console(Console::new()));
+    vm.memory.put(0x3_0000, b"login: ");
+    offer(&vm, 1, &[7], 1);
+    vm.run_console(slot(), Instant(0));
+    // The device holds one byte.
+    for byte in *b"ab" {
+        vm.console_mut().offer(byte).unwrap();
+        assert!(vm.wants_cpu_for_input());
+        vm.run_console(slot(), Instant(0));
+    }
+    assert_eq!(vm.board.input, InputTo::VirtioFull(slot()));
+    assert!(!vm.wants_cpu_for_input());
+    assert!(vm.console_mut().has_input(), "it waits for a buffer");
+    DRIVER.set_status(&mut vm.board, 0);
+    assert!(!vm.wants_cpu_for_input());
+    assert!(!vm.console_mut().has_input(), "the serial line has it");
+    assert_eq!(vm.board.input, InputTo::Uart);
 }
 
 #[test]
