@@ -4,11 +4,23 @@
 //! another's: as a source; in ARP; in neighbour discovery (RFC 4861), also from the unspecified address, also behind
 //! extension headers, which are not followed: discovery has a hop limit of 255 or is ignored by who gets it (section
 //! 6.1, 7.1), so extension headers and 255 together are refused, which nothing else needs.
+//!
+//! A checksum that is left to others is written when all this was looked at, where the sender says (VIRTIO 5.1.6.2): it must
+//! not be among what was looked at.
 
 use super::frame::{ARP, Head, IPV4, IPV6, bytes_at, u16_at};
 use super::{Addresses, Dropped, VmPort};
 use base::MacAddress;
 use core::net::{Ipv4Addr, Ipv6Addr};
+
+/// An Ethernet header without a tag.
+const ETHERNET_BYTES: u32 = 14;
+/// The least length of an IPv4 header, in words of 4 bytes (RFC 791, section 3.1).
+const IPV4_WORDS_MIN: u32 = 5;
+/// An IPv6 header (RFC 8200, section 3).
+const IPV6_BYTES: u32 = 40;
+/// Where the checksum of ICMPv6 is in a frame, behind type and code (RFC 4443, section 2.1).
+const ICMPV6_CHECKSUM_AT: u32 = ETHERNET_BYTES + IPV6_BYTES + 2;
 
 /// ARP's hardware and protocol: Ethernet with addresses of 6 bytes, IPv4 with 4 (RFC 826).
 const ARP_OF_IPV4: [u8; 6] = [0, 1, 8, 0, 6, 4];
@@ -28,8 +40,12 @@ const NEIGHBOUR_SOLICITATION: u8 = 135;
 const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
 const REDIRECT: u8 = 137;
 
-/// Whether the guest at `port` may send this frame to anybody.
-pub(super) fn check_guest(port: &VmPort, frame: &Head<'_>) -> Result<(), Dropped> {
+/// Whether the guest at `port` may send this frame to anybody, and others write a checksum at `unfinished_at`.
+pub(super) fn check_guest(
+    port: &VmPort,
+    frame: &Head<'_>,
+    unfinished_at: Option<u32>,
+) -> Result<(), Dropped> {
     if frame.source != port.mac {
         return Err(Dropped::SourceMac);
     }
@@ -44,6 +60,23 @@ pub(super) fn check_guest(port: &VmPort, frame: &Head<'_>) -> Result<(), Dropped
         ARP => check_arp(addresses, port.mac, frame.rest),
         IPV6 => check_ipv6(addresses, frame.rest),
         _ => Err(Dropped::Protocol),
+    }?;
+    unfinished_at.map_or(Ok(()), |place| check_unfinished(frame, place))
+}
+
+/// Whether two bytes that are written at `place` leave what was checked as it is.
+fn check_unfinished(frame: &Head<'_>, place: u32) -> Result<(), Dropped> {
+    match frame.kind {
+        IPV4 => {
+            let header_words = frame.rest.first().map_or(0, |first| u32::from(first & 0xf));
+            let is_behind = header_words >= IPV4_WORDS_MIN && place >= ETHERNET_BYTES + 4 * header_words;
+            if is_behind { Ok(()) } else { Err(Dropped::SourceIp) }
+        }
+        IPV6 if place < ETHERNET_BYTES + IPV6_BYTES => Err(Dropped::SourceIp),
+        IPV6 if frame.rest.get(6) == Some(&ICMPV6) && place != ICMPV6_CHECKSUM_AT => Err(Dropped::Neighbour),
+        IPV6 => Ok(()),
+        // ARP has no checksum.
+        _ => Err(Dropped::Neighbour),
     }
 }
 

@@ -27,7 +27,17 @@ fn tagged(destination: MacAddress, source: MacAddress, vlan: u16) -> Vec<u8> {
 }
 
 fn send(bridge: &mut Bridge, from: PortId, frame: &[u8]) -> Result<Forward, Dropped> {
-    bridge.forward(from, &frame[..frame.len().min(HEAD_BYTES)], frame.len() as u32, NOW)
+    send_unfinished(bridge, from, frame, None)
+}
+
+/// Sends a frame with a checksum that others write at `place`.
+fn send_unfinished(
+    bridge: &mut Bridge,
+    from: PortId,
+    frame: &[u8],
+    place: Option<u32>,
+) -> Result<Forward, Dropped> {
+    bridge.forward(from, &frame[..frame.len().min(HEAD_BYTES)], frame.len() as u32, place, NOW)
 }
 
 /// The ports that get a frame.
@@ -146,7 +156,7 @@ fn what_bridges_keep_to_themselves_stops_here() {
 fn frames_that_are_none_are_dropped() {
     let (mut bridge, [one, ..], uplink) = network();
     assert_eq!(send(&mut bridge, one, &[2; 13]), Err(Dropped::Length));
-    let too_long = bridge.forward(one, &plain(mac(2), mac(1)), FRAME_BYTES_MAX + 1, NOW);
+    let too_long = bridge.forward(one, &plain(mac(2), mac(1)), FRAME_BYTES_MAX + 1, None, NOW);
     assert_eq!(too_long, Err(Dropped::Length));
     assert_eq!(send(&mut bridge, uplink, &frame(mac(1), ROUTER, 0x8100, &[0])), Err(Dropped::Length));
     bridge.detach(one);
@@ -186,8 +196,9 @@ fn a_port_is_limited_to_its_rate_and_dropped_frames_cost_it_nothing() {
     let kind = PortKind::Vm(VmPort::new(mac(1), &[], None, Reach::Network));
     let one = bridge.attach(kind, Some(BitRate(1_000_000_000))).unwrap();
     attach(&mut bridge, 2, &[], 0, Reach::Network);
-    let large =
-        |bridge: &mut Bridge, destination| bridge.forward(one, &plain(destination, mac(1)), 60_000, NOW);
+    let large = |bridge: &mut Bridge, destination| {
+        bridge.forward(one, &plain(destination, mac(1)), 60_000, None, NOW)
+    };
     for _ in 0..100 {
         assert_eq!(large(&mut bridge, ROUTER), Err(Dropped::NoReceiver));
     }
@@ -197,7 +208,7 @@ fn a_port_is_limited_to_its_rate_and_dropped_frames_cost_it_nothing() {
     assert_eq!(bridge.counters(one).unwrap().dropped(Dropped::Rate), 80);
     let ready = bridge.ready_at(one, 60_000, NOW);
     assert!(ready > NOW);
-    assert!(bridge.forward(one, &plain(mac(2), mac(1)), 60_000, ready).is_ok());
+    assert!(bridge.forward(one, &plain(mac(2), mac(1)), 60_000, None, ready).is_ok());
 }
 
 #[test]
