@@ -91,10 +91,12 @@ fn check_ipv4(addresses: &Addresses, packet: &[u8]) -> Result<(), Dropped> {
 
 fn check_arp(addresses: &Addresses, mac: MacAddress, packet: &[u8]) -> Result<(), Dropped> {
     let is_own_mac = bytes_at(packet, 8).map(MacAddress) == Some(mac);
-    let sender = bytes_at(packet, 14).map(Ipv4Addr::from_octets);
-    // Who asks whether an address is free has none yet (RFC 5227).
-    let is_probe = sender == Some(Ipv4Addr::UNSPECIFIED) && u16_at(packet, 6) == Some(ARP_REQUEST);
-    let is_owner = is_probe || sender.is_some_and(|sender| addresses.v4.contains(&sender));
+    let is_own =
+        |at| bytes_at(packet, at).is_some_and(|ip| addresses.v4.contains(&Ipv4Addr::from_octets(ip)));
+    // Who asks whether an address is free has none yet; whoever else asks just then leaves it to others (RFC 5227, section
+    // 2.1.1).
+    let is_probe = bytes_at(packet, 14) == Some([0; 4]) && u16_at(packet, 6) == Some(ARP_REQUEST);
+    let is_owner = if is_probe { is_own(24) } else { is_own(14) };
     if packet.starts_with(&ARP_OF_IPV4) && is_own_mac && is_owner { Ok(()) } else { Err(Dropped::Neighbour) }
 }
 

@@ -60,7 +60,7 @@ fn check_guest(guest: usize, frame: &[u8]) {
     if GUARDED.contains(&guest) {
         match kind {
             0x800 => assert_eq!(frame[26..30], OWN_V4),
-            0x806 => assert!(frame[28..32] == OWN_V4 || frame[28..32] == [0; 4]),
+            0x806 => assert!(frame[28..32] == OWN_V4 || (frame[28..32] == [0; 4] && frame[38..42] == OWN_V4)),
             0x86dd => {
                 let source = &frame[22..38];
                 assert!(matches!(source[0], 0xfd | 0xfe) || (source == [0; 16] && frame[20] == 58));

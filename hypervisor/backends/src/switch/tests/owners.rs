@@ -29,8 +29,9 @@ fn ipv4(source: &str) -> Option<Dropped> {
     verdict(0x800, &[&[0x45; 12][..], &source.octets(), &[10, 0, 0, 9], &[0; 20]].concat())
 }
 
-fn arp(operation: u8, sender_mac: MacAddress, sender: [u8; 4]) -> Option<Dropped> {
-    verdict(0x806, &[&[0, 1, 8, 0, 6, 4, 0, operation][..], &sender_mac.0, &sender, &[0; 10]].concat())
+fn arp(operation: u8, sender_mac: MacAddress, sender: [u8; 4], target: [u8; 4]) -> Option<Dropped> {
+    let start = [0, 1, 8, 0, 6, 4, 0, operation];
+    verdict(0x806, &[&start[..], &sender_mac.0, &sender, &[0; 6], &target].concat())
 }
 
 fn ipv6(source: &str, next_header: u8, hop_limit: u8, kind: u8, target: &str) -> Option<Dropped> {
@@ -56,14 +57,27 @@ fn ipv4_comes_from_the_address_of_the_port() {
 
 #[test]
 fn arp_speaks_for_the_address_of_the_port() {
-    assert_eq!(arp(1, mac(1), [10, 0, 0, 2]), None);
-    assert_eq!(arp(2, mac(1), [10, 0, 0, 2]), None);
-    assert_eq!(arp(2, mac(1), [10, 0, 0, 3]), Some(Dropped::Neighbour));
-    assert_eq!(arp(2, mac(2), [10, 0, 0, 2]), Some(Dropped::Neighbour));
-    // A question without an address of one's own is one, an answer is not.
-    assert_eq!(arp(1, mac(1), [0; 4]), None);
-    assert_eq!(arp(2, mac(1), [0; 4]), Some(Dropped::Neighbour));
+    let (own, other) = ([10, 0, 0, 2], [10, 0, 0, 3]);
+    assert_eq!(arp(1, mac(1), own, other), None);
+    assert_eq!(arp(1, mac(1), own, own), None);
+    assert_eq!(arp(2, mac(1), own, other), None);
+    assert_eq!(arp(2, mac(1), other, own), Some(Dropped::Neighbour));
+    assert_eq!(arp(2, mac(2), own, other), Some(Dropped::Neighbour));
     assert_eq!(verdict(0x806, &[0, 1, 8, 0, 6, 4, 0, 1]), Some(Dropped::Neighbour));
+}
+
+#[test]
+fn arp_probes_for_the_address_of_the_port_only() {
+    let (own, other) = ([10, 0, 0, 2], [10, 0, 0, 3]);
+    assert_eq!(arp(1, mac(1), [0; 4], own), None);
+    // Whose address it is could not take it.
+    assert_eq!(arp(1, mac(1), [0; 4], other), Some(Dropped::Neighbour));
+    assert_eq!(arp(1, mac(1), [0; 4], [0; 4]), Some(Dropped::Neighbour));
+    // An answer is no question.
+    assert_eq!(arp(2, mac(1), [0; 4], own), Some(Dropped::Neighbour));
+    // The target cannot be seen.
+    let cut = [&[0, 1, 8, 0, 6, 4, 0, 1][..], &mac(1).0, &[0; 4 + 6 + 3]].concat();
+    assert_eq!(verdict(0x806, &cut), Some(Dropped::Neighbour));
 }
 
 #[test]
