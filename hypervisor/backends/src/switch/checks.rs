@@ -5,6 +5,9 @@
 //! extension headers, which are not followed: discovery has a hop limit of 255 or is ignored by who gets it (section
 //! 6.1, 7.1), so extension headers and 255 together are refused, which nothing else needs.
 //!
+//! Reports of multicast listeners from the unspecified address, sent before there is another, count as from a foreign one:
+//! nothing here listens to them, routers must not either, and they come again from the link-local address (RFC 3590).
+//!
 //! A checksum that is left to others is written when all this was looked at, where the sender says (VIRTIO 5.1.6.2): it must
 //! not be among what was looked at.
 

@@ -112,6 +112,7 @@ fn discovery_does_not_hide_behind_other_headers() {
     }
     // Multicast listeners report behind one, with another hop limit.
     assert_eq!(ipv6(OWN, 0, 1, 0, OTHER), None);
+    assert_eq!(ipv6(NONE, 0, 1, 0, OTHER), Some(Dropped::SourceIp));
     assert_eq!(ipv6(OWN, 6, 255, 0, OTHER), None);
 }
 
