@@ -191,7 +191,8 @@ impl Bridge {
     }
 
     /// Who gets a frame that came in at `from`: `head` is its first [`HEAD_BYTES`], or all of it, and `len_bytes` its whole
-    /// length. Counts it there.
+    /// length. Counts it there. `unfinished_at` is the place, in bytes from the frame's start and behind its Ethernet header,
+    /// of a checksum that others write: the two bytes there will not be those in `head`.
     ///
     /// # Errors
     /// Why nobody does.
@@ -200,9 +201,10 @@ impl Bridge {
         from: PortId,
         head: &[u8],
         len_bytes: u32,
+        unfinished_at: Option<u32>,
         now: Instant,
     ) -> Result<Forward, Dropped> {
-        let verdict = self.decide(from, head, len_bytes, now);
+        let verdict = self.decide(from, head, len_bytes, unfinished_at, now);
         if let Some(port) = self.port_mut(from) {
             match verdict {
                 Ok(_) => port.counters.from.add(len_bytes),
@@ -258,6 +260,7 @@ impl Bridge {
         from: PortId,
         head: &[u8],
         len_bytes: u32,
+        unfinished_at: Option<u32>,
         now: Instant,
     ) -> Result<Forward, Dropped> {
         if len_bytes > FRAME_BYTES_MAX {
@@ -267,7 +270,7 @@ impl Bridge {
         let port = self.ports.get(from.index()).and_then(Option::as_ref).ok_or(Dropped::NoPort)?;
         let source = match &port.kind {
             PortKind::Vm(vm) => {
-                checks::check_guest(vm, &frame)?;
+                checks::check_guest(vm, &frame, unfinished_at)?;
                 let uplink_tag = vm.vlan.map_or(TagChange::Keep, TagChange::Insert);
                 let (sender, vlan, uplinks) = (Sender::Guest(vm.reach), vm.vlan, self.uplinks);
                 Source { sender, vlan, vm_tag: TagChange::Keep, uplink_tag, uplinks }

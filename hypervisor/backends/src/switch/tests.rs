@@ -1,5 +1,7 @@
 //! The bridge's rules by example, and by any frame.
 
+mod owners;
+
 use super::*;
 use proptest::prelude::*;
 use std::vec;
@@ -25,7 +27,17 @@ fn tagged(destination: MacAddress, source: MacAddress, vlan: u16) -> Vec<u8> {
 }
 
 fn send(bridge: &mut Bridge, from: PortId, frame: &[u8]) -> Result<Forward, Dropped> {
-    bridge.forward(from, &frame[..frame.len().min(HEAD_BYTES)], frame.len() as u32, NOW)
+    send_unfinished(bridge, from, frame, None)
+}
+
+/// Sends a frame with a checksum that others write at `place`.
+fn send_unfinished(
+    bridge: &mut Bridge,
+    from: PortId,
+    frame: &[u8],
+    place: Option<u32>,
+) -> Result<Forward, Dropped> {
+    bridge.forward(from, &frame[..frame.len().min(HEAD_BYTES)], frame.len() as u32, place, NOW)
 }
 
 /// The ports that get a frame.
@@ -144,7 +156,7 @@ fn what_bridges_keep_to_themselves_stops_here() {
 fn frames_that_are_none_are_dropped() {
     let (mut bridge, [one, ..], uplink) = network();
     assert_eq!(send(&mut bridge, one, &[2; 13]), Err(Dropped::Length));
-    let too_long = bridge.forward(one, &plain(mac(2), mac(1)), FRAME_BYTES_MAX + 1, NOW);
+    let too_long = bridge.forward(one, &plain(mac(2), mac(1)), FRAME_BYTES_MAX + 1, None, NOW);
     assert_eq!(too_long, Err(Dropped::Length));
     assert_eq!(send(&mut bridge, uplink, &frame(mac(1), ROUTER, 0x8100, &[0])), Err(Dropped::Length));
     bridge.detach(one);
@@ -184,8 +196,9 @@ fn a_port_is_limited_to_its_rate_and_dropped_frames_cost_it_nothing() {
     let kind = PortKind::Vm(VmPort::new(mac(1), &[], None, Reach::Network));
     let one = bridge.attach(kind, Some(BitRate(1_000_000_000))).unwrap();
     attach(&mut bridge, 2, &[], 0, Reach::Network);
-    let large =
-        |bridge: &mut Bridge, destination| bridge.forward(one, &plain(destination, mac(1)), 60_000, NOW);
+    let large = |bridge: &mut Bridge, destination| {
+        bridge.forward(one, &plain(destination, mac(1)), 60_000, None, NOW)
+    };
     for _ in 0..100 {
         assert_eq!(large(&mut bridge, ROUTER), Err(Dropped::NoReceiver));
     }
@@ -195,7 +208,7 @@ fn a_port_is_limited_to_its_rate_and_dropped_frames_cost_it_nothing() {
     assert_eq!(bridge.counters(one).unwrap().dropped(Dropped::Rate), 80);
     let ready = bridge.ready_at(one, 60_000, NOW);
     assert!(ready > NOW);
-    assert!(bridge.forward(one, &plain(mac(2), mac(1)), 60_000, ready).is_ok());
+    assert!(bridge.forward(one, &plain(mac(2), mac(1)), 60_000, None, ready).is_ok());
 }
 
 #[test]
@@ -219,109 +232,6 @@ fn what_arrived_and_what_did_not_is_counted_at_the_receiver() {
         (counters.to, counters.dropped(Dropped::ReceiverFull)),
         (Traffic { frames: 1, bytes: 100 }, 1)
     );
-}
-
-mod owners {
-    use super::*;
-    use core::net::{Ipv4Addr, Ipv6Addr};
-
-    const OWN: &str = "fd00::2";
-    const OTHER: &str = "fd00::9";
-    const NONE: &str = "::";
-
-    fn guarded() -> (Bridge, PortId) {
-        let mut bridge = Bridge::new().unwrap();
-        let one = attach(&mut bridge, 1, &["10.0.0.2", OWN], 0, Reach::Network);
-        attach(&mut bridge, 2, &[], 0, Reach::Network);
-        (bridge, one)
-    }
-
-    fn verdict(kind: u16, rest: &[u8]) -> Option<Dropped> {
-        let (mut bridge, one) = guarded();
-        send(&mut bridge, one, &frame(mac(2), mac(1), kind, rest)).err()
-    }
-
-    fn ipv4(source: &str) -> Option<Dropped> {
-        let source: Ipv4Addr = source.parse().unwrap();
-        verdict(0x800, &[&[0x45; 12][..], &source.octets(), &[10, 0, 0, 9], &[0; 20]].concat())
-    }
-
-    fn arp(operation: u8, sender_mac: MacAddress, sender: [u8; 4]) -> Option<Dropped> {
-        verdict(0x806, &[&[0, 1, 8, 0, 6, 4, 0, operation][..], &sender_mac.0, &sender, &[0; 10]].concat())
-    }
-
-    fn ipv6(source: &str, next_header: u8, hop_limit: u8, kind: u8, target: &str) -> Option<Dropped> {
-        let (source, target): (Ipv6Addr, Ipv6Addr) = (source.parse().unwrap(), target.parse().unwrap());
-        let header =
-            [&[0x60, 0, 0, 0, 0, 24, next_header, hop_limit][..], &source.octets(), &[0xff; 16]].concat();
-        verdict(0x86dd, &[&header[..], &[kind, 0, 0, 0, 0, 0, 0, 0], &target.octets()].concat())
-    }
-
-    #[test]
-    fn ipv4_comes_from_the_address_of_the_port() {
-        assert_eq!(ipv4("10.0.0.2"), None);
-        assert_eq!(ipv4("10.0.0.3"), Some(Dropped::SourceIp));
-        assert_eq!(ipv4("0.0.0.0"), Some(Dropped::SourceIp));
-        // Too short to tell, and another version under this EtherType.
-        assert_eq!(verdict(0x800, &[0x45; 15]), Some(Dropped::SourceIp));
-        assert_eq!(verdict(0x800, &[&[0x65; 12][..], &[10, 0, 0, 2]].concat()), Some(Dropped::SourceIp));
-    }
-
-    #[test]
-    fn arp_speaks_for_the_address_of_the_port() {
-        assert_eq!(arp(1, mac(1), [10, 0, 0, 2]), None);
-        assert_eq!(arp(2, mac(1), [10, 0, 0, 2]), None);
-        assert_eq!(arp(2, mac(1), [10, 0, 0, 3]), Some(Dropped::Neighbour));
-        assert_eq!(arp(2, mac(2), [10, 0, 0, 2]), Some(Dropped::Neighbour));
-        // A question without an address of one's own is one, an answer is not.
-        assert_eq!(arp(1, mac(1), [0; 4]), None);
-        assert_eq!(arp(2, mac(1), [0; 4]), Some(Dropped::Neighbour));
-        assert_eq!(verdict(0x806, &[0, 1, 8, 0, 6, 4, 0, 1]), Some(Dropped::Neighbour));
-    }
-
-    #[test]
-    fn ipv6_comes_from_the_addresses_of_the_port() {
-        assert_eq!(ipv6(OWN, 6, 64, 0, OTHER), None);
-        assert_eq!(ipv6("fe80::ff:fe00:1", 17, 64, 0, OTHER), None, "made of the MAC");
-        assert_eq!(ipv6(OTHER, 6, 64, 0, OTHER), Some(Dropped::SourceIp));
-        assert_eq!(ipv6("fe80::1", 6, 64, 0, OTHER), Some(Dropped::SourceIp));
-        assert_eq!(ipv6(NONE, 17, 64, 0, OTHER), Some(Dropped::SourceIp));
-        assert_eq!(verdict(0x86dd, &[0x60; 20]), Some(Dropped::SourceIp));
-    }
-
-    #[test]
-    fn neighbour_discovery_speaks_for_the_addresses_of_the_port() {
-        // Who is OTHER? I am OWN.
-        assert_eq!(ipv6(OWN, 58, 255, 135, OTHER), None);
-        assert_eq!(ipv6(OWN, 58, 255, 136, OWN), None);
-        assert_eq!(ipv6(OWN, 58, 255, 136, OTHER), Some(Dropped::Neighbour));
-        // Is an address free?
-        assert_eq!(ipv6(NONE, 58, 255, 135, OWN), None);
-        assert_eq!(ipv6(NONE, 58, 255, 135, OTHER), Some(Dropped::Neighbour));
-        // Where are routers? I am one.
-        assert_eq!(ipv6(NONE, 58, 255, 133, NONE), None);
-        assert_eq!(ipv6(OWN, 58, 255, 134, NONE), Some(Dropped::Neighbour));
-        assert_eq!(ipv6(OWN, 58, 255, 137, NONE), Some(Dropped::Neighbour));
-    }
-
-    #[test]
-    fn discovery_does_not_hide_behind_other_headers() {
-        for next_header in [0, 43, 44, 51, 60] {
-            assert_eq!(ipv6(OWN, next_header, 255, 0, OTHER), Some(Dropped::Neighbour));
-        }
-        // Multicast listeners report behind one, with another hop limit.
-        assert_eq!(ipv6(OWN, 0, 1, 0, OTHER), None);
-        assert_eq!(ipv6(OWN, 6, 255, 0, OTHER), None);
-    }
-
-    #[test]
-    fn other_protocols_are_for_ports_without_addresses() {
-        assert_eq!(verdict(0x88b5, &[0; 46]), Some(Dropped::Protocol));
-        assert_eq!(verdict(46, &[0; 46]), Some(Dropped::Protocol));
-        let (mut bridge, _) = guarded();
-        let two = PortId::new(1);
-        assert!(send(&mut bridge, two, &plain(mac(1), mac(2))).is_ok());
-    }
 }
 
 proptest! {

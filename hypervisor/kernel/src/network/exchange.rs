@@ -157,7 +157,7 @@ fn from_card(
     for _ in 0..STEP_FRAMES {
         let Some(bytes) = card.driver.peek() else { return };
         let head = bytes.get(..HEAD_BYTES).unwrap_or(bytes);
-        if let Ok(forward) = network.bridge.forward(port, head, bytes.len() as u32, now) {
+        if let Ok(forward) = network.bridge.forward(port, head, bytes.len() as u32, None, now) {
             for (to, tag) in forward.receivers() {
                 let Some(nic) = network.nic_at(to) else { continue };
                 let Some(present) = guests.get_mut(nic.vm).and_then(|guest| guest.present()) else {
@@ -201,7 +201,10 @@ impl Way<'_> {
         patience: Patience,
     ) -> Option<Instant> {
         let (head, len_bytes) = (room.frame.first_bytes(), room.frame.len_bytes());
-        let Ok(forward) = self.network.bridge.forward(from, head, len_bytes, self.now) else { return None };
+        let unfinished_at = room.frame.header().checksum.unfinished_at();
+        let Ok(forward) = self.network.bridge.forward(from, head, len_bytes, unfinished_at, self.now) else {
+            return None;
+        };
         for (to, tag) in forward.receivers() {
             let outcome = self.deliver(to, tag, room, memory);
             if let Some(is_stuck) = self.network.stuck_at(to) {

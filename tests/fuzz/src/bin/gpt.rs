@@ -1,15 +1,17 @@
 //! GUID partition tables: any disk gives a table or an error that can be shown. Partitions that it gives lie on the disk
-//! and behind the first header, and have no sector in common. Reading takes whole blocks of the disk, and a bounded number of them.
+//! and behind the first header, and have no sector in common. Reading takes whole blocks of the disk, and a bounded number of
+//! them. Only of a disk that fails it is said.
 //!
-//! The input: size of a block u8, length of the disk in blocks u16; then what stands at the blocks: where u16, length in
-//! bytes u16, those bytes. With a first byte of 128 and more the sums of the first copy are right.
+//! The input: size of a block u8, length of the disk in blocks u16, a block that cannot be read u16; then what stands at the
+//! blocks: where u16, length in bytes u16, those bytes. With a first byte of 128 and more the sums of the first copy are right.
 
 #![no_main]
 
-use backends::volume::gpt;
+use backends::volume::gpt::{self, Damage, GptError};
 use crc::{CRC_32_ISO_HDLC, Crc};
 use fuzz::Bytes;
 use libfuzzer_sys::fuzz_target;
+use seams::BlockError;
 
 const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 
@@ -45,6 +47,7 @@ fuzz_target!(|data: &[u8]| {
     let first = input.u8();
     let block_bytes = [512, 4096, 2048, 513][usize::from(first % 4)];
     let blocks = u64::from(input.u16()) % BLOCKS_MAX;
+    let unreadable = u64::from(input.u16());
     let mut disk = vec![0; blocks as usize * block_bytes as usize];
     if let Some(mbr) = disk.get_mut(..512) {
         mbr[446 + 4] = 0xee;
@@ -62,17 +65,23 @@ fuzz_target!(|data: &[u8]| {
         seal(&mut disk, block_bytes as usize);
     }
     let sectors = disk.len() as u64 / 512;
-    let mut reads = 0;
+    let (mut reads, mut has_failed) = (0, false);
     let table = gpt::read(sectors, block_bytes, |first_sector, chunk| {
         reads += 1;
         assert!(chunk.len().is_multiple_of(block_bytes as usize) && !chunk.is_empty());
         let start = first_sector as usize * 512;
+        let at = first_sector * 512 / u64::from(block_bytes);
+        if (at..at + chunk.len() as u64 / u64::from(block_bytes)).contains(&unreadable) {
+            has_failed = true;
+            return Err(BlockError::Medium);
+        }
         chunk.copy_from_slice(&disk[start..start + chunk.len()]);
         Ok(())
     });
     assert!(reads < 300, "{reads} reads");
     match table {
         Ok(table) => {
+            assert!(table.primary != Err(Damage::Unread) || has_failed);
             let mut partitions = table.partitions;
             for partition in &partitions {
                 let disks = [("vda", &gpt::Table { partitions: vec![partition.clone()], primary: Ok(()) })];
@@ -87,6 +96,9 @@ fuzz_target!(|data: &[u8]| {
             }
             assert!(free_from <= sectors - u64::from(block_bytes) / 512);
         }
-        Err(error) => assert!(error.to_string().contains(':')),
+        Err(error) => {
+            assert!(error != GptError::Disk(BlockError::Medium) || has_failed);
+            assert!(error.to_string().contains(':'));
+        }
     }
 });

@@ -1,20 +1,25 @@
 //! The switch: no frame panics, whatever its guest or the outside made of it, and what is carried on keeps the rules:
 //! - it goes to somebody, never back to where it came from, and from one uplink to no other;
 //! - a guest sends from its own MAC, without a tag, and where addresses are given, from those;
+//! - it still does so when others have written what they want where it has left its checksum to them;
 //! - it stays in its VLAN, and does not pass between two guests of which one is isolated.
 //!
 //! What an offload is finished for is bounded too: segments hold the payload and no more.
 //!
-//! The input: frames, each with the number of its port u8, its length u8, time that has passed in milliseconds u8, and its bytes.
+//! The input: frames, each with the number of its port u8, its length u8, time that has passed in milliseconds u8, the place of
+//! a checksum that is left to others u8 (before 14: none is), what they write there 2 bytes, and its bytes.
 
 #![no_main]
 
 use backends::switch::offload::{Segments, finish_checksum};
-use backends::switch::{Bridge, FRAME_BYTES_MAX, HEAD_BYTES, PortId, PortKind, Reach, VmPort};
+use backends::switch::{Bridge, Dropped, FRAME_BYTES_MAX, HEAD_BYTES, PortId, PortKind, Reach, VmPort};
 use base::{BitRate, Instant, MacAddress, Nanoseconds, VlanId};
 use fuzz::Bytes;
 use libfuzzer_sys::fuzz_target;
 use std::net::IpAddr;
+
+/// An Ethernet header.
+const ETHERNET_BYTES: u8 = 14;
 
 /// The most frames of an input.
 const FRAMES_MAX: usize = 200;
@@ -55,7 +60,7 @@ fn check_guest(guest: usize, frame: &[u8]) {
     if GUARDED.contains(&guest) {
         match kind {
             0x800 => assert_eq!(frame[26..30], OWN_V4),
-            0x806 => assert!(frame[28..32] == OWN_V4 || frame[28..32] == [0; 4]),
+            0x806 => assert!(frame[28..32] == OWN_V4 || (frame[28..32] == [0; 4] && frame[38..42] == OWN_V4)),
             0x86dd => {
                 let source = &frame[22..38];
                 assert!(matches!(source[0], 0xfd | 0xfe) || (source == [0; 16] && frame[20] == 58));
@@ -91,16 +96,19 @@ fuzz_target!(|data: &[u8]| {
         }
         let from = usize::from(input.u8()) % ports.len();
         let (len, waited) = (input.u8(), input.u8());
+        let (place, written) = (input.u8(), input.u16().to_le_bytes());
+        let unfinished_at = (place >= ETHERNET_BYTES && from < GUESTS).then_some(u32::from(place));
         now = now.after(Nanoseconds::from_millis(waited.into()));
         let frame = input.take(len.into());
         check_offloads(frame);
         // Some are longer than what is seen of them, and some than any may be.
         let len_bytes =
             if waited == 255 { FRAME_BYTES_MAX + 1 } else { frame.len() as u32 + u32::from(waited) * 300 };
-        let head = &frame[..frame.len().min(HEAD_BYTES)];
-        let Ok(forward) = bridge.forward(ports[from], head, len_bytes.min(FRAME_BYTES_MAX + 1), now) else {
-            continue;
+        let mut forward = |frame: &[u8], unfinished_at| {
+            let head = &frame[..frame.len().min(HEAD_BYTES)];
+            bridge.forward(ports[from], head, len_bytes.min(FRAME_BYTES_MAX + 1), unfinished_at, now)
         };
+        let Ok(forwarded) = forward(frame, unfinished_at) else { continue };
         assert!(len_bytes <= FRAME_BYTES_MAX);
         let is_guest = from < GUESTS;
         let vlan = match (is_guest, &frame[12..14]) {
@@ -111,8 +119,17 @@ fuzz_target!(|data: &[u8]| {
         if is_guest {
             check_guest(from, frame);
         }
-        assert!(forward.receivers().next().is_some());
-        for (to, _) in forward.receivers() {
+        if unfinished_at.is_some() {
+            let mut finished = frame.to_vec();
+            if let Some(field) = finished.get_mut(usize::from(place)..usize::from(place) + written.len()) {
+                field.copy_from_slice(&written);
+            }
+            check_guest(from, &finished);
+            let again = forward(&finished, None);
+            assert!(again == Ok(forwarded) || again == Err(Dropped::Rate), "{again:?}");
+        }
+        assert!(forwarded.receivers().next().is_some());
+        for (to, _) in forwarded.receivers() {
             let to = ports.iter().position(|port| *port == to).expect("a port that is there");
             assert_ne!(to, from);
             assert!(is_guest || to < GUESTS);

@@ -4,7 +4,7 @@
 //!   block 0   protective MBR          says that the rest is not free
 //!   block 1   header, entries         the table
 //!   ...       partitions
-//!   end       entries, header         the same again, for when the first is damaged
+//!   end       entries, header         the same again, for when the first is damaged or cannot be read
 //! ```
 //! A guest that has a disk whole writes what it wants into its table, and one that has a partition must not reach the
 //! table through it. So a copy of the table is taken only when every number in it makes sense; and what two partitions of
@@ -88,6 +88,8 @@ pub enum Field {
 /// What is wrong with one copy of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Damage {
+    /// It could not be read.
+    Unread,
     /// No header is there.
     NoHeader,
     /// The header's check sum is not that of its bytes.
@@ -113,6 +115,7 @@ pub enum Damage {
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Unread => f.write_str("it cannot be read"),
             Self::NoHeader => f.write_str("no header"),
             Self::HeaderSum => f.write_str("wrong check sum of the header"),
             Self::Header(field) => f.write_str(match field {
@@ -140,7 +143,7 @@ pub enum GptError {
         /// What is wrong with the second.
         backup: Damage,
     },
-    /// The disk could not be read.
+    /// The disk could not be read where it says that it has a GPT, or in one copy, and the other is no better.
     Disk(BlockError),
     /// Its blocks are not 512 to 4096 bytes long.
     BlockSize(u32),
@@ -171,6 +174,8 @@ impl core::error::Error for GptError {}
 enum Refused {
     /// The other may be better.
     Damage(Damage),
+    /// The other may be readable.
+    Unread(BlockError),
     /// It would fare no better.
     Error(GptError),
 }
@@ -178,6 +183,12 @@ enum Refused {
 impl From<Damage> for Refused {
     fn from(damage: Damage) -> Self {
         Self::Damage(damage)
+    }
+}
+
+impl From<BlockError> for Refused {
+    fn from(error: BlockError) -> Self {
+        Self::Unread(error)
     }
 }
 
@@ -190,7 +201,7 @@ impl From<GptError> for Refused {
 /// Reads the table of a disk with so many sectors and blocks of `block_bytes`. `read` fills whole blocks from a sector on.
 ///
 /// # Errors
-/// See [`GptError`]; that only the first copy is damaged is none, and told by [`Table::primary`].
+/// See [`GptError`]; that only the first copy is damaged or cannot be read is none, and told by [`Table::primary`].
 pub fn read(
     sectors: u64,
     block_bytes: u32,
@@ -205,18 +216,22 @@ pub fn read(
     chunk.resize(CHUNK_BYTES, 0);
     let sectors_per_block = u64::from(block_bytes) / SECTOR_BYTES;
     let mut disk = Disk { blocks: sectors / sectors_per_block, block_bytes, sectors_per_block, read, chunk };
-    if !is_protective(disk.block(0)?) {
+    if !is_protective(disk.block(0).map_err(GptError::Disk)?) {
         return Err(GptError::NotGpt);
     }
-    let primary = match disk.copy(1) {
+    let (primary, unread) = match disk.copy(1) {
         Ok(partitions) => return Ok(Table { partitions, primary: Ok(()) }),
+        Err(Refused::Damage(damage)) => (damage, None),
+        Err(Refused::Unread(error)) => (Damage::Unread, Some(error)),
         Err(Refused::Error(error)) => return Err(error),
-        Err(Refused::Damage(damage)) => damage,
     };
     match disk.copy(disk.blocks.saturating_sub(1)) {
         Ok(partitions) => Ok(Table { partitions, primary: Err(primary) }),
+        Err(Refused::Damage(backup)) => {
+            Err(unread.map_or(GptError::Damaged { primary, backup }, GptError::Disk))
+        }
+        Err(Refused::Unread(error)) => Err(GptError::Disk(unread.unwrap_or(error))),
         Err(Refused::Error(error)) => Err(error),
-        Err(Refused::Damage(backup)) => Err(GptError::Damaged { primary, backup }),
     }
 }
 
@@ -237,20 +252,20 @@ struct Disk<F> {
 
 impl<F: FnMut(u64, &mut [u8]) -> Result<(), BlockError>> Disk<F> {
     /// One block.
-    fn block(&mut self, block: u64) -> Result<&[u8], GptError> {
+    fn block(&mut self, block: u64) -> Result<&[u8], BlockError> {
         self.fill(block, self.block_bytes as usize)
     }
 
     /// So many bytes from a block on, whole blocks and one chunk at most.
-    fn fill(&mut self, block: u64, len_bytes: usize) -> Result<&[u8], GptError> {
-        let outside = GptError::Disk(BlockError::OutOfRange);
+    fn fill(&mut self, block: u64, len_bytes: usize) -> Result<&[u8], BlockError> {
+        let outside = BlockError::OutOfRange;
         let blocks = len_bytes as u64 / u64::from(self.block_bytes);
         if block.checked_add(blocks).is_none_or(|end| end > self.blocks) {
             return Err(outside);
         }
         let first_sector = block.checked_mul(self.sectors_per_block).ok_or(outside)?;
         let chunk = self.chunk.get_mut(..len_bytes).ok_or(outside)?;
-        (self.read)(first_sector, chunk).map_err(GptError::Disk)?;
+        (self.read)(first_sector, chunk)?;
         Ok(chunk)
     }
 

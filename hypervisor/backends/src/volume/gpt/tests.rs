@@ -27,8 +27,17 @@ fn small() -> Vec<u8> {
 }
 
 fn read_from(bytes: &[u8], block_bytes: u32) -> Result<Table, GptError> {
+    read_but(bytes, block_bytes, &[])
+}
+
+/// Reads a disk with sectors that cannot be read, and why.
+fn read_but(bytes: &[u8], block_bytes: u32, unreadable: &[(u64, BlockError)]) -> Result<Table, GptError> {
     read(bytes.len() as u64 / 512, block_bytes, |first_sector, chunk| {
         assert_eq!(chunk.len() % block_bytes as usize, 0);
+        let sectors = first_sector..first_sector + chunk.len() as u64 / 512;
+        if let Some((_, error)) = unreadable.iter().find(|(sector, _)| sectors.contains(sector)) {
+            return Err(*error);
+        }
         let start = first_sector as usize * 512;
         chunk.copy_from_slice(&bytes[start..start + chunk.len()]);
         Ok(())
@@ -93,6 +102,27 @@ fn the_second_copy_stands_in_for_a_damaged_first() {
         bytes[at] ^= 0x40;
         let table = read_from(&bytes, 512).unwrap();
         assert_eq!((table.primary, labels(&table)), (Err(damage), vec!["esp", "web-root"]));
+    }
+}
+
+#[test]
+fn the_second_copy_stands_in_for_a_first_that_cannot_be_read() {
+    let (failed, gone) = (BlockError::Medium, BlockError::Unsupported);
+    let last = DISK_BYTES as u64 / 512 - 1;
+    // Its header, the first and the last of its entries.
+    for sector in [1, 2, 33] {
+        let table = read_but(&small(), 512, &[(sector, failed)]).unwrap();
+        assert_eq!((table.primary, labels(&table)), (Err(Damage::Unread), vec!["esp", "web-root"]));
+        let both = [(sector, failed), (last, gone)];
+        assert_eq!(read_but(&small(), 512, &both), Err(GptError::Disk(failed)));
+    }
+    // What is not needed is not read.
+    assert_eq!(read_but(&small(), 512, &[(last, failed)]).unwrap().primary, Ok(()));
+    // One copy is damaged, and the other cannot be read.
+    for (damaged, unreadable) in [(512, last), (DISK_BYTES - 512, 1)] {
+        let mut bytes = small();
+        bytes[damaged] ^= 0x40;
+        assert_eq!(read_but(&bytes, 512, &[(unreadable, failed)]), Err(GptError::Disk(failed)));
     }
 }
 

@@ -40,6 +40,18 @@ pub enum Checksum {
     },
 }
 
+impl Checksum {
+    /// Where two bytes of the frame will be others than its sender wrote, from the frame's start: not before
+    /// [`FRAME_BYTES_MIN`]. None when the checksum is left to nobody.
+    #[inline]
+    pub const fn unfinished_at(&self) -> Option<u32> {
+        match *self {
+            Self::Complete | Self::Valid => None,
+            Self::Partial { start, offset } => Some(start as u32 + offset as u32),
+        }
+    }
+}
+
 /// The protocol of a frame that is to be cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SegmentedProtocol {

@@ -322,6 +322,18 @@ proptest! {
     }
 
     #[test]
+    fn what_others_write_into_a_frame_is_in_it_and_behind_its_ethernet_header(
+        start in 0_u16..200, offset in prop_oneof![0_u16..200, any::<u16>()], len in FRAME_BYTES_MIN..400,
+    ) {
+        let bytes = header(1, 0, 0, (start, offset));
+        let place = NetHeader::parse(bytes, len, OFFERED).map(|header| header.checksum.unfinished_at().unwrap());
+        let named = u32::from(start) + u32::from(offset);
+        let is_possible = u32::from(start) >= FRAME_BYTES_MIN && named + 2 <= len;
+        prop_assert_eq!(place, is_possible.then_some(named));
+        prop_assert_eq!(NetHeader::PLAIN.checksum.unfinished_at(), None);
+    }
+
+    #[test]
     fn a_state_is_taken_over(features: u64, is_link_up: bool, malformed_frames: u64) {
         let mut device = Net::new(MAC, None);
         device.state = NetState { features: features & OFFERED, is_link_up, malformed_frames };
