@@ -4,7 +4,7 @@ use crate::linux::{command, config};
 use crate::reference::{self, VIRTIO};
 use crate::{BOOT, STEP, line, tiny_guests};
 use anyhow::{Result, ensure};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use xtask::emulator::Emulator;
 use xtask::guest::{self, Kernel};
 use xtask::image::{Contents, Partition, write_disk};
@@ -13,6 +13,7 @@ use xtask::scenario::{Lab, On, Scenario, Speed};
 pub const SCENARIOS: &[Scenario] = &[
     quick("virtio_devices_obey_the_virtio_drivers_crate", On::Both, other_driver),
     quick("debian_on_a_partition_of_an_nvme_disk_is_a_guests_root", On::Amd(NO_NVME), debian_root),
+    quick("a_guest_that_sleeps_is_woken_by_the_end_of_its_large_requests", On::Amd(NO_NVME), sleeping),
     quick("guests_share_a_disk_behind_overlays", On::Both, overlays),
     quick("a_full_overlay_gives_io_errors_and_no_more", On::Both, full_overlay),
     quick(
@@ -61,9 +62,8 @@ fn disk_with_root(lab: &Lab) -> Result<PathBuf> {
     Ok(out)
 }
 
-/// Starts a host with an NVMe disk made by [`disk_with_root`] besides the one with `contents` that it boots from.
-fn start_with_nvme(lab: &Lab, contents: &Contents) -> Result<Emulator> {
-    let disk = disk_with_root(lab)?;
+/// Starts a host with an NVMe disk, the file `disk`, besides the one with `contents` that it boots from.
+fn start_with_nvme(lab: &Lab, contents: &Contents, disk: &Path) -> Result<Emulator> {
     let drive = format!("if=none,id=data,format=raw,snapshot=on,file={}", disk.display());
     let machine = lab.machine(&lab.image(contents)?);
     lab.start(machine.qemu_args(["-drive", &drive, "-device", "nvme,drive=data,serial=data"]))
@@ -75,7 +75,7 @@ fn debian_root(lab: &Lab) -> Result<()> {
     let mut contents = lab.contents(&config)?;
     contents.add("kernel", lab.vmlinux(Kernel::V6_12)?);
     contents.add("initramfs.cpio", lab.initramfs()?);
-    let mut emulator = start_with_nvme(lab, &contents)?;
+    let mut emulator = start_with_nvme(lab, &contents, &disk_with_root(lab)?)?;
     emulator.expect("root:~# ", BOOT)?;
     let on_root = |emulator: &mut Emulator, line: &str| -> Result<String> {
         emulator.send(&format!("{line}\n"))?;
@@ -92,6 +92,26 @@ fn debian_root(lab: &Lab) -> Result<()> {
     emulator.send("exit\n")?;
     emulator.expect("vm demo: ended: powered off", STEP)?;
     line::await_power_off(&mut emulator)
+}
+
+/// Requests that go to the drive in parts, of a guest that nothing but its disk wakes.
+fn sleeping(lab: &Lab) -> Result<()> {
+    let disk = lab.folder().join("data.img");
+    std::fs::write(&disk, (0_u32..4096).flat_map(sector_with_number).collect::<Vec<_>>())?;
+    let config = tiny_guests::config("sleeping-disk") + "[[vm.disk]]\nsource = \"disk:nvme0n1\"\n";
+    let mut contents = lab.contents(&config)?;
+    contents.add("guest", lab.guest("sleeping-disk")?);
+    let mut emulator = start_with_nvme(lab, &contents, &disk)?;
+    emulator.expect("guest: check disk-reads-while-the-guest-sleeps: ok", BOOT)?;
+    emulator.expect("vm sleeping-disk: ended: debug exit by the guest, status 1\r", BOOT)?;
+    line::await_power_off(&mut emulator)
+}
+
+/// A sector that begins with its number.
+fn sector_with_number(number: u32) -> [u8; 512] {
+    let mut sector = [0; 512];
+    sector[..4].copy_from_slice(&number.to_le_bytes());
+    sector
 }
 
 /// Two guests write to the same sectors, and each finds its own bytes; nobody's reach the file.
@@ -166,7 +186,7 @@ fn refused(lab: &Lab) -> Result<()> {
            [[network]]\nname = \"lan0\"\nuplink = \"eth7\"\n";
     let mut contents = lab.contents(&config)?;
     contents.add("guest", lab.guest("first-byte")?);
-    let mut emulator = start_with_nvme(lab, &contents)?;
+    let mut emulator = start_with_nvme(lab, &contents, &disk_with_root(lab)?)?;
     emulator.expect("hypervisor ready", BOOT)?;
     let log = emulator.serial_log();
     for (vm, word) in [
