@@ -427,11 +427,8 @@ impl<R: Registers, M: DmaMemory> Disk for Nvme<R, M> {
             | State::Starting { .. }
             | State::SettingUp { .. }
             | State::ShuttingDown { .. } => Instant(0),
-            State::Running { status_due } => match self.slots.deadline() {
-                Instant::FAR_FUTURE => Instant::FAR_FUTURE,
-                deadline => deadline.min(status_due),
-            },
-            State::Off | State::Failed => Instant::FAR_FUTURE,
+            State::Running { status_due } => self.slots.next_deadline(status_due),
+            State::Off | State::Failed => self.slots.next_deadline(Instant::FAR_FUTURE),
         }
     }
 
