@@ -7,6 +7,7 @@ use super::command::PAGE_BYTES;
 use crate::disk::{Abilities, DiskGeometry};
 use crate::error::DeviceError;
 use arrayvec::{ArrayString, ArrayVec};
+use base::Nanoseconds;
 use seams::{DmaRing, SECTOR_BYTES};
 
 /// How many namespaces of a controller are used.
@@ -20,6 +21,11 @@ const SERIAL: (usize, usize) = (4, 20);
 const MODEL: (usize, usize) = (24, 40);
 /// The largest transfer, as a power of two of pages; 0 is no limit.
 const MAX_TRANSFER: usize = 77;
+/// How long a shutdown may take, in microseconds; 0 where that is not reported, as before 1.2.
+const SHUTDOWN_TIME: usize = 88;
+/// However little the controller claims to need, and however much; Linux waits no longer.
+const SHUTDOWN_TIME_LEAST: Nanoseconds = Nanoseconds::from_secs(10);
+const SHUTDOWN_TIME_MOST: Nanoseconds = Nanoseconds::from_secs(60);
 const NAMESPACE_COUNT: usize = 516;
 const OPTIONAL_COMMANDS: usize = 520;
 const WRITE_CACHE: usize = 525;
@@ -39,6 +45,8 @@ pub struct Controller {
     /// Its serial number, as printable text.
     pub serial: ArrayString<20>,
     pub(super) max_transfer_bytes: u64,
+    /// How long it may take to bring its cache to the medium.
+    pub(super) shutdown_time: Nanoseconds,
     pub(super) namespace_count: u32,
     optional_commands: u32,
     has_write_cache: bool,
@@ -57,7 +65,9 @@ impl Controller {
         if namespace_count == 0 {
             return Err(DeviceError::Nonsense("its number of namespaces, 0,"));
         }
+        let shutdown_time = Nanoseconds(1000 * u64::from(page.load32(SHUTDOWN_TIME)));
         Ok(Self {
+            shutdown_time: shutdown_time.clamp(SHUTDOWN_TIME_LEAST, SHUTDOWN_TIME_MOST),
             model: text(page, MODEL),
             serial: text(page, SERIAL),
             max_transfer_bytes,

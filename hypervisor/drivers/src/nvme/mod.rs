@@ -46,8 +46,6 @@ const ADMIN_ENTRIES: u16 = 8;
 const IO_ENTRIES: u16 = 2 * DEPTH as u16;
 /// How long an admin command may take.
 const ADMIN_TIME: Nanoseconds = Nanoseconds::from_secs(5);
-/// How long a controller may take to bring its cache to the medium.
-const SHUTDOWN_TIME: Nanoseconds = Nanoseconds::from_secs(10);
 
 /// What is being set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,6 +185,12 @@ impl<R: Registers, M: DmaMemory> Nvme<R, M> {
     fn fail(&mut self, trouble: DeviceError) {
         // Told to stop in any case, so that it writes to no more memory than it must.
         self.registers.write32(CONFIGURATION, 0);
+        self.give_up(trouble);
+    }
+
+    /// The controller has failed, and is left as it is.
+    #[cold]
+    fn give_up(&mut self, trouble: DeviceError) {
         self.trouble = Some(trouble);
         self.state = State::Failed;
         self.slots.fail_all();
@@ -204,12 +208,14 @@ impl<R: Registers, M: DmaMemory> Nvme<R, M> {
         }
     }
 
+    /// A controller that takes too long is not told to stop: that would be a reset while it still brings its cache to the
+    /// medium.
     #[cold]
     fn await_shutdown(&mut self, until: Instant, now: Instant) {
         match self.registers.read32(STATUS) {
-            NO_ANSWER => self.fail(DeviceError::Vanished),
+            NO_ANSWER => self.give_up(DeviceError::Vanished),
             status if status & SHUTDOWN_STATUS == SHUTDOWN_OVER => self.state = State::Off,
-            _ if now >= until => self.fail(DeviceError::TooSlow("shutting down")),
+            _ if now >= until => self.give_up(DeviceError::TooSlow("shutting down")),
             _ => {}
         }
     }
@@ -437,7 +443,8 @@ impl<R: Registers, M: DmaMemory> Disk for Nvme<R, M> {
             State::Running { .. } => {
                 self.slots.fail_all();
                 self.registers.write32(CONFIGURATION, OUR_CONFIGURATION | ENABLE | SHUTDOWN_NORMAL);
-                self.state = State::ShuttingDown { until: now.after(SHUTDOWN_TIME) };
+                let time = self.controller().map_or(Nanoseconds(0), |controller| controller.shutdown_time);
+                self.state = State::ShuttingDown { until: now.after(time) };
             }
             State::Stopping { .. } | State::Starting { .. } | State::SettingUp { .. } => {
                 self.fail(DeviceError::TooSlow("a reset"));

@@ -43,7 +43,8 @@ struct Queue {
 
 pub struct Inside {
     bus: FakeDma,
-    configuration: u32,
+    /// What was last written to its configuration.
+    pub configuration: u32,
     admin: [u64; 2],
     admin_sizes: u32,
     queues: [Queue; 2],
@@ -56,6 +57,8 @@ pub struct Inside {
     pub starts: u32,
     /// What it reports as capabilities.
     pub capabilities: u64,
+    /// How long it says that a shutdown may take, in microseconds.
+    pub shutdown_microseconds: u32,
 }
 
 /// The controller; clones are the same one.
@@ -76,6 +79,7 @@ impl Model {
             starts: 0,
             // 64 entries, 1 s, doorbells 8 bytes apart, NVM commands.
             capabilities: 63 | 2 << 24 | 1 << 32 | 1 << 37,
+            shutdown_microseconds: 0,
         })))
     }
 
@@ -179,6 +183,7 @@ impl Inside {
                 page[4..24].copy_from_slice(b"SN\x07 1               ");
                 page[24..64].copy_from_slice(b"A model                                 ");
                 page[77] = 4;
+                page[88..92].copy_from_slice(&self.shutdown_microseconds.to_le_bytes());
                 page[516] = 5;
                 page[520] = 0b1100;
                 page[525] = 1;

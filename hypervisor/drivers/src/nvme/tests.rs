@@ -1,6 +1,6 @@
 //! The driver against a model of a controller, which keeps to the specification or does not.
 
-use super::model::{BLOCKS, Fault, Model};
+use super::model::{BLOCKS, Fault, Inside, Model};
 use super::*;
 use crate::disk::{Action, DiskError};
 use iommu::fake::{FakeDma, FakePiece};
@@ -13,8 +13,14 @@ type Driver = Nvme<Model, FakeDma>;
 const SECOND: u64 = 1_000_000_000;
 
 fn started() -> (Driver, Model, FakeDma) {
+    started_with(|_| {})
+}
+
+/// A driver of a controller that has been changed.
+fn started_with(change: impl FnOnce(&mut Inside)) -> (Driver, Model, FakeDma) {
     let bus = FakeDma::new();
     let model = Model::new(&bus);
+    change(&mut model.0.borrow_mut());
     let mut driver = Nvme::take_over(model.clone(), bus.clone(), Signal::Polled, Instant(0)).unwrap();
     assert_eq!(settle(&mut driver, Instant(0)).len(), 0);
     assert_eq!(driver.readiness(), Readiness::Ready);
@@ -252,12 +258,22 @@ fn a_controller_is_shut_down_before_the_power_goes() {
     assert_eq!(driver.readiness(), Readiness::Off);
     assert_eq!(driver.submit(command(1, 0, 0, Action::Flush), Instant(0)).unwrap_err().reason, Refusal::Gone);
     assert!(model.0.borrow().commands.is_empty());
+}
 
-    let (mut driver, model, _) = started();
-    model.misbehave(Fault::Mute(1));
-    driver.shut_down(Instant(0));
-    settle(&mut driver, Instant(10 * SECOND));
-    assert_eq!(driver.take_trouble(), Some(DeviceError::TooSlow("shutting down")));
+#[test]
+fn a_controller_has_the_time_for_its_shutdown_that_it_asks_for_within_reason_and_is_not_reset_then() {
+    for (microseconds, seconds) in [(0, 10), (3_000_000, 10), (25_000_000, 25), (u32::MAX, 60)] {
+        let (mut driver, model, _) =
+            started_with(|controller| controller.shutdown_microseconds = microseconds);
+        model.misbehave(Fault::Mute(1));
+        driver.shut_down(Instant(0));
+        settle(&mut driver, Instant(seconds * SECOND - 1));
+        assert_eq!(driver.readiness(), Readiness::Pending);
+        settle(&mut driver, Instant(seconds * SECOND));
+        assert_eq!(driver.readiness(), Readiness::Failed);
+        assert_eq!(driver.take_trouble(), Some(DeviceError::TooSlow("shutting down")));
+        assert_eq!(model.0.borrow().configuration & (ENABLE | SHUTDOWN), ENABLE | SHUTDOWN_NORMAL);
+    }
 }
 
 #[test]
