@@ -70,6 +70,12 @@ impl Setup {
             Self::Submissions => "Create I/O Submission Queue",
         }
     }
+
+    /// Whether the set-up goes on without it: a controller of version 1.0 knows no list, and of several namespaces one may
+    /// be broken.
+    const fn may_be_refused(self) -> bool {
+        matches!(self, Self::ActiveNamespaces | Self::Namespace(_))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -293,8 +299,9 @@ impl<R: Registers, M: DmaMemory> Nvme<R, M> {
             return self.reset(DeviceError::Nonsense("the answer to a command that it was not given"), now);
         }
         let is_done = command::result_of(answer.status).is_ok();
-        if !is_done && step != Setup::ActiveNamespaces {
-            return self.fail(DeviceError::Refused { what: step.name(), code: answer.status });
+        let refusal = DeviceError::Refused { what: step.name(), code: answer.status };
+        if !is_done && !step.may_be_refused() {
+            return self.fail(refusal);
         }
         match step {
             Setup::Controller => match Controller::parse(&self.page) {
@@ -309,6 +316,10 @@ impl<R: Registers, M: DmaMemory> Nvme<R, M> {
                 self.active =
                     if is_done { identify::active_namespaces(&self.page) } else { self.all_namespaces() };
                 self.begin_namespace(0, now);
+            }
+            Setup::Namespace(index) if !is_done => {
+                self.trouble = Some(refusal);
+                self.begin_namespace(index + 1, now);
             }
             Setup::Namespace(index) => {
                 let id = self.active.get(index).copied().unwrap_or_default();

@@ -57,6 +57,8 @@ pub struct Inside {
     pub starts: u32,
     /// What it reports as capabilities.
     pub capabilities: u64,
+    /// A namespace whose Identify it refuses.
+    pub refused_namespace: u32,
     /// How long it says that a shutdown may take, in microseconds.
     pub shutdown_microseconds: u32,
 }
@@ -79,6 +81,7 @@ impl Model {
             starts: 0,
             // 64 entries, 1 s, doorbells 8 bytes apart, NVM commands.
             capabilities: 63 | 2 << 24 | 1 << 32 | 1 << 37,
+            refused_namespace: 0,
             shutdown_microseconds: 0,
         })))
     }
@@ -150,6 +153,8 @@ impl Inside {
         let word = |index: usize| u32::from_le_bytes(entry[4 * index..][..4].try_into().unwrap());
         let prp = u64::from(word(6)) | u64::from(word(7)) << 32;
         match entry[0] {
+            // Invalid Namespace or Format.
+            0x06 if word(10) == 0 && word(1) == self.refused_namespace => return 0x0b,
             0x06 => {
                 let page = self.identify(word(10), word(1));
                 self.bus.write(BusAddress(prp), &page).expect("the page is in memory");

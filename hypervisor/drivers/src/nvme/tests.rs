@@ -57,6 +57,14 @@ fn namespaces_are_found_and_those_with_metadata_left_out() {
 }
 
 #[test]
+fn a_namespace_that_the_controller_does_not_describe_is_left_out() {
+    let (mut driver, _, _) = started_with(|controller| controller.refused_namespace = 1);
+    assert_eq!(driver.namespaces().iter().map(|namespace| namespace.id).collect::<Vec<_>>(), [2]);
+    let refused = DeviceError::Refused { what: "Identify Namespace", code: 0x0b };
+    assert_eq!(driver.take_trouble(), Some(refused));
+}
+
+#[test]
 fn what_was_written_is_read_back_in_one_page_two_and_many() {
     let (mut driver, _, bus) = started();
     for (ticket, sectors) in [(1, 1_u32), (2, 8), (3, 9), (4, 16), (5, 17), (6, 128)] {
