@@ -51,6 +51,7 @@ const ADMIN_TIME: Nanoseconds = Nanoseconds::from_secs(5);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Setup {
     Controller,
+    Limits,
     QueueCount,
     ActiveNamespaces,
     /// The namespace with this index among the active ones.
@@ -63,6 +64,7 @@ impl Setup {
     const fn name(self) -> &'static str {
         match self {
             Self::Controller => "Identify Controller",
+            Self::Limits => "Identify (limits)",
             Self::QueueCount => "Set Features (Number of Queues)",
             Self::ActiveNamespaces => "Identify (active namespaces)",
             Self::Namespace(_) => "Identify Namespace",
@@ -71,10 +73,10 @@ impl Setup {
         }
     }
 
-    /// Whether the set-up goes on without it: a controller of version 1.0 knows no list, and of several namespaces one may
-    /// be broken.
+    /// Whether the set-up goes on without it: not every controller has limits to tell, one of version 1.0 knows no list, and
+    /// of several namespaces one may be broken.
     const fn may_be_refused(self) -> bool {
-        matches!(self, Self::ActiveNamespaces | Self::Namespace(_))
+        matches!(self, Self::Limits | Self::ActiveNamespaces | Self::Namespace(_))
     }
 }
 
@@ -273,6 +275,7 @@ impl<R: Registers, M: DmaMemory> Nvme<R, M> {
         let [submissions, completions] = self.io.addresses();
         let entry = match step {
             Setup::Controller => command::identify(Subject::Controller, page),
+            Setup::Limits => command::identify(Subject::Limits, page),
             Setup::QueueCount => command::set_queue_count(),
             Setup::ActiveNamespaces => command::identify(Subject::ActiveNamespaces, page),
             Setup::Namespace(index) => {
@@ -307,10 +310,17 @@ impl<R: Registers, M: DmaMemory> Nvme<R, M> {
             Setup::Controller => match Controller::parse(&self.page) {
                 Ok(controller) => {
                     self.found.controller = Some(controller);
-                    self.begin(Setup::QueueCount, now);
+                    let next = if self.layout.tells_limits { Setup::Limits } else { Setup::QueueCount };
+                    self.begin(next, now);
                 }
                 Err(error) => self.fail(error),
             },
+            Setup::Limits => {
+                if let Some(controller) = self.found.controller.as_mut().filter(|_| is_done) {
+                    controller.limit(&self.page);
+                }
+                self.begin(Setup::QueueCount, now);
+            }
             Setup::QueueCount => self.begin(Setup::ActiveNamespaces, now),
             Setup::ActiveNamespaces => {
                 self.active =

@@ -59,6 +59,9 @@ pub struct Inside {
     pub capabilities: u64,
     /// A namespace whose Identify it refuses.
     pub refused_namespace: u32,
+    /// What it reports as its version, and how much it clears at once: 16 bytes; without them it refuses to say.
+    pub version: u32,
+    pub limits: Option<[u8; 16]>,
     /// How long it says that a shutdown may take, in microseconds.
     pub shutdown_microseconds: u32,
 }
@@ -82,6 +85,8 @@ impl Model {
             // 64 entries, 1 s, doorbells 8 bytes apart, NVM commands.
             capabilities: 63 | 2 << 24 | 1 << 32 | 1 << 37,
             refused_namespace: 0,
+            version: 0x10400,
+            limits: None,
             shutdown_microseconds: 0,
         })))
     }
@@ -155,6 +160,12 @@ impl Inside {
         match entry[0] {
             // Invalid Namespace or Format.
             0x06 if word(10) == 0 && word(1) == self.refused_namespace => return 0x0b,
+            0x06 if word(10) == 6 => {
+                assert!(self.version >= 0x20000 && word(11) == 0, "asked since 2.0, for NVM commands");
+                let Some(limits) = self.limits else { return 2 };
+                let page = [&limits[..], &[0; 4080]].concat();
+                self.bus.write(BusAddress(prp), &page).expect("the page is in memory");
+            }
             0x06 => {
                 let page = self.identify(word(10), word(1));
                 self.bus.write(BusAddress(prp), &page).expect("the page is in memory");
@@ -280,6 +291,7 @@ impl Registers for Model {
             _ if inside.fault == Some(Fault::Vanished) => u32::MAX,
             0x00 => inside.capabilities as u32,
             0x04 => (inside.capabilities >> 32) as u32,
+            0x08 => inside.version,
             0x14 => inside.configuration,
             0x1c => inside.status(),
             _ => 0,

@@ -64,6 +64,27 @@ fn a_namespace_that_the_controller_does_not_describe_is_left_out() {
     assert_eq!(driver.take_trouble(), Some(refused));
 }
 
+/// The most sectors that are cleared at once in namespaces 1 and 2.
+fn clear_sectors(version: u32, limits: Option<[u8; 16]>) -> [u32; 2] {
+    let (driver, _, _) = started_with(|controller| {
+        (controller.version, controller.limits) = (version, limits);
+    });
+    [0, 1].map(|unit| driver.geometry(Unit(unit)).unwrap().max_clear_sectors)
+}
+
+#[test]
+fn no_more_is_cleared_at_once_than_the_controller_takes() {
+    const ALL: [u32; 2] = [65536, 8 * 65536];
+    let limits = |zeroes: u8, range: u8, all: u8| [0, zeroes, 0, 0, range, 0, 0, 0, all, 0, 0, 0, 0, 0, 0, 0];
+    assert_eq!(clear_sectors(0x10400, Some(limits(1, 1, 1))), ALL, "it is not asked");
+    assert_eq!(clear_sectors(0x20000, None), ALL, "it does not say");
+    assert_eq!(clear_sectors(0x20000, Some(limits(0, 0, 0))), ALL);
+    assert_eq!(clear_sectors(0x20000, Some(limits(5, 0, 0))), [256, 256]);
+    assert_eq!(clear_sectors(0x20000, Some(limits(5, 20, 0))), [20, 160]);
+    assert_eq!(clear_sectors(0x20000, Some(limits(0, 20, 10))), [10, 80]);
+    assert_eq!(clear_sectors(0x20100, Some(limits(255, 0, 0))), ALL);
+}
+
 #[test]
 fn what_was_written_is_read_back_in_one_page_two_and_many() {
     let (mut driver, _, bus) = started();
