@@ -236,7 +236,8 @@ pub trait Disk {
     /// Goes on, and gives one command that is over. Call it until it gives none.
     fn poll(&mut self, now: Instant) -> Option<Completion<Self::Buffer>>;
 
-    /// When [`Disk::poll`] has to be called though no interrupt came.
+    /// When [`Disk::poll`] has to be called though no interrupt came: at [`Instant`] 0, so at once, while a completion waits
+    /// to be taken.
     fn next_deadline(&self) -> Instant;
 
     /// Tells the device that the power will go: it takes no commands any more, and brings what it still has in a cache to

@@ -152,6 +152,18 @@ impl<B> Flight<B> {
         deadlines.min().unwrap_or(Instant::FAR_FUTURE)
     }
 
+    /// When the driver must be polled though no interrupt came, if its device's status has to be looked at by `status_due`
+    /// while a command is in flight: at once, when a command is over that nobody has taken yet.
+    pub fn next_deadline(&self, status_due: Instant) -> Instant {
+        if self.over != 0 {
+            return Instant(0);
+        }
+        match self.deadline() {
+            Instant::FAR_FUTURE => Instant::FAR_FUTURE,
+            deadline => deadline.min(status_due),
+        }
+    }
+
     /// Takes a command that is over out of its slot.
     pub fn take_over(&mut self) -> Option<Completion<B>> {
         let id = first(self.over)?;

@@ -10,6 +10,13 @@
 //! its buffer; the one that is looked at is not the card's. The card takes every frame, since guests behind the switch have
 //! addresses of their own.
 //!
+//! ```text
+//!   Quieting ──the bus is quiet, or takes too long──► Resetting ──► Running
+//!       └─────────────────────┴── vanished, too slow ──► Failed ◄──────┘
+//! ```
+//! Firmware may have left the card running, and a reset amid an access of its can leave the bus stuck: so it is told to
+//! begin nothing any more, and left alone for a while, before it is reset.
+//!
 //! Sources: Intel 82574 data sheet (317694), chapters 7 and 10; PCI/PCI-X Family of GbE Controllers manual (317453).
 
 mod registers;
@@ -35,6 +42,10 @@ const BUFFER_BYTES: usize = 2048;
 /// What shorter frames are filled up to with zeros, as Ethernet wants it.
 const PADDED_BYTES: usize = 60;
 
+/// How long the card is left alone so that what it has begun on the bus ends, and for how long at most it may tell that
+/// something has not; Linux waits as long.
+const DRAIN_TIME: Nanoseconds = Nanoseconds::from_millis(10);
+const DRAIN_TIME_MOST: Nanoseconds = Nanoseconds::from_millis(80);
 /// How long the card has to be left alone after a reset, and how long it may take.
 const QUIET_TIME: Nanoseconds = Nanoseconds::from_millis(10);
 const RESET_TIME: Nanoseconds = Nanoseconds::from_secs(1);
@@ -61,6 +72,7 @@ impl Family {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
+    Quieting { from: Instant },
     Resetting { from: Instant },
     Running,
     Failed,
@@ -126,7 +138,7 @@ pub struct E1000e<R, M: DmaMemory> {
 }
 
 impl<R: Registers, M: DmaMemory> E1000e<R, M> {
-    /// Takes over the card behind `registers`, and resets it. Poll until it is ready.
+    /// Takes over the card behind `registers`, and has it stop for a reset. Poll until it is ready.
     ///
     /// # Errors
     /// When it is not there, or there is no memory.
@@ -153,30 +165,56 @@ impl<R: Registers, M: DmaMemory> E1000e<R, M> {
             looked_at: None,
             head: 0,
             next: 0,
-            state: State::Resetting { from: now },
+            state: State::Quieting { from: now },
             mac: MacAddress::default(),
             counters: NicCounters::default(),
             trouble: None,
         };
-        card.reset();
+        card.quiet();
         Ok(card)
     }
 
-    fn reset(&mut self) {
+    /// Tells the card to begin nothing any more.
+    #[cold]
+    fn quiet(&mut self) {
+        let control = self.registers.read32(CONTROL);
+        if self.family == Family::Express && control != NO_ANSWER {
+            self.registers.write32(CONTROL, control | BUS_DISABLE);
+        }
         self.registers.write32(INTERRUPT_MASK_CLEAR, u32::MAX);
         self.registers.write32(RECEIVE_CONTROL, 0);
-        self.registers.write32(TRANSMIT_CONTROL, 0);
-        let control = self.registers.read32(CONTROL);
-        self.registers.write32(CONTROL, control | RESET);
+        self.registers.write32(TRANSMIT_CONTROL, TRANSMIT_OFF);
+        // A read, so that the writes have reached the card.
+        let _ = self.registers.read32(STATUS);
     }
 
     /// The card has failed: its buffers stay where they are, since it may still write to them.
     #[cold]
     fn fail(&mut self, trouble: DeviceError) {
-        self.reset();
+        self.quiet();
         self.trouble = Some(trouble);
         self.state = State::Failed;
         self.looked_at = None;
+    }
+
+    /// Resets the card once it has nothing on the bus any more, or has had long enough. A card on conventional PCI does not
+    /// tell.
+    #[cold]
+    fn await_quiet(&mut self, from: Instant, now: Instant) {
+        let since = now.since(from);
+        if since < DRAIN_TIME {
+            return;
+        }
+        let status = self.registers.read32(STATUS);
+        if status == NO_ANSWER {
+            return self.fail(DeviceError::Vanished);
+        }
+        if self.family == Family::Express && status & BUS_IN_USE != 0 && since < DRAIN_TIME_MOST {
+            return;
+        }
+        let control = self.registers.read32(CONTROL);
+        self.registers.write32(CONTROL, control | RESET);
+        self.state = State::Resetting { from: now };
     }
 
     #[cold]
@@ -298,6 +336,7 @@ impl<R: Registers, M: DmaMemory> Nic for E1000e<R, M> {
 
     fn poll(&mut self, now: Instant) {
         match self.state {
+            State::Quieting { from } => self.await_quiet(from, now),
             State::Resetting { from } => self.await_reset(from, now),
             // Reading the causes clears them, so that the next one sends a message again.
             State::Running => match self.registers.read32(INTERRUPT_CAUSES) {
@@ -358,7 +397,7 @@ impl<R: Registers, M: DmaMemory> Nic for E1000e<R, M> {
 
     fn readiness(&self) -> Readiness {
         match self.state {
-            State::Resetting { .. } => Readiness::Pending,
+            State::Quieting { .. } | State::Resetting { .. } => Readiness::Pending,
             State::Running => Readiness::Ready,
             State::Failed => Readiness::Failed,
         }

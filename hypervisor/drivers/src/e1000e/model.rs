@@ -15,6 +15,8 @@ pub const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
 pub enum Fault {
     /// It sends nothing.
     Mute,
+    /// What it has on the bus never ends.
+    BusyBus,
     /// Its reset never ends.
     StuckReset,
     /// It is unplugged.
@@ -28,6 +30,8 @@ pub struct Inside {
     pub registers: BTreeMap<usize, u32>,
     pub fault: Option<Fault>,
     pub sent: Vec<Vec<u8>>,
+    /// How often it was reset.
+    pub resets: u32,
 }
 
 /// The card; clones are the same one.
@@ -41,8 +45,11 @@ impl Model {
             (ADDRESS_LOW, u32::from_le_bytes([a, b, c, d])),
             (ADDRESS_HIGH, u32::from_le_bytes([e, f, 0, 0x80])),
         ];
-        let registers = address.into_iter().chain([(STATUS, LINK_IS_UP)]).collect();
-        Self(Rc::new(RefCell::new(Inside { bus: bus.clone(), registers, fault: None, sent: Vec::new() })))
+        // Firmware has left it running.
+        let left = [(STATUS, LINK_IS_UP), (RECEIVE_CONTROL, RECEIVE_ALL), (TRANSMIT_CONTROL, TRANSMIT_USUAL)];
+        let registers = address.into_iter().chain(left).collect();
+        let bus = bus.clone();
+        Self(Rc::new(RefCell::new(Inside { bus, registers, fault: None, sent: Vec::new(), resets: 0 })))
     }
 
     pub fn misbehave(&self, fault: Fault) {
@@ -58,6 +65,24 @@ impl Model {
 impl Inside {
     fn get(&self, offset: usize) -> u32 {
         self.registers.get(&offset).copied().unwrap_or(0)
+    }
+
+    /// The status: the bus is in use until that is disabled.
+    fn status(&self) -> u32 {
+        let is_quiet = self.get(CONTROL) & BUS_DISABLE != 0 && self.fault != Some(Fault::BusyBus);
+        self.get(STATUS) | if is_quiet { 0 } else { BUS_IN_USE }
+    }
+
+    /// What is written to the control register.
+    fn control(&mut self, value: u32) {
+        if value & RESET == 0 {
+            self.registers.insert(CONTROL, value);
+            return;
+        }
+        assert_eq!(self.get(RECEIVE_CONTROL), 0, "it receives nothing when it is reset");
+        assert_eq!(self.get(TRANSMIT_CONTROL), TRANSMIT_OFF, "it sends nothing when it is reset");
+        self.resets += 1;
+        self.registers.insert(CONTROL, 0);
     }
 
     fn descriptor(&self, ring: usize) -> BusAddress {
@@ -120,6 +145,7 @@ impl Registers for Model {
         match inside.fault {
             Some(Fault::Vanished) => u32::MAX,
             Some(Fault::StuckReset) if offset == CONTROL => RESET,
+            _ if offset == STATUS => inside.status(),
             _ => inside.get(offset),
         }
     }
@@ -134,7 +160,9 @@ impl Registers for Model {
 
     fn write32(&mut self, offset: usize, value: u32) {
         let mut inside = self.0.borrow_mut();
-        let value = if offset == CONTROL { value & !RESET } else { value };
+        if offset == CONTROL {
+            return inside.control(value);
+        }
         inside.registers.insert(offset, value);
         if offset == TRANSMIT_RING + TAIL {
             inside.send();

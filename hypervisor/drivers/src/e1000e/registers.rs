@@ -32,16 +32,20 @@ pub const ADDRESS_HIGH: usize = 0x5404;
 /// What a bus without an answer reads as.
 pub const NO_ANSWER: u32 = u32::MAX;
 
+/// Control of the 82574: begin nothing on the bus any more. On conventional PCI the bit is reserved, or something else.
+pub const BUS_DISABLE: u32 = 1 << 2;
 /// Control: the link's speed is found out.
 pub const AUTO_SPEED: u32 = 1 << 5;
 /// Control: the link is to be up.
 pub const LINK_UP_WANTED: u32 = 1 << 6;
-/// Control: link reset, inverted loss of signal, forced speed and duplex, PHY reset.
-pub const CONTROL_FORCED: u32 = 1 << 3 | 1 << 7 | 1 << 11 | 1 << 12 | 1 << 31;
+/// Control: the bus disabled, link reset, inverted loss of signal, forced speed and duplex, PHY reset.
+pub const CONTROL_FORCED: u32 = BUS_DISABLE | 1 << 3 | 1 << 7 | 1 << 11 | 1 << 12 | 1 << 31;
 /// Control: reset; it reads as 0 when that is over.
 pub const RESET: u32 = 1 << 26;
 /// Status: the link is up.
 pub const LINK_IS_UP: u32 = 1 << 1;
+/// Status of the 82574: it may begin something on the bus, or has begun something that has not ended.
+pub const BUS_IN_USE: u32 = 1 << 19;
 
 /// 51 µs: at most 20,000 interrupts a second.
 pub const INTERRUPT_INTERVAL: u32 = 200;
@@ -50,6 +54,8 @@ pub const OUR_CAUSES: u32 = 1 << 0 | 1 << 2 | 1 << 4 | 1 << 6 | 1 << 7;
 
 /// Receive control: on, every address and every group's, broadcasts, buffers of 2 KiB, without the checksum.
 pub const RECEIVE_ALL: u32 = 1 << 1 | 1 << 3 | 1 << 4 | 1 << 15 | 1 << 26;
+/// Transmit control: off, short frames padded.
+pub const TRANSMIT_OFF: u32 = 1 << 3;
 /// Transmit control: on, short frames padded, 15 retries, a collision distance of 64 byte times (full duplex).
 pub const TRANSMIT_USUAL: u32 = 1 << 1 | 1 << 3 | 15 << 4 | 64 << 12;
 /// What is reserved in how descriptors are fetched, and has to be set on the 82574 and its predecessors.

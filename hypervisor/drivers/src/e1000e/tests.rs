@@ -6,21 +6,56 @@ use iommu::fake::FakeDma;
 use proptest::prelude::*;
 use std::vec::Vec;
 
-const LATER: Instant = Instant(QUIET_TIME.0);
+/// When it has been left alone before its reset, and after.
+const QUIET: Instant = Instant(DRAIN_TIME.0);
+const LATER: Instant = Instant(DRAIN_TIME.0 + QUIET_TIME.0);
 
-fn taken_over() -> (E1000e<Model, FakeDma>, Model) {
+fn taken_over(family: Family) -> (E1000e<Model, FakeDma>, Model) {
     let bus = FakeDma::new();
     let model = Model::new(&bus);
-    (E1000e::take_over(model.clone(), Family::Express, bus, Signal::Interrupt, Instant(0)).unwrap(), model)
+    (E1000e::take_over(model.clone(), family, bus, Signal::Interrupt, Instant(0)).unwrap(), model)
+}
+
+/// A card that is being reset.
+fn resetting() -> (E1000e<Model, FakeDma>, Model) {
+    let (mut card, model) = taken_over(Family::Express);
+    card.poll(Instant(QUIET.0 - 1));
+    assert_eq!((card.readiness(), model.0.borrow().resets), (Readiness::Pending, 0));
+    card.poll(QUIET);
+    assert_eq!(model.0.borrow().resets, 1);
+    (card, model)
 }
 
 fn started() -> (E1000e<Model, FakeDma>, Model) {
-    let (mut card, model) = taken_over();
-    card.poll(Instant(0));
+    let (mut card, model) = resetting();
+    card.poll(Instant(LATER.0 - 1));
     assert_eq!(card.readiness(), Readiness::Pending, "it is left alone after the reset");
     card.poll(LATER);
     assert_eq!(card.readiness(), Readiness::Ready);
     (card, model)
+}
+
+#[test]
+fn a_card_that_has_something_on_the_bus_is_reset_when_that_has_ended_or_lasts_too_long() {
+    let (mut card, model) = taken_over(Family::Express);
+    model.misbehave(Fault::BusyBus);
+    card.poll(Instant(DRAIN_TIME_MOST.0 - 1));
+    assert_eq!((card.readiness(), model.0.borrow().resets), (Readiness::Pending, 0));
+    card.poll(Instant(DRAIN_TIME_MOST.0));
+    assert_eq!(model.0.borrow().resets, 1);
+    card.poll(Instant(DRAIN_TIME_MOST.0 + QUIET_TIME.0));
+    assert_eq!((card.readiness(), card.take_trouble()), (Readiness::Ready, None));
+    assert_eq!(model.0.borrow().registers[&CONTROL] & BUS_DISABLE, 0, "the bus is used again");
+}
+
+#[test]
+fn a_card_on_conventional_pci_has_its_time_and_is_not_asked() {
+    let (mut card, model) = taken_over(Family::Conventional);
+    assert!(!model.0.borrow().registers.contains_key(&CONTROL), "the bit means something else there");
+    card.poll(QUIET);
+    assert_eq!(model.0.borrow().resets, 1);
+    card.poll(LATER);
+    assert_eq!(card.readiness(), Readiness::Ready);
 }
 
 #[test]
@@ -84,11 +119,11 @@ fn full_rings_are_told() {
 
 #[test]
 fn a_card_that_does_not_reset_or_is_unplugged_is_told_of() {
-    let (mut card, model) = taken_over();
+    let (mut card, model) = resetting();
     model.misbehave(Fault::StuckReset);
     card.poll(LATER);
     assert_eq!(card.readiness(), Readiness::Pending);
-    card.poll(Instant(RESET_TIME.0));
+    card.poll(Instant(QUIET.0 + RESET_TIME.0));
     assert_eq!(card.take_trouble(), Some(DeviceError::TooSlow("resetting")));
 
     let (mut card, model) = started();
@@ -96,11 +131,17 @@ fn a_card_that_does_not_reset_or_is_unplugged_is_told_of() {
     card.poll(LATER);
     assert_eq!((card.take_trouble(), card.link()), (Some(DeviceError::Vanished), Link::Down));
     assert_eq!((card.has_room(1), card.transmit(&[0; 60])), (true, Sent::Dropped));
+    let registers = &model.0.borrow().registers;
+    assert_eq!(
+        (registers[&RECEIVE_CONTROL], registers[&TRANSMIT_CONTROL]),
+        (0, TRANSMIT_OFF),
+        "told to stop in any case"
+    );
 }
 
 #[test]
 fn a_card_without_an_address_of_its_own_is_refused() {
-    let (mut card, model) = taken_over();
+    let (mut card, model) = resetting();
     model.0.borrow_mut().registers.insert(ADDRESS_LOW, 0xffff_ffff);
     card.poll(LATER);
     assert_eq!(card.take_trouble(), Some(DeviceError::Nonsense("its address")));

@@ -30,6 +30,8 @@ pub enum Subject {
     Controller,
     /// The first active namespaces.
     ActiveNamespaces,
+    /// What the controller says of NVM commands alone: their limits.
+    Limits,
 }
 
 /// Identify, with the answer to `page`.
@@ -38,6 +40,8 @@ pub fn identify(subject: Subject, page: BusAddress) -> Submission {
         Subject::Namespace(id) => (id, 0),
         Subject::Controller => (0, 1),
         Subject::ActiveNamespaces => (0, 2),
+        // The command set is in the next word: 0, NVM.
+        Subject::Limits => (0, 6),
     };
     Submission { opcode: 0x06, namespace, prp: [page.0, 0], words: [structure, 0, 0] }
 }

@@ -1,12 +1,14 @@
 //! What controller and namespaces say of themselves.
 //!
 //! Every field is a claim: what cannot be is refused, and text is cut to what can be printed.
-//! Sources: NVMe Base 2.0, figure 275 (controller); NVM Command Set 1.0, figures 97 and 98 (namespace).
+//! Sources: NVMe Base 2.0, figure 275 (controller); NVM Command Set 1.0, figures 97 and 98 (namespace) and section 4.1.5
+//! (limits).
 
 use super::command::PAGE_BYTES;
 use crate::disk::{Abilities, DiskGeometry};
 use crate::error::DeviceError;
 use arrayvec::{ArrayString, ArrayVec};
+use base::Nanoseconds;
 use seams::{DmaRing, SECTOR_BYTES};
 
 /// How many namespaces of a controller are used.
@@ -20,11 +22,22 @@ const SERIAL: (usize, usize) = (4, 20);
 const MODEL: (usize, usize) = (24, 40);
 /// The largest transfer, as a power of two of pages; 0 is no limit.
 const MAX_TRANSFER: usize = 77;
+/// How long a shutdown may take, in microseconds; 0 where that is not reported, as before 1.2.
+const SHUTDOWN_TIME: usize = 88;
+/// However little the controller claims to need, and however much; Linux waits no longer.
+const SHUTDOWN_TIME_LEAST: Nanoseconds = Nanoseconds::from_secs(10);
+const SHUTDOWN_TIME_MOST: Nanoseconds = Nanoseconds::from_secs(60);
 const NAMESPACE_COUNT: usize = 516;
 const OPTIONAL_COMMANDS: usize = 520;
 const WRITE_CACHE: usize = 525;
 const HAS_DISCARD: u32 = 1 << 2;
 const HAS_WRITE_ZEROES: u32 = 1 << 3;
+
+/// The most that one write-zeroes clears, as a power of two of pages; 0 is no limit.
+const MAX_ZEROES: usize = 1;
+/// The most blocks of one range of a discard, and of all its ranges; 0 is no limit.
+const MAX_RANGE_BLOCKS: usize = 4;
+const MAX_DISCARD_BLOCKS: usize = 8;
 
 const FORMAT_INDEX: usize = 26;
 const ATTRIBUTES: usize = 99;
@@ -39,9 +52,12 @@ pub struct Controller {
     /// Its serial number, as printable text.
     pub serial: ArrayString<20>,
     pub(super) max_transfer_bytes: u64,
+    /// How long it may take to bring its cache to the medium.
+    pub(super) shutdown_time: Nanoseconds,
     pub(super) namespace_count: u32,
     optional_commands: u32,
     has_write_cache: bool,
+    limits: Limits,
 }
 
 impl Controller {
@@ -57,14 +73,45 @@ impl Controller {
         if namespace_count == 0 {
             return Err(DeviceError::Nonsense("its number of namespaces, 0,"));
         }
+        let shutdown_time = Nanoseconds(1000 * u64::from(page.load32(SHUTDOWN_TIME)));
         Ok(Self {
+            shutdown_time: shutdown_time.clamp(SHUTDOWN_TIME_LEAST, SHUTDOWN_TIME_MOST),
             model: text(page, MODEL),
             serial: text(page, SERIAL),
             max_transfer_bytes,
             namespace_count,
             optional_commands: page.load32(OPTIONAL_COMMANDS) & 0xffff,
             has_write_cache: byte(page, WRITE_CACHE) & 1 != 0,
+            limits: Limits::default(),
         })
+    }
+
+    /// Takes over what the controller says of how much it clears at once.
+    pub(super) fn limit(&mut self, page: &impl DmaRing) {
+        let some = |most: u64| if most == 0 { u64::MAX } else { most };
+        let zeroes_bytes = match byte(page, MAX_ZEROES) {
+            0 => None,
+            shift => PAGE_BYTES.checked_shl(shift.into()).filter(|bytes| *bytes >= PAGE_BYTES),
+        };
+        let range_blocks = some(page.load32(MAX_RANGE_BLOCKS).into());
+        self.limits = Limits {
+            zeroes_bytes: zeroes_bytes.unwrap_or(u64::MAX),
+            discard_blocks: range_blocks.min(some(page.load64(MAX_DISCARD_BLOCKS))),
+        };
+    }
+}
+
+/// How much one command clears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Limits {
+    zeroes_bytes: u64,
+    discard_blocks: u64,
+}
+
+impl Default for Limits {
+    /// None but the commands' own.
+    fn default() -> Self {
+        Self { zeroes_bytes: u64::MAX, discard_blocks: u64::MAX }
     }
 }
 
@@ -96,11 +143,15 @@ impl Namespace {
         let sectors = blocks.checked_mul(1 << block_shift).filter(|sectors| *sectors > 0)?;
         let sectors_of = |bytes: u64| u32::try_from(bytes / SECTOR_BYTES).unwrap_or(u32::MAX);
         let can = |command: u32| controller.optional_commands & command != 0;
+        // One number for both: what is longer goes in several commands.
+        let limits = &controller.limits;
+        let zeroes_blocks = (limits.zeroes_bytes >> block_bits).max(1);
+        let clear_blocks = MAX_BLOCKS.min(zeroes_blocks).min(limits.discard_blocks);
         let geometry = DiskGeometry {
             sectors,
             block_bytes: 1 << block_bits,
             max_transfer_sectors: sectors_of(controller.max_transfer_bytes),
-            max_clear_sectors: sectors_of(MAX_BLOCKS << block_bits),
+            max_clear_sectors: sectors_of(clear_blocks << block_bits),
             abilities: Abilities {
                 write: byte(page, ATTRIBUTES) & WRITE_PROTECTED == 0,
                 discard: can(HAS_DISCARD),

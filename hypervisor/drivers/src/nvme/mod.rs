@@ -46,13 +46,12 @@ const ADMIN_ENTRIES: u16 = 8;
 const IO_ENTRIES: u16 = 2 * DEPTH as u16;
 /// How long an admin command may take.
 const ADMIN_TIME: Nanoseconds = Nanoseconds::from_secs(5);
-/// How long a controller may take to bring its cache to the medium.
-const SHUTDOWN_TIME: Nanoseconds = Nanoseconds::from_secs(10);
 
 /// What is being set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Setup {
     Controller,
+    Limits,
     QueueCount,
     ActiveNamespaces,
     /// The namespace with this index among the active ones.
@@ -65,12 +64,19 @@ impl Setup {
     const fn name(self) -> &'static str {
         match self {
             Self::Controller => "Identify Controller",
+            Self::Limits => "Identify (limits)",
             Self::QueueCount => "Set Features (Number of Queues)",
             Self::ActiveNamespaces => "Identify (active namespaces)",
             Self::Namespace(_) => "Identify Namespace",
             Self::Completions => "Create I/O Completion Queue",
             Self::Submissions => "Create I/O Submission Queue",
         }
+    }
+
+    /// Whether the set-up goes on without it: not every controller has limits to tell, one of version 1.0 knows no list, and
+    /// of several namespaces one may be broken.
+    const fn may_be_refused(self) -> bool {
+        matches!(self, Self::Limits | Self::ActiveNamespaces | Self::Namespace(_))
     }
 }
 
@@ -187,6 +193,12 @@ impl<R: Registers, M: DmaMemory> Nvme<R, M> {
     fn fail(&mut self, trouble: DeviceError) {
         // Told to stop in any case, so that it writes to no more memory than it must.
         self.registers.write32(CONFIGURATION, 0);
+        self.give_up(trouble);
+    }
+
+    /// The controller has failed, and is left as it is.
+    #[cold]
+    fn give_up(&mut self, trouble: DeviceError) {
         self.trouble = Some(trouble);
         self.state = State::Failed;
         self.slots.fail_all();
@@ -204,12 +216,14 @@ impl<R: Registers, M: DmaMemory> Nvme<R, M> {
         }
     }
 
+    /// A controller that takes too long is not told to stop: that would be a reset while it still brings its cache to the
+    /// medium.
     #[cold]
     fn await_shutdown(&mut self, until: Instant, now: Instant) {
         match self.registers.read32(STATUS) {
-            NO_ANSWER => self.fail(DeviceError::Vanished),
+            NO_ANSWER => self.give_up(DeviceError::Vanished),
             status if status & SHUTDOWN_STATUS == SHUTDOWN_OVER => self.state = State::Off,
-            _ if now >= until => self.fail(DeviceError::TooSlow("shutting down")),
+            _ if now >= until => self.give_up(DeviceError::TooSlow("shutting down")),
             _ => {}
         }
     }
@@ -261,6 +275,7 @@ impl<R: Registers, M: DmaMemory> Nvme<R, M> {
         let [submissions, completions] = self.io.addresses();
         let entry = match step {
             Setup::Controller => command::identify(Subject::Controller, page),
+            Setup::Limits => command::identify(Subject::Limits, page),
             Setup::QueueCount => command::set_queue_count(),
             Setup::ActiveNamespaces => command::identify(Subject::ActiveNamespaces, page),
             Setup::Namespace(index) => {
@@ -287,22 +302,34 @@ impl<R: Registers, M: DmaMemory> Nvme<R, M> {
             return self.reset(DeviceError::Nonsense("the answer to a command that it was not given"), now);
         }
         let is_done = command::result_of(answer.status).is_ok();
-        if !is_done && step != Setup::ActiveNamespaces {
-            return self.fail(DeviceError::Refused { what: step.name(), code: answer.status });
+        let refusal = DeviceError::Refused { what: step.name(), code: answer.status };
+        if !is_done && !step.may_be_refused() {
+            return self.fail(refusal);
         }
         match step {
             Setup::Controller => match Controller::parse(&self.page) {
                 Ok(controller) => {
                     self.found.controller = Some(controller);
-                    self.begin(Setup::QueueCount, now);
+                    let next = if self.layout.tells_limits { Setup::Limits } else { Setup::QueueCount };
+                    self.begin(next, now);
                 }
                 Err(error) => self.fail(error),
             },
+            Setup::Limits => {
+                if let Some(controller) = self.found.controller.as_mut().filter(|_| is_done) {
+                    controller.limit(&self.page);
+                }
+                self.begin(Setup::QueueCount, now);
+            }
             Setup::QueueCount => self.begin(Setup::ActiveNamespaces, now),
             Setup::ActiveNamespaces => {
                 self.active =
                     if is_done { identify::active_namespaces(&self.page) } else { self.all_namespaces() };
                 self.begin_namespace(0, now);
+            }
+            Setup::Namespace(index) if !is_done => {
+                self.trouble = Some(refusal);
+                self.begin_namespace(index + 1, now);
             }
             Setup::Namespace(index) => {
                 let id = self.active.get(index).copied().unwrap_or_default();
@@ -427,11 +454,8 @@ impl<R: Registers, M: DmaMemory> Disk for Nvme<R, M> {
             | State::Starting { .. }
             | State::SettingUp { .. }
             | State::ShuttingDown { .. } => Instant(0),
-            State::Running { status_due } => match self.slots.deadline() {
-                Instant::FAR_FUTURE => Instant::FAR_FUTURE,
-                deadline => deadline.min(status_due),
-            },
-            State::Off | State::Failed => Instant::FAR_FUTURE,
+            State::Running { status_due } => self.slots.next_deadline(status_due),
+            State::Off | State::Failed => self.slots.next_deadline(Instant::FAR_FUTURE),
         }
     }
 
@@ -440,7 +464,8 @@ impl<R: Registers, M: DmaMemory> Disk for Nvme<R, M> {
             State::Running { .. } => {
                 self.slots.fail_all();
                 self.registers.write32(CONFIGURATION, OUR_CONFIGURATION | ENABLE | SHUTDOWN_NORMAL);
-                self.state = State::ShuttingDown { until: now.after(SHUTDOWN_TIME) };
+                let time = self.controller().map_or(Nanoseconds(0), |controller| controller.shutdown_time);
+                self.state = State::ShuttingDown { until: now.after(time) };
             }
             State::Stopping { .. } | State::Starting { .. } | State::SettingUp { .. } => {
                 self.fail(DeviceError::TooSlow("a reset"));

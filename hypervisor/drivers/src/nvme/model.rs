@@ -43,7 +43,8 @@ struct Queue {
 
 pub struct Inside {
     bus: FakeDma,
-    configuration: u32,
+    /// What was last written to its configuration.
+    pub configuration: u32,
     admin: [u64; 2],
     admin_sizes: u32,
     queues: [Queue; 2],
@@ -56,6 +57,13 @@ pub struct Inside {
     pub starts: u32,
     /// What it reports as capabilities.
     pub capabilities: u64,
+    /// A namespace whose Identify it refuses.
+    pub refused_namespace: u32,
+    /// What it reports as its version, and how much it clears at once: 16 bytes; without them it refuses to say.
+    pub version: u32,
+    pub limits: Option<[u8; 16]>,
+    /// How long it says that a shutdown may take, in microseconds.
+    pub shutdown_microseconds: u32,
 }
 
 /// The controller; clones are the same one.
@@ -76,6 +84,10 @@ impl Model {
             starts: 0,
             // 64 entries, 1 s, doorbells 8 bytes apart, NVM commands.
             capabilities: 63 | 2 << 24 | 1 << 32 | 1 << 37,
+            refused_namespace: 0,
+            version: 0x10400,
+            limits: None,
+            shutdown_microseconds: 0,
         })))
     }
 
@@ -146,6 +158,14 @@ impl Inside {
         let word = |index: usize| u32::from_le_bytes(entry[4 * index..][..4].try_into().unwrap());
         let prp = u64::from(word(6)) | u64::from(word(7)) << 32;
         match entry[0] {
+            // Invalid Namespace or Format.
+            0x06 if word(10) == 0 && word(1) == self.refused_namespace => return 0x0b,
+            0x06 if word(10) == 6 => {
+                assert!(self.version >= 0x20000 && word(11) == 0, "asked since 2.0, for NVM commands");
+                let Some(limits) = self.limits else { return 2 };
+                let page = [&limits[..], &[0; 4080]].concat();
+                self.bus.write(BusAddress(prp), &page).expect("the page is in memory");
+            }
             0x06 => {
                 let page = self.identify(word(10), word(1));
                 self.bus.write(BusAddress(prp), &page).expect("the page is in memory");
@@ -179,6 +199,7 @@ impl Inside {
                 page[4..24].copy_from_slice(b"SN\x07 1               ");
                 page[24..64].copy_from_slice(b"A model                                 ");
                 page[77] = 4;
+                page[88..92].copy_from_slice(&self.shutdown_microseconds.to_le_bytes());
                 page[516] = 5;
                 page[520] = 0b1100;
                 page[525] = 1;
@@ -270,6 +291,7 @@ impl Registers for Model {
             _ if inside.fault == Some(Fault::Vanished) => u32::MAX,
             0x00 => inside.capabilities as u32,
             0x04 => (inside.capabilities >> 32) as u32,
+            0x08 => inside.version,
             0x14 => inside.configuration,
             0x1c => inside.status(),
             _ => 0,

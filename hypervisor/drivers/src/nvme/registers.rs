@@ -5,6 +5,7 @@ use base::Nanoseconds;
 use seams::Registers;
 
 pub const CAPABILITIES: usize = 0x00;
+const VERSION: usize = 0x08;
 pub const CONFIGURATION: usize = 0x14;
 pub const STATUS: usize = 0x1c;
 /// Sizes of the admin queues, then where they are.
@@ -32,6 +33,9 @@ pub const SHUTDOWN_OVER: u32 = 0b10 << 2;
 /// What a bus without an answer reads as; no status has all these bits.
 pub const NO_ANSWER: u32 = u32::MAX;
 
+/// Version 2.0: major number, then minor and tertiary.
+const VERSION_2: u32 = 2 << 16;
+
 /// However little the controller claims to need, and however much: no boot waits for longer.
 const READY_TIME_LEAST: Nanoseconds = Nanoseconds::from_millis(500);
 const READY_TIME_MOST: Nanoseconds = Nanoseconds::from_secs(20);
@@ -43,6 +47,8 @@ pub struct Capabilities {
     pub max_entries: u32,
     /// How long it may take to get ready, and to stop.
     pub ready_time: Nanoseconds,
+    /// It tells how much it clears at once: since 2.0.
+    pub tells_limits: bool,
     /// Bytes between two doorbells.
     stride_bytes: usize,
 }
@@ -71,6 +77,7 @@ impl Capabilities {
         Ok(Self {
             max_entries: field(0, 16) + 1,
             ready_time: ready_time.clamp(READY_TIME_LEAST, READY_TIME_MOST),
+            tells_limits: registers.read32(VERSION) >= VERSION_2,
             stride_bytes: 4 << field(32, 4),
         })
     }

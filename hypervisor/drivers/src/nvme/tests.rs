@@ -1,6 +1,6 @@
 //! The driver against a model of a controller, which keeps to the specification or does not.
 
-use super::model::{BLOCKS, Fault, Model};
+use super::model::{BLOCKS, Fault, Inside, Model};
 use super::*;
 use crate::disk::{Action, DiskError};
 use iommu::fake::{FakeDma, FakePiece};
@@ -13,8 +13,14 @@ type Driver = Nvme<Model, FakeDma>;
 const SECOND: u64 = 1_000_000_000;
 
 fn started() -> (Driver, Model, FakeDma) {
+    started_with(|_| {})
+}
+
+/// A driver of a controller that has been changed.
+fn started_with(change: impl FnOnce(&mut Inside)) -> (Driver, Model, FakeDma) {
     let bus = FakeDma::new();
     let model = Model::new(&bus);
+    change(&mut model.0.borrow_mut());
     let mut driver = Nvme::take_over(model.clone(), bus.clone(), Signal::Polled, Instant(0)).unwrap();
     assert_eq!(settle(&mut driver, Instant(0)).len(), 0);
     assert_eq!(driver.readiness(), Readiness::Ready);
@@ -48,6 +54,35 @@ fn namespaces_are_found_and_those_with_metadata_left_out() {
     let controller = driver.controller().unwrap();
     assert_eq!((controller.model.as_str(), controller.serial.as_str()), ("A model", "SN? 1"));
     assert_eq!(driver.geometry(Unit(2)), None);
+}
+
+#[test]
+fn a_namespace_that_the_controller_does_not_describe_is_left_out() {
+    let (mut driver, _, _) = started_with(|controller| controller.refused_namespace = 1);
+    assert_eq!(driver.namespaces().iter().map(|namespace| namespace.id).collect::<Vec<_>>(), [2]);
+    let refused = DeviceError::Refused { what: "Identify Namespace", code: 0x0b };
+    assert_eq!(driver.take_trouble(), Some(refused));
+}
+
+/// The most sectors that are cleared at once in namespaces 1 and 2.
+fn clear_sectors(version: u32, limits: Option<[u8; 16]>) -> [u32; 2] {
+    let (driver, _, _) = started_with(|controller| {
+        (controller.version, controller.limits) = (version, limits);
+    });
+    [0, 1].map(|unit| driver.geometry(Unit(unit)).unwrap().max_clear_sectors)
+}
+
+#[test]
+fn no_more_is_cleared_at_once_than_the_controller_takes() {
+    const ALL: [u32; 2] = [65536, 8 * 65536];
+    let limits = |zeroes: u8, range: u8, all: u8| [0, zeroes, 0, 0, range, 0, 0, 0, all, 0, 0, 0, 0, 0, 0, 0];
+    assert_eq!(clear_sectors(0x10400, Some(limits(1, 1, 1))), ALL, "it is not asked");
+    assert_eq!(clear_sectors(0x20000, None), ALL, "it does not say");
+    assert_eq!(clear_sectors(0x20000, Some(limits(0, 0, 0))), ALL);
+    assert_eq!(clear_sectors(0x20000, Some(limits(5, 0, 0))), [256, 256]);
+    assert_eq!(clear_sectors(0x20000, Some(limits(5, 20, 0))), [20, 160]);
+    assert_eq!(clear_sectors(0x20000, Some(limits(0, 20, 10))), [10, 80]);
+    assert_eq!(clear_sectors(0x20100, Some(limits(255, 0, 0))), ALL);
 }
 
 #[test]
@@ -252,12 +287,22 @@ fn a_controller_is_shut_down_before_the_power_goes() {
     assert_eq!(driver.readiness(), Readiness::Off);
     assert_eq!(driver.submit(command(1, 0, 0, Action::Flush), Instant(0)).unwrap_err().reason, Refusal::Gone);
     assert!(model.0.borrow().commands.is_empty());
+}
 
-    let (mut driver, model, _) = started();
-    model.misbehave(Fault::Mute(1));
-    driver.shut_down(Instant(0));
-    settle(&mut driver, Instant(10 * SECOND));
-    assert_eq!(driver.take_trouble(), Some(DeviceError::TooSlow("shutting down")));
+#[test]
+fn a_controller_has_the_time_for_its_shutdown_that_it_asks_for_within_reason_and_is_not_reset_then() {
+    for (microseconds, seconds) in [(0, 10), (3_000_000, 10), (25_000_000, 25), (u32::MAX, 60)] {
+        let (mut driver, model, _) =
+            started_with(|controller| controller.shutdown_microseconds = microseconds);
+        model.misbehave(Fault::Mute(1));
+        driver.shut_down(Instant(0));
+        settle(&mut driver, Instant(seconds * SECOND - 1));
+        assert_eq!(driver.readiness(), Readiness::Pending);
+        settle(&mut driver, Instant(seconds * SECOND));
+        assert_eq!(driver.readiness(), Readiness::Failed);
+        assert_eq!(driver.take_trouble(), Some(DeviceError::TooSlow("shutting down")));
+        assert_eq!(model.0.borrow().configuration & (ENABLE | SHUTDOWN), ENABLE | SHUTDOWN_NORMAL);
+    }
 }
 
 #[test]

@@ -352,11 +352,8 @@ impl<R: Registers, M: DmaMemory> Disk for VirtioBlk<R, M> {
     fn next_deadline(&self) -> Instant {
         match self.state {
             State::Resetting { .. } | State::ShuttingDown { .. } => Instant(0),
-            State::Running { status_due } => match self.slots.deadline() {
-                Instant::FAR_FUTURE => Instant::FAR_FUTURE,
-                deadline => deadline.min(status_due),
-            },
-            State::Off | State::Failed => Instant::FAR_FUTURE,
+            State::Running { status_due } => self.slots.next_deadline(status_due),
+            State::Off | State::Failed => self.slots.next_deadline(Instant::FAR_FUTURE),
         }
     }
 

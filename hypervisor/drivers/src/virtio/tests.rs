@@ -85,7 +85,9 @@ fn a_disk_without_a_cache_is_not_told_to_flush() {
     let mut disk = VirtioBlk::take_over(model.clone(), PLACE, bus, Signal::Polled, Instant(0));
     settle(&mut disk, Instant(0));
     disk.submit(command(1, 0, 0, Action::Flush), Instant(0)).unwrap();
+    assert_eq!(disk.next_deadline(), Instant(0), "no interrupt tells its end");
     assert_eq!(settle(&mut disk, Instant(0))[0].result, Ok(()));
+    assert_eq!(disk.next_deadline(), Instant::FAR_FUTURE);
     assert!(model.0.borrow().requests.is_empty());
 }
 
@@ -134,6 +136,21 @@ fn a_disk_that_does_not_reset_keeps_the_buffers() {
     let over = settle(&mut disk, Instant(15 * SECOND));
     assert!(over[0].result == Err(DiskError::Gone) && over[0].buffer.is_none());
     assert_eq!(disk.submit(command(2, 0, 8, Action::Flush), Instant(0)).unwrap_err().reason, Refusal::Gone);
+}
+
+#[test]
+fn completions_that_wait_are_due_at_once_though_the_disk_has_failed() {
+    let (mut disk, model, bus) = disk();
+    model.misbehave(Fault::Mute);
+    for ticket in [1, 2] {
+        disk.submit(command(ticket, 0, 8, Action::Read(filled(&bus, 9))), Instant(0)).unwrap();
+    }
+    assert_eq!(disk.next_deadline(), Instant(SECOND));
+    model.misbehave(Fault::Vanished);
+    assert_eq!(disk.poll(Instant(SECOND)).unwrap().ticket, Ticket(1));
+    assert_eq!((disk.readiness(), disk.next_deadline()), (Readiness::Failed, Instant(0)));
+    assert_eq!(disk.poll(Instant(SECOND)).unwrap().ticket, Ticket(2));
+    assert_eq!(disk.next_deadline(), Instant::FAR_FUTURE);
 }
 
 #[test]

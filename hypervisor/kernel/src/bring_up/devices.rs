@@ -279,15 +279,19 @@ fn await_ready(devices: &mut HostDevices, clock: &HostClock) {
         pending = disks.chain(cards).any(|readiness| readiness == Readiness::Pending);
     }
     let HostDevices { config, disks, cards } = devices;
-    let mut keep = |at: Address, readiness: Readiness, trouble: Option<DeviceError>| {
-        if readiness != Readiness::Ready {
-            let trouble = trouble.unwrap_or(DeviceError::TooSlow("starting"));
-            leave_out(config, at, &LeftOut::Device(trouble));
-        }
-        readiness == Readiness::Ready
+    let mut leave_out = |at: Address, trouble: Option<DeviceError>| {
+        let trouble = trouble.unwrap_or(DeviceError::TooSlow("starting"));
+        leave_out(config, at, &LeftOut::Device(trouble));
+        false
     };
-    disks.retain_mut(|disk| keep(disk.address, disk.driver.readiness(), disk.driver.take_trouble()));
-    cards.retain_mut(|card| keep(card.address, card.driver.readiness(), card.driver.take_trouble()));
+    // The trouble of one that is ready after all is told with that of its running.
+    let is_ready = |readiness: Readiness| readiness == Readiness::Ready;
+    disks.retain_mut(|disk| {
+        is_ready(disk.driver.readiness()) || leave_out(disk.address, disk.driver.take_trouble())
+    });
+    cards.retain_mut(|card| {
+        is_ready(card.driver.readiness()) || leave_out(card.address, card.driver.take_trouble())
+    });
 }
 
 fn add_card(devices: &mut HostDevices, address: Address, vector: Option<DeviceVector>, driver: AnyNic) {

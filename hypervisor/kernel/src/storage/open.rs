@@ -6,11 +6,12 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use backends::volume::Volume;
-use backends::volume::port::{BUFFER_BYTES, BUFFERS, PortDisk};
+use backends::volume::port::{BufferNeed, PortDisk};
 use backends::volume::source::{self, Place};
 use base::VmName;
 use config::{Disk, DiskAccess};
 use core::fmt;
+use iommu::HostDma;
 use machine::CurrentCpu;
 use memory::{SharedMemory, View};
 use seams::{BlockAccess, BlockGeometry, DmaMemory};
@@ -65,8 +66,9 @@ impl Storage {
         first_sector: u64,
         sectors: u64,
     ) -> Result<PortDisk<Pooled, CurrentCpu>, String> {
-        let buffers = self.buffers().ok_or("the host has no memory for its buffers")?;
         let ports = &mut self.drives.get_mut(number).ok_or("the disk is gone")?.ports;
+        let buffers =
+            buffers(self.dma, ports.buffer_need()).ok_or("the host has no memory for its buffers")?;
         let whole = ports.geometry();
         let writes = disk.writes_to_source();
         if writes && whole.access == BlockAccess::ReadOnly {
@@ -76,11 +78,10 @@ impl Storage {
         let part = BlockGeometry { sectors, access, ..whole };
         ports.connect(first_sector, part, buffers).map_err(|error| format!("{error}"))
     }
+}
 
-    fn buffers(&mut self) -> Option<Vec<Pooled>> {
-        let dma = self.dma;
-        (0..BUFFERS).map(|_| self.dma.buffer(BUFFER_BYTES).map(|buffer| Pooled::new(buffer, dma))).collect()
-    }
+fn buffers(mut dma: HostDma, need: BufferNeed) -> Option<Vec<Pooled>> {
+    (0..need.count).map(|_| dma.buffer(need.len_bytes).map(|buffer| Pooled::new(buffer, dma))).collect()
 }
 
 const fn access(disk: &Disk) -> BlockAccess {

@@ -1,6 +1,8 @@
 //! The drive's side of its ports.
 
-use super::{Part, PortDisk, Queues, SharedQueues, VmSide, give_back};
+use super::{
+    BUFFER_BYTES_MAX, BUFFERS_MIN, MOVED_BYTES_MAX, Part, PortDisk, Queues, SharedQueues, VmSide, give_back,
+};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -14,6 +16,15 @@ pub struct DriveLimits {
     pub transfer_sectors_max: u32,
     /// The most sectors of a discard or of zeroes.
     pub clear_sectors_max: u32,
+}
+
+/// What buffers a VM's disk on a drive has to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BufferNeed {
+    /// How many.
+    pub count: usize,
+    /// The length of each, in bytes.
+    pub len_bytes: usize,
 }
 
 /// The ports of one drive. Its owner takes requests here, has the driver do them, and completes them.
@@ -58,6 +69,17 @@ impl<D: DmaBuffer, C: ThisCpu> Drive<D, C> {
     /// The drive's shape.
     pub const fn geometry(&self) -> BlockGeometry {
         self.geometry
+    }
+
+    /// What buffers a disk on this drive needs for the largest request that a VM's disk makes: the less the drive takes at
+    /// once, the more they are, and the shorter.
+    pub fn buffer_need(&self) -> BufferNeed {
+        let block_bytes = u64::from(self.geometry.block_bytes).max(SECTOR_BYTES);
+        let most_bytes = u64::from(self.limits.transfer_sectors_max) * SECTOR_BYTES;
+        // A drive that takes less than its own block is refused by `connect`.
+        let len_bytes = (most_bytes.min(BUFFER_BYTES_MAX) / block_bytes * block_bytes).max(block_bytes);
+        let count = (MOVED_BYTES_MAX + block_bytes).div_ceil(len_bytes).max(BUFFERS_MIN);
+        BufferNeed { count: count as usize, len_bytes: len_bytes as usize }
     }
 
     /// A disk for a VM that is the drive from `first_sector` on, of the shape `part`; `buffers` are the VM's, and bound

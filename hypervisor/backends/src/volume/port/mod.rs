@@ -19,7 +19,7 @@ mod disk;
 mod drive;
 
 pub use disk::PortDisk;
-pub use drive::{Drive, DriveLimits, DriveRequest, PortError};
+pub use drive::{BufferNeed, Drive, DriveLimits, DriveRequest, PortError};
 
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
@@ -29,12 +29,14 @@ use sync::{Lock, ThisCpu};
 /// The most requests of one port at a time: what a queue of 256 descriptors with three a request holds.
 const REQUESTS_MAX: usize = 86;
 
-/// The length of a VM's buffer, in bytes: contiguous, so no longer than memory in pieces still gives.
-pub const BUFFER_BYTES: usize = 64 << 10;
+/// The most bytes of a VM's buffer: contiguous, so no longer than memory in pieces still gives.
+const BUFFER_BYTES_MAX: u64 = 64 << 10;
 
-/// How many buffers a VM's disk has: enough for a part of what the disk's model moves at once, 512 KiB, with a block more for
-/// rounding, and for small requests beside it.
-pub const BUFFERS: usize = 12;
+/// The fewest buffers of a VM's disk: small requests have theirs beside a large one.
+const BUFFERS_MIN: u64 = 12;
+
+/// What the model of a VM's disk moves at once, in bytes: all its buffers together hold that, and a block more for rounding.
+const MOVED_BYTES_MAX: u64 = 512 << 10;
 
 type SharedQueues<D, C> = Arc<Lock<Queues<D>, C>>;
 

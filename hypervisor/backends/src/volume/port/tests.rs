@@ -133,6 +133,50 @@ fn what_is_too_large_for_all_buffers_is_refused_and_what_is_too_much_now_waits()
 }
 
 #[test]
+fn the_largest_request_goes_through_however_little_the_drive_takes_at_once() {
+    // The most sectors at once, and the block; then how many buffers of how many bytes.
+    let cases = [
+        (u32::MAX, 512, 12, 65536),
+        (128, 4096, 12, 65536),
+        (100, 4096, 12, 12 * 4096),
+        (64, 512, 17, 32768),
+        (8, 512, 129, 4096),
+        (8, 4096, 129, 4096),
+        (2, 512, 513, 1024),
+    ];
+    for (transfer_sectors_max, block_bytes, count, len_bytes) in cases {
+        let shape = BlockGeometry { sectors: 4096, block_bytes, ..SHAPE };
+        let mut drive = TestDrive::new(shape, DriveLimits { transfer_sectors_max, ..LIMITS });
+        let need = drive.buffer_need();
+        assert_eq!(need, BufferNeed { count, len_bytes });
+        let buffers = (0..need.count).map(|_| TestBuffer(vec![0; need.len_bytes])).collect();
+        let mut disk = drive.connect(0, shape, buffers).unwrap();
+        let block_sectors = block_bytes / 512;
+        let largest = request(Write, 0, 1024 + block_sectors);
+        let mut memory = Memory::of(&vec![7; largest.sectors as usize * 512]);
+        assert_eq!(disk.begin(&largest, &mut memory), Begun::Pending);
+        let mut written = 0;
+        while let Some(mut part) = drive.take_request() {
+            assert!(part.request().sectors <= transfer_sectors_max);
+            written += part.request().sectors;
+            let buffer = part.take_buffer();
+            part.complete(buffer, Ok(()));
+        }
+        assert_eq!((written, disk.finished()), (largest.sectors, Some(Ticket(0))));
+        assert_eq!(disk.collect(Ticket(0), &mut memory), Ok(()));
+    }
+}
+
+#[test]
+fn a_drive_that_takes_less_than_its_block_gets_no_port() {
+    let shape = BlockGeometry { block_bytes: 4096, ..SHAPE };
+    let mut drive = TestDrive::new(shape, LIMITS);
+    let need = drive.buffer_need();
+    let buffers = (0..need.count).map(|_| TestBuffer(vec![0; need.len_bytes])).collect();
+    assert_eq!(drive.connect(0, shape, buffers).err(), Some(PortError::BadBuffers));
+}
+
+#[test]
 fn buffers_of_a_failed_request_are_free_again() {
     let (mut drive, mut media) = (TestDrive::new(SHAPE, LIMITS), Media::new());
     let mut disk = connect(&mut drive, 0, 100);
