@@ -1,10 +1,10 @@
 //! Talks TCP and UDP with itself in another Linux guest, and says what came. One static program, so that a guest needs no
-//! libraries.
+//! libraries. Who begins need not wait until the other listens: it asks again.
 //!
 //! ```text
 //! peer udp-echo PORT             sends every datagram back, for ever
 //! peer udp-send HOST PORT N      sends N datagrams, and cares for no answer
-//! peer udp-ping HOST PORT N      sends N datagrams, each after the answer to the one before
+//! peer udp-ping HOST PORT N      sends N datagrams, each after the answer to the one before; one without an answer again
 //! peer tcp-sink PORT             takes one connection, and tells how many bytes came and their sum
 //! peer tcp-send HOST PORT MIB    sends so much, waits until it has come, and tells the same of it
 //! peer tcp-drain PORT            takes one connection after the other, and looks at nothing that comes, for ever
@@ -18,10 +18,14 @@ use std::arch::x86_64::__cpuid_count;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::process::ExitCode;
+use std::thread;
 use std::time::Duration;
 
-/// How long an answer may take, and how often it is asked for again.
+/// How long the other side may do nothing.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// After what time without an answer one asks again, and how often one asks before patience is at its end.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+const ASKED_MAX: u64 = PATIENCE.as_secs() / ASK_AGAIN.as_secs();
 /// The length of a datagram.
 const DATAGRAM_BYTES: usize = 64;
 /// What is sent or received at once.
@@ -93,18 +97,52 @@ fn udp_ping(host: &str, port: &str, count: &str) -> io::Result<String> {
     let count = number(count)?;
     let socket = UdpSocket::bind("0.0.0.0:0")?;
     socket.connect(format!("{host}:{port}"))?;
-    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_read_timeout(Some(ASK_AGAIN))?;
     for n in 0..count {
-        let mut sent = [0; DATAGRAM_BYTES];
-        sent[..8].copy_from_slice(&n.to_le_bytes());
-        socket.send(&sent)?;
-        let mut got = [0; DATAGRAM_BYTES + 1];
-        let len = socket.recv(&mut got)?;
-        if got[..len] != sent {
-            return Err(io::Error::other(format!("datagram {n} came back as another")));
-        }
+        persist(|| round_trip(&socket, n))?;
     }
     Ok(format!("{count} datagrams came back"))
+}
+
+/// Sends the datagram with this number, and waits until it comes back.
+fn round_trip(socket: &UdpSocket, number: u64) -> io::Result<()> {
+    let mut sent = [0; DATAGRAM_BYTES];
+    sent[..8].copy_from_slice(&number.to_le_bytes());
+    socket.send(&sent)?;
+    let mut got = [0; DATAGRAM_BYTES + 1];
+    loop {
+        let len = socket.recv(&mut got)?;
+        if got[..len] == sent {
+            return Ok(());
+        }
+        // What was asked for twice may be answered twice.
+        let is_late = len == DATAGRAM_BYTES
+            && got.first_chunk().is_some_and(|first| u64::from_le_bytes(*first) < number)
+            && got[8..len] == sent[8..];
+        if !is_late {
+            return Err(io::Error::other(format!("datagram {number} came back as another")));
+        }
+    }
+}
+
+/// Asks again while nobody answers, and says so: the other side may not listen yet, and a datagram may be lost.
+fn persist<T>(mut ask: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    for _ in 1..ASKED_MAX {
+        let error = match ask() {
+            Err(error) => error,
+            end => return end,
+        };
+        match error.kind() {
+            // Nobody is at the port, which is told at once.
+            io::ErrorKind::ConnectionRefused => thread::sleep(ASK_AGAIN),
+            // The socket has waited.
+            io::ErrorKind::WouldBlock => {}
+            _ => return Err(error),
+        }
+        // `bench io` counts these.
+        eprintln!("peer: asks again: {error}");
+    }
+    ask()
 }
 
 /// Counts bytes, and sums them so that their order matters.
@@ -140,7 +178,7 @@ fn tcp_sink(port: &str) -> io::Result<String> {
 }
 
 fn tcp_send(host: &str, port: &str, mib: &str) -> io::Result<String> {
-    let mut stream = TcpStream::connect(format!("{host}:{port}"))?;
+    let mut stream = persist(|| TcpStream::connect(format!("{host}:{port}")))?;
     let mut tally = Tally::default();
     let mut state = 1_u32;
     for _ in 0..number(mib)? * (1 << 20) / PIECE_BYTES as u64 {
@@ -171,7 +209,7 @@ fn tcp_drain(port: &str) -> io::Result<String> {
 }
 
 fn tcp_pour(host: &str, port: &str, mib: &str) -> io::Result<String> {
-    let mut stream = TcpStream::connect(format!("{host}:{port}"))?;
+    let mut stream = persist(|| TcpStream::connect(format!("{host}:{port}")))?;
     let piece = vec![0; PIECE_BYTES];
     let pieces = number(mib)? * (1 << 20) / PIECE_BYTES as u64;
     for _ in 0..pieces {
@@ -182,5 +220,59 @@ fn tcp_pour(host: &str, port: &str, mib: &str) -> io::Result<String> {
     match stream.read(&mut [0])? {
         0 => Ok(format!("{} bytes", pieces * PIECE_BYTES as u64)),
         _ => Err(io::Error::other("the other side has sent something")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A port of this computer at which nobody listens.
+    fn free_port() -> u16 {
+        UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    }
+
+    #[test]
+    fn a_lost_datagram_is_sent_again_and_late_answers_are_passed_over() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = socket.local_addr().unwrap().port().to_string();
+        thread::spawn(move || {
+            let mut datagram = [0; DATAGRAM_BYTES];
+            // The first is lost; each of the others is answered twice.
+            socket.recv_from(&mut datagram).unwrap();
+            loop {
+                let (_, from) = socket.recv_from(&mut datagram).unwrap();
+                socket.send_to(&datagram, from).unwrap();
+                socket.send_to(&datagram, from).unwrap();
+            }
+        });
+        assert_eq!(udp_ping("127.0.0.1", &port, "5").unwrap(), "5 datagrams came back");
+    }
+
+    #[test]
+    fn a_datagram_that_came_back_changed_is_no_answer() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = socket.local_addr().unwrap().port().to_string();
+        thread::spawn(move || {
+            let mut datagram = [0; DATAGRAM_BYTES];
+            let (_, from) = socket.recv_from(&mut datagram).unwrap();
+            datagram[DATAGRAM_BYTES - 1] ^= 1;
+            socket.send_to(&datagram, from).unwrap();
+        });
+        let error = udp_ping("127.0.0.1", &port, "1").unwrap_err();
+        assert!(error.to_string().contains("datagram 0 came back as another"), "{error}");
+    }
+
+    #[test]
+    fn who_comes_before_the_other_side_listens_asks_again() {
+        let (udp, tcp) = (free_port().to_string(), free_port().to_string());
+        thread::scope(|scope| {
+            scope.spawn(|| assert_eq!(udp_ping("127.0.0.1", &udp, "3").unwrap(), "3 datagrams came back"));
+            let sender = scope.spawn(|| tcp_send("127.0.0.1", &tcp, "1").unwrap());
+            thread::sleep(ASK_AGAIN / 2);
+            let echo = udp.clone();
+            thread::spawn(move || udp_echo(&echo));
+            assert_eq!(tcp_sink(&tcp).unwrap(), sender.join().unwrap());
+        });
     }
 }

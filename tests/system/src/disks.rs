@@ -2,7 +2,7 @@
 
 use crate::linux::{command, config};
 use crate::reference::{self, VIRTIO};
-use crate::{BOOT, STEP, line, tiny_guests};
+use crate::{BOOT, STEP, WORK, line, tiny_guests};
 use anyhow::{Result, ensure};
 use std::path::{Path, PathBuf};
 use xtask::emulator::Emulator;
@@ -80,7 +80,7 @@ fn debian_root(lab: &Lab) -> Result<()> {
     let on_root = |emulator: &mut Emulator, line: &str| -> Result<String> {
         emulator.send(&format!("{line}\n"))?;
         emulator.expect("\n", STEP)?;
-        Ok(emulator.expect("root:~# ", STEP)?)
+        Ok(emulator.expect("root:~# ", WORK)?)
     };
     let source = on_root(&mut emulator, "findmnt -n -o SOURCE,FSTYPE /")?;
     ensure!(source.contains("/dev/vda") && source.contains("ext4"), "the root is {source:?}");
@@ -159,12 +159,12 @@ fn full_overlay(lab: &Lab) -> Result<()> {
     ensure!(fits.contains("status 0"), "256 KiB do not fit: {fits:?}");
     let full = command(&mut emulator, &format!("{zeros} seek=64 count=512 2>/dev/null; echo status $?"))?;
     ensure!(full.contains("status 1"), "2 MiB fitted: {full:?}");
-    let kept = command(
-        &mut emulator,
-        // Short enough to be echoed in one line.
-        "dd if=/dev/vda bs=4k count=64 iflag=direct 2>&- | tr -d '\\0' | wc -c",
-    )?;
-    ensure!(kept.trim() == "0", "{} bytes of what fitted are not there", kept.trim());
+    // Lines short enough to be echoed as one.
+    command(&mut emulator, "dd if=/dev/vda of=kept bs=4096 count=64 iflag=direct")?;
+    let all = command(&mut emulator, "wc -c <kept")?;
+    ensure!(all.trim() == "262144", "{} bytes of 256 KiB can be read", all.trim());
+    let others = command(&mut emulator, "tr -d '\\0' <kept | wc -c")?;
+    ensure!(others.trim() == "0", "{} bytes of what fitted are not there", others.trim());
     line::power_off_guest(&mut emulator)
 }
 

@@ -31,6 +31,8 @@ use xtask::scenario::{self, Scenario};
 
 /// How long a guest, or firmware, may take to come up on a busy machine without hardware virtualization.
 const BOOT: Duration = Duration::from_secs(240);
+/// How long a guest may take for much work: to copy a folder, or to write file after file and wait for each.
+const WORK: Duration = Duration::from_secs(240);
 /// How long anything else may take.
 const STEP: Duration = Duration::from_secs(90);
 

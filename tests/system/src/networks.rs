@@ -2,7 +2,7 @@
 
 use crate::linux::{command, config};
 use crate::{BOOT, STEP, line};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use xtask::emulator::{Emulator, Network, Vendor};
 use xtask::guest::Kernel;
 use xtask::scenario::{Lab, On, Scenario, Speed};
@@ -94,7 +94,9 @@ fn exchange(lab: &Lab) -> Result<()> {
     ensure!(sent.contains("peer: 8388608 bytes"), "by TCP: {sent:?}");
     to_prompt(&mut emulator, "other")?;
     let got = on_other(&mut emulator, "sleep 1; cat /tmp/got")?;
-    ensure!(got.trim().ends_with(sent.trim()), "sent {sent:?}, got {got:?}");
+    // What is said before it is that the sender came first, and asked again.
+    let tally = sent.trim().lines().next_back().unwrap_or_default();
+    ensure!(got.trim().ends_with(tally), "sent {sent:?}, got {got:?}");
     Ok(())
 }
 
@@ -119,23 +121,80 @@ fn outside(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// The other guest may send from its own address only; with another source, by IP or by Ethernet, nothing arrives.
+/// How many requests a guest sends to see whether they arrive.
+const PINGS: u64 = 2;
+
+/// What is known at one moment of what `other` has sent to `demo`.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    /// The requests for an echo that have come to `demo`.
+    echoes: u64,
+    /// The frames of `other` that were dropped for their source by IP.
+    source_ip: u64,
+    /// And by Ethernet.
+    source_mac: u64,
+}
+
+impl Seen {
+    /// Asks `demo` and the hypervisor; the terminal goes from `other` to them, and back.
+    fn now(emulator: &mut Emulator) -> Result<Self> {
+        to_prompt(emulator, "demo")?;
+        let statistics = command(emulator, "grep Icmp: /proc/net/snmp")?;
+        let told = counters(emulator)?;
+        attach(emulator, "other")?;
+        let mut lines = statistics.lines().map(str::split_whitespace);
+        let (names, numbers) = (lines.next().into_iter().flatten(), lines.next().into_iter().flatten());
+        let echoes = names.zip(numbers).find_map(|(name, number)| (name == "InEchos").then_some(number));
+        let echoes = echoes.and_then(|number| number.parse().ok());
+        Ok(Self {
+            echoes: echoes.with_context(|| format!("nothing tells of echoes: {statistics:?}"))?,
+            source_ip: dropped(&told, "other", "source IP"),
+            source_mac: dropped(&told, "other", "source MAC"),
+        })
+    }
+}
+
+/// The other guest may send from its own address only; with another source, by IP or by Ethernet, nothing arrives. Who has
+/// which station is written down on both sides: it is not for want of an answer to ARP that nothing arrives.
 fn spoofed(lab: &Lab) -> Result<()> {
-    let bound = "[[vm.nic]]\nnetwork = \"lan0\"\nmac = \"52:54:00:00:00:02\"\nip = [\"10.0.0.2\"]\n";
-    let mut emulator = start(lab, NIC, bound)?;
-    let own = on_other(&mut emulator, "ping -c 2 10.0.0.1")?;
+    const KNOWN: &str = "arp -s 10.0.0.1 52:54:00:00:00:01";
+    let nic = String::from(NIC) + "mac = \"52:54:00:00:00:01\"\n";
+    let bound = String::from(NIC) + "mac = \"52:54:00:00:00:02\"\nip = [\"10.0.0.2\"]\n";
+    let mut emulator = start(lab, &nic, &bound)?;
+    // What IPv6 sends unasked would count as well.
+    on_other(&mut emulator, "echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6")?;
+    on_other(&mut emulator, KNOWN)?;
+    to_prompt(&mut emulator, "demo")?;
+    for address in ["10.0.0.2", "10.0.0.9"] {
+        command(&mut emulator, &format!("arp -s {address} 52:54:00:00:00:02"))?;
+    }
+    let before = Seen::now(&mut emulator)?;
+
+    let own = on_other(&mut emulator, &format!("ping -c {PINGS} 10.0.0.1"))?;
     ensure!(own.contains("2 packets received"), "ping from its own address says {own:?}");
+    let honest = Seen::now(&mut emulator)?;
+    ensure!(honest.echoes == before.echoes + PINGS, "{before:?}, and after honest pings {honest:?}");
+
     on_other(&mut emulator, "ip addr add 10.0.0.9/24 dev eth0")?;
-    let foreign = on_other(&mut emulator, "ping -c 2 -I 10.0.0.9 10.0.0.1")?;
-    ensure!(foreign.contains(" 0 packets received"), "ping from a foreign address says {foreign:?}");
+    let foreign = on_other(&mut emulator, &format!("ping -c {PINGS} -I 10.0.0.9 10.0.0.1"))?;
+    let by_ip = Seen::now(&mut emulator)?;
+    ensure!(
+        by_ip.echoes == honest.echoes && by_ip.source_ip >= honest.source_ip + PINGS,
+        "{honest:?}, and after pings from a foreign address {by_ip:?}; these say {foreign:?}"
+    );
+
     on_other(
         &mut emulator,
         "ip link set eth0 down; ip link set eth0 address 52:54:00:00:00:03; ip link set eth0 up",
     )?;
-    let forged = on_other(&mut emulator, "ping -c 2 10.0.0.1")?;
-    ensure!(forged.contains(" 0 packets received"), "ping from a forged station says {forged:?}");
-    let told = counters(&mut emulator)?;
-    ensure!(told.contains("source IP") && told.contains("source MAC"), "the counters say {told:?}");
+    // A device that goes down forgets its neighbours.
+    on_other(&mut emulator, KNOWN)?;
+    let forged = on_other(&mut emulator, &format!("ping -c {PINGS} 10.0.0.1"))?;
+    let by_mac = Seen::now(&mut emulator)?;
+    ensure!(
+        by_mac.echoes == by_ip.echoes && by_mac.source_mac >= by_ip.source_mac + PINGS,
+        "{by_ip:?}, and after pings from a forged station {by_mac:?}; these say {forged:?}"
+    );
     Ok(())
 }
 
@@ -231,10 +290,23 @@ fn crossing(lab: &Lab) -> Result<()> {
 
 /// Takes the terminal to a VM's console, and shows its prompt.
 fn to_prompt(emulator: &mut Emulator, vm: &str) -> Result<()> {
-    go_to(emulator, vm)?;
+    line::to_shell(emulator)?;
+    attach(emulator, vm)
+}
+
+/// The same from the hypervisor's shell.
+fn attach(emulator: &mut Emulator, vm: &str) -> Result<()> {
+    emulator.send(&format!("vm console {vm}\r"))?;
     emulator.send("\n")?;
     emulator.expect(&format!("{vm}:~# "), STEP)?;
     Ok(())
+}
+
+/// How many frames of `vm`, which has one port, were dropped for this reason.
+fn dropped(told: &str, vm: &str, why: &str) -> u64 {
+    let line = told.lines().find(|line| line.contains(&format!("{vm}: sent "))).unwrap_or_default();
+    let mut drops = line.split("; ").filter_map(|part| part.strip_prefix("dropped: ")?.strip_prefix(why));
+    drops.find_map(|count| count.trim().parse().ok()).unwrap_or_default()
 }
 
 /// Whether a port of `vm` has a counter with this text.

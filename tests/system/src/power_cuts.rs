@@ -6,7 +6,7 @@
 
 use crate::faults::noticed;
 use crate::linux::config;
-use crate::{BOOT, STEP, line};
+use crate::{BOOT, STEP, WORK, line};
 use anyhow::{Context, Result, bail, ensure};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
@@ -121,7 +121,8 @@ fn run_writer(lab: &Lab, image: &Path) -> Result<Vec<u8>> {
     let machine = lab.machine(&lab.image(&contents)?);
     let mut emulator =
         lab.start(machine.qemu_args(["-blockdev", &drive, "-device", "nvme,drive=data,serial=data"]))?;
-    emulator.expect("all records are promised", BOOT)?;
+    emulator.expect("the writer begins", BOOT)?;
+    emulator.expect("all records are promised", WORK)?;
     emulator.expect("vm demo: ended: powered off", STEP)?;
     line::await_power_off(&mut emulator)?;
     paths::read(&log)

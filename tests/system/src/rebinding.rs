@@ -2,7 +2,7 @@
 
 use crate::linux::{command, config};
 use crate::networks::{self, NIC, on_other};
-use crate::{BOOT, STEP, line};
+use crate::{BOOT, STEP, WORK, line};
 use anyhow::{Result, ensure};
 use xtask::emulator::{Emulator, Network, Vendor};
 use xtask::guest::Kernel;
@@ -41,7 +41,7 @@ fn initramfs(lab: &Lab) -> Result<Vec<u8>> {
 fn rebind(emulator: &mut Emulator, what: &str) -> Result<()> {
     emulator.send(&format!("rebind {what}\n"))?;
     emulator.expect("\n", STEP)?;
-    let told = emulator.expect("demo:~# ", BOOT)?;
+    let told = emulator.expect("demo:~# ", WORK)?;
     ensure!(told.trim_end().ends_with("rebind: done"), "{what}: {told}");
     let complaints = command(emulator, "dmesg | grep -ciE 'call trace|virtio.*(error|fail)'")?;
     ensure!(complaints.trim() == "0", "Linux complains {complaints:?} times");

@@ -24,10 +24,14 @@ use crate::image::Contents;
 use crate::setup::{self, Need};
 use crate::{build, paths};
 
-/// How long a run may say nothing: half a minute is usual, and more on a computer that does other things too.
+/// How long firmware, hypervisor and guests may take until the first measurement is told.
+const BOOT: Duration = Duration::from_secs(240);
+/// How long a run may say nothing then: half a minute is usual, and more on a computer that does other things too.
 const SILENCE: Duration = Duration::from_secs(120);
 /// How often a run is begun.
 const RUNS_MAX: u32 = 10;
+/// What the program that guests talk by says when it got no answer (`tests/peer`).
+const ASKED_AGAIN: &str = "peer: asks again";
 
 /// What is started: all at once.
 const CONFIG: &str = r#"
@@ -175,21 +179,33 @@ struct Cost {
 /// # Errors
 /// When it cannot be built or run, an operation was not measured, or the file cannot be written.
 pub fn command(options: &Options) -> Result<()> {
-    let log = run()?;
+    let Run { log, begun_again } = run()?;
     let costs = costs(&log).with_context(|| format!("see {}", log_path().display()))?;
     print!("{}", Rows(&costs));
+    let asked_again = log.matches(ASKED_AGAIN).count();
+    println!("\nbegun again because nothing more was heard: {begun_again} times");
+    println!("asked again because no answer came: {asked_again} times");
     match &options.json {
-        Some(path) => write_json(path, &objects(&costs)),
+        Some(path) => write_json(path, &objects(&costs, begun_again, asked_again)),
         None => Ok(()),
     }
 }
 
-/// Runs the guests; what appeared on the serial line.
+/// A run that came to its end.
+struct Run {
+    /// What appeared on the serial line.
+    log: String,
+    /// How many runs before it fell silent.
+    begun_again: u32,
+}
+
+/// Runs the guests until a run comes to its end.
 ///
 /// QEMU 10 can deliver an interrupt that a hypervisor injects a second time, while the guest has interrupts masked, when its
 /// count of instructions ends just then (`helper_vmrun` leaves the vector behind as an exception). Linux then waits for ever
-/// for a lock that it holds: such a run says nothing more, and is done again.
-fn run() -> Result<String> {
+/// for a lock that it holds: such a run says nothing more, and is done again. A wakeup that we lost would look the same: how
+/// often it happened is told, and what such a run said is kept.
+fn run() -> Result<Run> {
     setup::ensure(&Need::ALL)?;
     let hypervisor = build::counting_hypervisor()?;
     build::guests()?;
@@ -209,15 +225,24 @@ fn run() -> Result<String> {
             await_end,
         )
     };
-    for _ in 1..RUNS_MAX {
+    for begun_again in 0..RUNS_MAX - 1 {
         match run() {
-            Err(error) if is_silence(&error) => {
-                eprintln!("... a guest fell silent, as QEMU makes it now and then: once more")
-            }
-            end => return end,
+            Err(error) if is_silence(&error) => keep_silent_log(begun_again + 1)?,
+            end => return end.map(|log| Run { log, begun_again }),
         }
     }
-    run()
+    run().map(|log| Run { log, begun_again: RUNS_MAX - 1 })
+}
+
+/// Says that a run fell silent, as the one with this number, and puts the log aside.
+fn keep_silent_log(number: u32) -> Result<()> {
+    let kept = paths::lane("bench").join(format!("io-silent-{number}.log"));
+    std::fs::rename(log_path(), &kept).with_context(|| format!("cannot write {}", kept.display()))?;
+    eprintln!(
+        "... nothing more is heard ({number} of at most {RUNS_MAX} times): once more; see {}",
+        kept.display()
+    );
+    Ok(())
 }
 
 /// Whether the run ended because nothing was heard any more.
@@ -249,7 +274,10 @@ fn initramfs(script: &str) -> Result<Vec<u8>> {
 fn await_end(emulator: &mut Emulator) -> Result<()> {
     const PROGRESS: &str = "measured ";
     const END: &str = "vm client: lived ";
-    while emulator.expect_any(&[PROGRESS, END], SILENCE)?.0 == 0 {}
+    let mut limit = BOOT;
+    while emulator.expect_any(&[PROGRESS, END], limit)?.0 == 0 {
+        limit = SILENCE;
+    }
     let log = emulator.serial_log();
     if let Some(line) = log.lines().find(|line| line.contains("failed: ")) {
         bail!("the guest could not measure: {line}");
@@ -310,7 +338,7 @@ fn cost(yardstick: &Yardstick, snapshots: &[Snapshot], switch: u64) -> Result<Co
     })
 }
 
-fn objects(costs: &[Cost]) -> Vec<Value> {
+fn objects(costs: &[Cost], begun_again: u32, asked_again: usize) -> Vec<Value> {
     let object = |(yardstick, cost): (&Yardstick, &Cost)| {
         json!({
             "operation": yardstick.operation,
@@ -319,6 +347,8 @@ fn objects(costs: &[Cost]) -> Vec<Value> {
             "guest": cost.guest,
             "exits": cost.exits,
             "interrupts": cost.interrupts,
+            "begun_again": begun_again,
+            "asked_again": asked_again,
             "must": yardstick.goal.as_ref().map(|goal| goal.must),
             "aim": yardstick.goal.as_ref().map(|goal| goal.aim),
         })
@@ -406,6 +436,13 @@ mod tests {
         let known = leaf(include_str!("../../../hypervisor/vmm/src/exits/cpuid.rs"));
         assert_eq!(leaf(include_str!("../../../tests/peer/src/main.rs")), known);
         assert_eq!(leaf(include_str!("../../../tests/guests/src/bin/bare-exits.rs")), known);
+    }
+
+    #[test]
+    fn what_guests_say_when_they_ask_again_is_what_is_counted() {
+        assert!(
+            include_str!("../../../tests/peer/src/main.rs").contains(&format!("eprintln!(\"{ASKED_AGAIN}"))
+        );
     }
 
     #[test]

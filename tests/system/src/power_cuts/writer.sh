@@ -1,6 +1,7 @@
 #!/bin/busybox sh
 # Writes numbered records to the file system on the first disk. The second disk takes a promise after each: that it stays.
 set -e
+echo "the writer begins"
 mount -t ext4 /dev/vda /mnt
 mkdir /mnt/records
 number=0
