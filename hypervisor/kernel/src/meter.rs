@@ -29,6 +29,12 @@ impl<'a> Meter<'a> {
         self.since = now;
     }
 
+    /// `vm` has sent a part of a stream.
+    #[inline]
+    pub const fn note_stream(&mut self, vm: VmId) {
+        self.queue.streams(vm);
+    }
+
     /// What has passed up to now was the host's own.
     #[inline]
     pub fn skip(&mut self) {

@@ -172,7 +172,7 @@ impl Host {
         let is_polled = self.line.needs_polling() || self.desk.backing.needs_polling(&self.desk.devices);
         let slice = if is_polled { slice.min(sched::SLICE) } else { slice };
         // Who sleeps until some time is not to wait for the end of another's slice.
-        let next = self.desk.backing.next_try();
+        let next = self.desk.backing.next_try().min(self.queue.next_wake());
         let served = present.vm.serve(&mut Serving::new(&self.alarm, now.after(slice).min(next)));
         self.charge(vm, now);
         #[cfg(feature = "seeded-faults")]

@@ -6,7 +6,7 @@
 //!
 //! # Principles
 //! - One number decides: the time that a VM has been served.
-//! - Waking is prompt: who wakes goes before who computes.
+//! - Waking is prompt: who wakes goes before who computes. Only who sends a stream goes on for a moment.
 //! - A VM can claim at most one slice before the others are asked.
 //!
 //! # What it must never do
@@ -30,6 +30,9 @@ pub const LONE_SLICE: Nanoseconds = Nanoseconds::from_millis(50);
 
 /// How long a VM may run while the device of another has a step to take.
 pub const STEP_SLICE: Nanoseconds = Nanoseconds::from_micros(250);
+
+/// How long a VM that sends a stream may go on before those that it wakes by it: each has more to do at once then.
+pub const STREAM_SLICE: Nanoseconds = Nanoseconds::from_micros(500);
 
 /// What a VM wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,12 +66,16 @@ pub struct RunQueue {
     /// What a VM that slept or is new is measured by: the least that a VM which wants the CPU has been served. It never falls,
     /// so that it is known also while all sleep.
     level: Nanoseconds,
+    /// Who was picked last, and what it has been served since another was.
+    current: Option<(VmId, Nanoseconds)>,
+    /// Who sends a stream.
+    streaming: Option<VmId>,
 }
 
 impl RunQueue {
     /// A queue without VMs.
     pub const fn new() -> Self {
-        Self { entries: Vec::new(), level: Nanoseconds(0) }
+        Self { entries: Vec::new(), level: Nanoseconds(0), current: None, streaming: None }
     }
 
     /// Adds `vm`, which wants to run; it starts level with the others.
@@ -94,6 +101,17 @@ impl RunQueue {
         if let Some(entry) = self.entry(vm) {
             entry.served = Nanoseconds(entry.served.0.saturating_add(ran.0));
         }
+        if let Some((current, turn)) = &mut self.current
+            && *current == vm
+        {
+            *turn = Nanoseconds(turn.0.saturating_add(ran.0));
+        }
+    }
+
+    /// `vm` has just sent a part of a stream, and probably has more.
+    #[inline]
+    pub const fn streams(&mut self, vm: VmId) {
+        self.streaming = Some(vm);
     }
 
     /// `vm` wants nothing before `wake`.
@@ -125,9 +143,15 @@ impl RunQueue {
     pub fn pick(&mut self, now: Instant) -> Option<Turn> {
         self.wake_sleepers(now);
         let runnable = || self.entries.iter().filter(|entry| entry.want == Want::Run);
-        let next = runnable().min_by_key(|entry| entry.served)?;
         let slice = if runnable().nth(1).is_some() { SLICE } else { LONE_SLICE };
-        Some(Turn { vm: next.vm, slice })
+        let goes_on = self.current.filter(|(vm, turn)| self.streaming == Some(*vm) && *turn < STREAM_SLICE);
+        let streams = goes_on.and_then(|(vm, _)| runnable().find(|entry| entry.vm == vm));
+        let vm = streams.or_else(|| runnable().min_by_key(|entry| entry.served))?.vm;
+        if self.current.is_none_or(|(current, _)| current != vm) {
+            self.current = Some((vm, Nanoseconds(0)));
+            self.streaming = None;
+        }
+        Some(Turn { vm, slice })
     }
 
     /// When the first sleeper wants the CPU again.
@@ -212,6 +236,31 @@ mod tests {
         queue.charge(B, Nanoseconds::from_secs(10));
         queue.wake(A);
         assert_eq!(queue.pick(NOW).map(|turn| turn.vm), Some(A));
+    }
+
+    #[test]
+    fn who_sends_a_stream_goes_on_for_a_moment_before_those_that_it_wakes() {
+        let mut queue = queue(&[A, B]);
+        queue.sleep(B, Instant::FAR_FUTURE);
+        assert_eq!(queue.pick(NOW).map(|turn| turn.vm), Some(A));
+        queue.charge(A, Nanoseconds(1));
+        queue.streams(A);
+        queue.wake(B);
+        let mut frames = 0;
+        while queue.pick(NOW).map(|turn| turn.vm) == Some(A) {
+            queue.charge(A, Nanoseconds(STREAM_SLICE.0 / 4));
+            frames += 1;
+        }
+        assert_eq!(frames, 4);
+        // The moment is over with the turn.
+        queue.charge(A, SLICE);
+        assert_eq!(queue.pick(NOW).map(|turn| turn.vm), Some(B));
+        queue.charge(B, Nanoseconds::from_secs(1));
+        assert_eq!(queue.pick(NOW).map(|turn| turn.vm), Some(A));
+        queue.sleep(A, Instant::FAR_FUTURE);
+        assert_eq!(queue.pick(NOW).map(|turn| turn.vm), Some(B));
+        queue.wake(A);
+        assert_eq!(queue.pick(NOW).map(|turn| turn.vm), Some(A), "B sends nothing");
     }
 
     #[test]

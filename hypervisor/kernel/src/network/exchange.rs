@@ -108,6 +108,7 @@ fn from_guest(
     let (vm, slot, mut waited) = (nic.vm, nic.slot, nic.wait.take());
     let Some((sender, others)) = guests.split(vm) else { return };
     let mut way = Way { network, others, devices, now, sender: vm, peer: None };
+    let mut is_stream = false;
     let stop = sender.vm.run_net(slot, now, |step| {
         for _ in 0..STEP_FRAMES {
             match step.net.next_frame(step.transmit, step.memory, &mut room.frame)? {
@@ -129,6 +130,7 @@ fn from_guest(
                 step.transmit.put_back(1);
                 return Ok((Progress::Idle, Stop::Waits(Wait::Room(until))));
             }
+            is_stream |= room.frame.header().segmentation.is_some();
             step.net.sent(step.transmit, step.memory, &room.frame)?;
         }
         Ok((Progress::More, Stop::Share))
@@ -137,6 +139,9 @@ fn from_guest(
         && let Some(nic) = network.nic_at(port)
     {
         nic.wait = Some(wait);
+    }
+    if is_stream {
+        meter.note_stream(vm);
     }
     if let Some(guest) = guests.get_mut(vm) {
         meter.charge(vm, guest);

@@ -258,7 +258,9 @@ fn a_vm_that_ends_leaves_nothing_behind() {
     let mut disk = connect(&mut drive, 0, 10);
     assert_eq!(disk.begin(&request(Write, 0, 4), &mut Memory::of(&[0; 2048])), Begun::Pending);
     let under_way = drive.take_request().unwrap();
+    assert!(!under_way.is_abandoned());
     drop(disk);
+    assert!(under_way.is_abandoned());
     assert!(drive.take_request().is_none());
     assert_eq!(drive.ports(), 0);
     // Another VM has the same place now, and gets nothing of the first one's.
