@@ -92,7 +92,7 @@ impl FakeDma {
         let allocations = self.allocations.borrow();
         // In the order of their addresses.
         let after = allocations.partition_point(|allocation| allocation.start <= at.0);
-        let found = allocations[..after].last().and_then(|allocation| {
+        let found = after.checked_sub(1).and_then(|last| allocations.get(last)).and_then(|allocation| {
             let offset = usize::try_from(at.0 - allocation.start).ok()?;
             (offset.checked_add(len)? <= allocation.len_bytes()).then(|| (allocation.window(), offset))
         });
