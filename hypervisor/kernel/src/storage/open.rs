@@ -34,13 +34,18 @@ impl Storage {
         let place = source::find(&disk.source.value, &self.disks).map_err(|error| format!("{error}"))?;
         let named = |reason: &dyn fmt::Display| format!("{}: {reason}", disk.source.value);
         if let Some(claim) = source::claim(vm, disk, place) {
+            let under_way = |by: VmName| {
+                format!(
+                    "{}: requests to the host's disks from before vm \"{by}\" ended are still under way: try again in a moment",
+                    disk.source.value
+                )
+            };
+            // A VM's claims are released all at once: a new one would go with those that are waiting.
+            if self.leaving.contains(&vm) {
+                return Err(under_way(vm));
+            }
             self.claims.claim(claim).map_err(|error| match error.by() {
-                Some(by) if self.leaving.contains(&by) => {
-                    format!(
-                        "{}: what vm \"{by}\" wrote last is still under way: try again in a moment",
-                        disk.source.value
-                    )
-                }
+                Some(by) if self.leaving.contains(&by) => under_way(by),
                 _ => named(&error),
             })?;
         }
