@@ -59,19 +59,20 @@ impl Header {
     }
 
     fn check(&self, blocks: u64, block_bytes: u32) -> Result<(), Damage> {
-        let usable = self.first_usable..=self.last_usable;
-        // A partition over block 1 or the last one would let its guest write a copy of the table.
-        if usable.is_empty() || self.first_usable < 2 || self.last_usable >= blocks.saturating_sub(1) {
-            return Err(Damage::Header(Field::UsableRange));
-        }
         let is_entry = self.entry_bytes.is_power_of_two()
             && (ENTRY_BYTES_MIN..=ENTRY_BYTES_MAX).contains(&self.entry_bytes);
         if !is_entry || self.entries == 0 || self.entries > ENTRIES_MAX {
             return Err(Damage::Header(Field::Entries));
         }
         let len_blocks = (self.entries_bytes() as u64).div_ceil(block_bytes.into());
+        // A partition over block 1 or the last one would let its guest write a copy of the table; so would one over the entries
+        // of this copy, and over those of the other, which has as many at the other end of the disk.
+        let last_free = blocks.saturating_sub(2).saturating_sub(len_blocks);
+        let usable = self.first_usable..=self.last_usable;
+        if usable.is_empty() || self.first_usable < 2 + len_blocks || self.last_usable > last_free {
+            return Err(Damage::Header(Field::UsableRange));
+        }
         let end = self.entries_at.checked_add(len_blocks).filter(|end| *end <= blocks);
-        // So would one over the entries.
         let is_apart = |end: u64| end <= self.first_usable || self.entries_at > self.last_usable;
         match end {
             Some(end) if self.entries_at >= 2 && is_apart(end) => Ok(()),

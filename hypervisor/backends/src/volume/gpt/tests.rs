@@ -156,8 +156,9 @@ fn numbers_that_make_no_sense_are_refused_though_their_sums_are_right() {
         (512 + 40, u64::MAX.to_le_bytes(), Damage::Header(Field::UsableRange)),
         (512 + 48, end, Damage::Header(Field::UsableRange)),
         (512 + 48, (DISK_BYTES as u64 / 512 - 1).to_le_bytes(), Damage::Header(Field::UsableRange)),
-        // Partitions could have the entries.
-        (512 + 40, 33_u64.to_le_bytes(), Damage::Header(Field::Entries)),
+        // Partitions could have the entries, or those of the other copy.
+        (512 + 40, 33_u64.to_le_bytes(), Damage::Header(Field::UsableRange)),
+        (512 + 48, (DISK_BYTES as u64 / 512 - 33).to_le_bytes(), Damage::Header(Field::UsableRange)),
         (512 + 72, 100_u64.to_le_bytes(), Damage::Header(Field::Entries)),
         (512 + 72, u64::MAX.to_le_bytes(), Damage::Header(Field::Entries)),
         // Number and length of the entries.
