@@ -38,8 +38,8 @@ struct HostNetwork {
 enum Uplink {
     /// There is none.
     None,
-    /// A card, by its place in [`HostDevices::cards`].
-    Card { card: usize, port: PortId },
+    /// A card, by its place in [`HostDevices::cards`], and its name.
+    Card { card: usize, port: PortId, name: String },
     /// The configuration names one that the host does not have.
     Missing(String),
 }
@@ -168,7 +168,7 @@ impl Networks {
         for network in &self.networks {
             let uplink = match &network.uplink {
                 Uplink::None => String::from("no uplink"),
-                Uplink::Card { card, .. } => format!("uplink eth{card}"),
+                Uplink::Card { name, .. } => format!("uplink {name}"),
                 Uplink::Missing(reason) => reason.clone(),
             };
             lines.push(format!("network {}: {uplink}", network.name));
@@ -190,7 +190,10 @@ impl HostNetwork {
             None => Uplink::None,
             Some(name) => match devices.cards.iter().position(|card| card.name == name.value) {
                 None => Uplink::Missing(missing(&name.value, devices)),
-                Some(card) => Uplink::Card { card, port: bridge.attach(PortKind::Uplink, None).ok()? },
+                Some(card) => {
+                    let port = bridge.attach(PortKind::Uplink, None).ok()?;
+                    Uplink::Card { card, port, name: name.value.clone() }
+                }
             },
         };
         let name = String::from(network.name.as_str());

@@ -1,7 +1,7 @@
 //! The host's disks and network cards: found on PCI, given registers, memory and a vector, and started.
 //!
 //! ```text
-//!   scan ─► a driver for it? ─► BARs mapped, a vector routed, bus mastering on ─► driver ─► ready, or told and left out
+//!   scan ─► a driver for it? ─► BARs mapped, a vector routed ─► driver ─► bus mastering on ─► ready, or told and left out
 //! ```
 //! All are started at once and waited for together, for [`READY_TIME`] at most: a broken device costs the boot that long and
 //! nothing else. One that is left out may write to no memory any more.
@@ -77,7 +77,7 @@ pub fn start(memory: &'static SharedMemory, acpi: &Acpi, apic: ApicId, clock: &H
     let mut functions = Vec::new();
     scan(&devices.config, |function| functions.push(function));
     info!("PCI: {} functions", functions.len());
-    let mut finder = Finder { memory, apic, next_vector: 0, devices: &mut devices };
+    let mut finder = Finder { memory, apic, next_vector: 0, found: Found::default(), devices: &mut devices };
     for function in functions {
         if let Err(why) = finder.take(&function, clock.now()) {
             leave_out(&mut finder.devices.config, function.address, &why);
@@ -116,8 +116,25 @@ struct Finder<'a> {
     memory: &'static SharedMemory,
     apic: ApicId,
     next_vector: u8,
+    found: Found,
     /// Where devices are put whose drivers have been made.
     devices: &'a mut HostDevices,
+}
+
+/// How many functions of each kind have been found, driven or not: one that is broken leaves its name to nobody, or a VM would
+/// get another's disk or wire.
+#[derive(Default)]
+struct Found {
+    nvme: u16,
+    virtio_disks: u16,
+    cards: u16,
+}
+
+/// The number of one more.
+const fn one_more(count: &mut u16) -> u16 {
+    let number = *count;
+    *count = number.saturating_add(1);
+    number
 }
 
 /// A function that was given what it needs: a window on its registers, and its way to interrupt.
@@ -148,63 +165,77 @@ impl Finder<'_> {
             return Ok(());
         }
         if function.class == Class::NVME {
-            return self.take_nvme(function.address, now);
+            let number = one_more(&mut self.found.nvme);
+            return self.take_nvme(function.address, number, now);
         }
         if let Some(family) = e1000e::Family::of(function) {
-            return self.take_e1000e(function.address, family, now);
+            let number = one_more(&mut self.found.cards);
+            return self.take_e1000e(function.address, number, family, now);
         }
         match virtio::Kind::of(function) {
-            Some(virtio::Kind::Block) => self.take_virtio_blk(function, now),
-            Some(virtio::Kind::Network) => self.take_virtio_net(function, now),
+            Some(virtio::Kind::Block) => {
+                let number = one_more(&mut self.found.virtio_disks);
+                self.take_virtio_blk(function, number, now)
+            }
+            Some(virtio::Kind::Network) => {
+                let number = one_more(&mut self.found.cards);
+                self.take_virtio_net(function, number, now)
+            }
             None => Ok(()),
         }
     }
 
     #[inline(never)]
-    fn take_nvme(&mut self, at: Address, now: Instant) -> Result<(), LeftOut> {
+    fn take_nvme(&mut self, at: Address, number: u16, now: Instant) -> Result<(), LeftOut> {
         let granted = self.grant(at, 0, Messages::Any)?;
         let (signal, vector) = (granted.signal(), granted.vector);
         let driver = AnyDisk::nvme(granted.registers, self.dma(), signal, now)?;
-        let count =
-            self.devices.disks.iter().filter(|device| matches!(*device.driver, AnyDisk::Nvme(_))).count();
-        let (name, driver) = (format!("nvme{count}"), Box::new(driver));
+        self.let_reach_memory(at);
+        let (name, driver) = (format!("nvme{number}"), Box::new(driver));
         self.devices.disks.push(Driven { name, address: at, vector, driver });
         Ok(())
     }
 
     #[inline(never)]
-    fn take_virtio_blk(&mut self, function: &Function, now: Instant) -> Result<(), LeftOut> {
+    fn take_virtio_blk(&mut self, function: &Function, number: u16, now: Instant) -> Result<(), LeftOut> {
         let place = virtio::Place::find(&self.devices.config, function)?;
         let granted = self.grant(function.address, place.bar, Messages::Any)?;
         let (signal, vector) = (granted.signal(), granted.vector);
         let driver = AnyDisk::virtio(granted.registers, place, self.dma(), signal, now);
-        let count =
-            self.devices.disks.iter().filter(|device| matches!(*device.driver, AnyDisk::Virtio(_))).count();
         // After the 26th they are numbered.
         let letter =
-            u8::try_from(count).ok().filter(|count| *count < 26).map(|count| char::from(b'a' + count));
-        let name = letter.map_or_else(|| format!("vd{count}"), |letter| format!("vd{letter}"));
+            u8::try_from(number).ok().filter(|number| *number < 26).map(|number| char::from(b'a' + number));
+        let name = letter.map_or_else(|| format!("vd{number}"), |letter| format!("vd{letter}"));
+        self.let_reach_memory(function.address);
         let driver = Box::new(driver);
         self.devices.disks.push(Driven { name, address: function.address, vector, driver });
         Ok(())
     }
 
     #[inline(never)]
-    fn take_virtio_net(&mut self, function: &Function, now: Instant) -> Result<(), LeftOut> {
+    fn take_virtio_net(&mut self, function: &Function, number: u16, now: Instant) -> Result<(), LeftOut> {
         let place = virtio::Place::find(&self.devices.config, function)?;
         let granted = self.grant(function.address, place.bar, Messages::Any)?;
         let (signal, vector) = (granted.signal(), granted.vector);
         let driver = AnyNic::virtio(granted.registers, place, self.dma(), signal, now);
-        add_card(self.devices, function.address, vector, driver);
+        self.let_reach_memory(function.address);
+        add_card(self.devices, function.address, number, vector, driver);
         Ok(())
     }
 
     #[inline(never)]
-    fn take_e1000e(&mut self, at: Address, family: e1000e::Family, now: Instant) -> Result<(), LeftOut> {
+    fn take_e1000e(
+        &mut self,
+        at: Address,
+        number: u16,
+        family: e1000e::Family,
+        now: Instant,
+    ) -> Result<(), LeftOut> {
         let granted = self.grant(at, 0, Messages::Msi)?;
         let (signal, vector) = (granted.signal(), granted.vector);
         let driver = AnyNic::e1000e(granted.registers, family, self.dma(), signal, now)?;
-        add_card(self.devices, at, vector, driver);
+        self.let_reach_memory(at);
+        add_card(self.devices, at, number, vector, driver);
         Ok(())
     }
 
@@ -212,16 +243,22 @@ impl Finder<'_> {
         HostDma::new(self.memory)
     }
 
-    /// Maps BAR `index` of the function at `at`, lets it reach memory, and gives it a vector. One without MSI and MSI-X is
-    /// polled: its pin is switched off.
+    /// Maps BAR `index` of the function at `at`, and gives it a vector. One without MSI and MSI-X is polled: its pin is
+    /// switched off.
     #[inline(never)]
     fn grant(&mut self, at: Address, index: u8, messages: Messages) -> Result<Granted, LeftOut> {
         let mut registers = self.map_bar(at, index)?;
         let command = Command::read(&self.devices.config, at);
-        (command | Command::MEMORY | Command::BUS_MASTER | Command::PIN_OFF)
-            .write(&mut self.devices.config, at);
+        (command | Command::MEMORY | Command::PIN_OFF).write(&mut self.devices.config, at);
         let vector = self.route(at, index, messages, &mut registers)?;
         Ok(Granted { registers, vector })
+    }
+
+    /// Lets the function at `at` reach memory. Its driver has told it to stop by then: what firmware has left it to do must not
+    /// begin again.
+    fn let_reach_memory(&mut self, at: Address) {
+        let command = Command::read(&self.devices.config, at);
+        (command | Command::BUS_MASTER).write(&mut self.devices.config, at);
     }
 
     fn map_bar(&mut self, at: Address, index: u8) -> Result<Mmio, LeftOut> {
@@ -294,7 +331,13 @@ fn await_ready(devices: &mut HostDevices, clock: &HostClock) {
     });
 }
 
-fn add_card(devices: &mut HostDevices, address: Address, vector: Option<DeviceVector>, driver: AnyNic) {
-    let name = format!("eth{}", devices.cards.len());
+fn add_card(
+    devices: &mut HostDevices,
+    address: Address,
+    number: u16,
+    vector: Option<DeviceVector>,
+    driver: AnyNic,
+) {
+    let name = format!("eth{number}");
     devices.cards.push(Driven { name, address, vector, driver: Box::new(driver) });
 }

@@ -57,7 +57,7 @@ impl Networks {
         *next_try = Instant::FAR_FUTURE;
         for network in networks {
             let mut retry = Instant::FAR_FUTURE;
-            if let Uplink::Card { card, port } = network.uplink {
+            if let Uplink::Card { card, port, .. } = network.uplink {
                 from_card(network, port, card, guests, devices, now);
                 meter.skip();
                 retry = now.after(CARD_PAUSE);
@@ -229,7 +229,7 @@ impl Way<'_> {
     }
 
     fn deliver(&mut self, to: PortId, tag: TagChange, room: &mut Room, memory: &GuestAccess) -> Outcome {
-        if let Uplink::Card { card, port } = self.network.uplink
+        if let Uplink::Card { card, port, .. } = self.network.uplink
             && port == to
         {
             return self.transmit(card, tag, room, memory);
