@@ -18,6 +18,13 @@ pub struct HostDisk {
     pub table: Result<Table, GptError>,
 }
 
+impl HostDisk {
+    /// A VM gets the whole disk, to write to: its table is whatever the guest makes of it from now on.
+    pub fn give_away(&mut self) {
+        self.table = Err(GptError::Outdated);
+    }
+}
+
 /// Where a source is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place<'a> {
@@ -153,6 +160,24 @@ mod tests {
         assert_eq!(places[0], Place::Sectors { disk: 0, first_sector: 0, sectors: 10_000 });
         assert_eq!(places[1], Place::Sectors { disk: 1, first_sector: 2048, sectors: 4096 });
         assert!(matches!(places[2], Place::File(path) if path.as_str() == "x.img"));
+    }
+
+    #[test]
+    fn no_partition_is_found_on_a_disk_that_a_guest_may_have_divided_anew() {
+        let mut disks = disks();
+        disks[1].give_away();
+        let named =
+            configured(&[("partition:nvme0n1p2", ""), ("partition:web-root", ""), ("disk:nvme0n1", "")]);
+        for source in &named[..2] {
+            let error = find(&source.source.value, &disks).unwrap_err().to_string();
+            assert!(
+                error.ends_with(
+                    "nvme0n1: a VM has had the whole disk since the host read its GPT: restart the host"
+                ),
+                "{error}"
+            );
+        }
+        assert!(find(&named[2].source.value, &disks).is_ok());
     }
 
     #[test]

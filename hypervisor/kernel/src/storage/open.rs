@@ -9,7 +9,7 @@ use backends::volume::Volume;
 use backends::volume::port::{BufferNeed, PortDisk};
 use backends::volume::source::{self, Place};
 use base::VmName;
-use config::{Disk, DiskAccess};
+use config::{Disk, DiskAccess, DiskSource};
 use core::fmt;
 use iommu::HostDma;
 use machine::CurrentCpu;
@@ -57,6 +57,11 @@ impl Storage {
                 Volume::file(view, access(disk), disk.overlay).map_err(|error| named(&error))
             }
             Place::Sectors { disk: number, first_sector, sectors } => {
+                if let (DiskSource::Disk(_), Some(whole)) = (&disk.source.value, self.disks.get_mut(number))
+                    && disk.writes_to_source()
+                {
+                    whole.give_away();
+                }
                 let port =
                     self.connect(disk, number, first_sector, sectors).map_err(|error| named(&error))?;
                 Volume::drive(port, disk.overlay).map_err(|error| named(&error))

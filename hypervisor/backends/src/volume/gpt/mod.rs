@@ -149,6 +149,8 @@ pub enum GptError {
     BlockSize(u32),
     /// The host has no memory for it.
     NoMemory,
+    /// A guest has had the whole disk to write to since the table was read.
+    Outdated,
 }
 
 impl fmt::Display for GptError {
@@ -164,6 +166,9 @@ impl fmt::Display for GptError {
                 write!(f, "the disk has blocks of {len_bytes} bytes: use one with 512 to 4096")
             }
             Self::NoMemory => f.write_str("no memory for the disk's GPT: give VMs less memory"),
+            Self::Outdated => {
+                f.write_str("a VM has had the whole disk since the host read its GPT: restart the host")
+            }
         }
     }
 }
