@@ -53,9 +53,9 @@ enum Done {
 }
 
 impl<'a> Segments<'a> {
-    /// The least payload of a segment, in bytes. A sender could make thousands of frames of one otherwise; no TCP uses less
-    /// (RFC 879 has 536 for a peer that says nothing).
-    pub const PAYLOAD_BYTES_MIN: u16 = 48;
+    /// The least payload of a segment, in bytes. Each costs whoever has to cut; Linux goes as low as this for a peer that takes
+    /// only the shortest segments (its least MSS of 48 without TCP's options of up to 40).
+    pub const PAYLOAD_BYTES_MIN: u16 = 8;
 
     /// The segments of `frame` with `payload_bytes` of payload each, the last with what is left.
     ///

@@ -163,7 +163,7 @@ fn what_cannot_be_segmented_is_refused() {
     }
     let frame = whole.frame();
     assert_eq!(Segments::new(&frame[..50], 100).err(), Some(OffloadError::Short));
-    assert_eq!(Segments::new(&frame, 47).err(), Some(OffloadError::SegmentsTooSmall));
+    assert_eq!(Segments::new(&frame, 7).err(), Some(OffloadError::SegmentsTooSmall));
 }
 
 #[test]
