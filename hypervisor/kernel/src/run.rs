@@ -56,6 +56,14 @@ pub struct Host {
 /// What a turn of the loop takes besides a step of scrubbing, generously: what wakes a VM must not come in it.
 const LOOP_TIME: Nanoseconds = Nanoseconds(100_000);
 
+/// How the tasks of all devices have left things.
+#[derive(Clone, Copy)]
+struct TasksLeft {
+    now: Instant,
+    /// Whether a device of the host has more to do, of which no interrupt tells.
+    is_owed: bool,
+}
+
 /// Runs the host until it is powered off.
 pub fn for_ever(mut host: Box<Host>) -> ! {
     info!("hypervisor ready: {} VMs", host.desk.guests.len());
@@ -74,8 +82,8 @@ pub fn for_ever(mut host: Box<Host>) -> ! {
         if host.desk.power_off_wanted {
             host.power_off();
         }
-        let now = host.run_devices();
-        host.step(now);
+        let tasks = host.run_devices();
+        host.step(tasks);
     }
 }
 
@@ -89,9 +97,9 @@ impl Host {
         }
     }
 
-    /// The tasks of all devices: the host's drives, and what VMs have of them, who pay for it. Returns the time afterwards.
+    /// The tasks of all devices: the host's drives, and what VMs have of them, who pay for it.
     #[inline]
-    fn run_devices(&mut self) -> Instant {
+    fn run_devices(&mut self) -> TasksLeft {
         let Desk { guests, backing, devices, .. } = &mut self.desk;
         let has_kicked =
             |guest: &mut Guest| guest.present().is_some_and(|present| present.vm.has_kicked_queues());
@@ -99,7 +107,7 @@ impl Host {
         let is_awaited = uses_devices || backing.next_try() != Instant::FAR_FUTURE;
         let now = self.clock.now();
         if !is_awaited && !guests.iter_mut().any(|(_, guest)| has_kicked(guest)) {
-            return now;
+            return TasksLeft { now, is_owed: false };
         }
         let mut meter = Meter::new(self.clock, &mut self.queue, now);
         let mut media = Media::Idle;
@@ -117,13 +125,18 @@ impl Host {
             }
         }
         backing.networks.run(guests, devices, now, &mut meter);
-        let now = meter.since();
-        if uses_devices {
-            // What the disks' steps have begun must be on its way before the CPU runs a guest or sleeps.
-            backing.storage.submit(devices, now);
-            devices.tell_trouble();
+        if !uses_devices {
+            return TasksLeft { now: meter.since(), is_owed: false };
         }
-        now
+        // What the disks' steps have begun must be on its way before the CPU runs a guest or sleeps.
+        backing.storage.submit(devices, meter.since());
+        devices.tell_trouble();
+        meter.skip();
+        let now = meter.since();
+        let is_owed = backing.storage.has_ended_something()
+            || backing.next_deadline(devices) <= now
+            || backing.networks.has_frames(devices);
+        TasksLeft { now, is_owed }
     }
 
     /// Whether a device's task has more to do, or a device that does not interrupt is to be asked.
@@ -139,8 +152,8 @@ impl Host {
 
     /// One turn of the loop: somebody is served, or the CPU rests.
     #[inline]
-    fn step(&mut self, now: Instant) {
-        let mut is_owed = false;
+    fn step(&mut self, tasks: TasksLeft) {
+        let TasksLeft { now, mut is_owed } = tasks;
         for (vm, guest) in self.desk.guests.iter_mut() {
             let Some(present) = guest.present() else { continue };
             if present.vm.wants_cpu(now) {
