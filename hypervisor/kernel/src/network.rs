@@ -16,7 +16,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
-use backends::switch::{Bridge, Dropped, FRAME_BYTES_MAX, PortId, PortKind, VmPort};
+use backends::switch::{Bridge, Dropped, FRAME_BYTES_MAX, Patience, PortId, PortKind, Trust, VmPort};
 use base::{Instant, VmId};
 use config::{Config, Network, Nic};
 use devices::pci::Slot;
@@ -28,10 +28,12 @@ struct HostNetwork {
     name: String,
     bridge: Bridge,
     uplink: Uplink,
-    /// Whether the uplink left a frame to its sender's patience before, and has taken none since.
-    is_uplink_stuck: bool,
+    /// Whether the uplink is waited for.
+    uplink_trust: Trust,
     /// The NICs of VMs.
     nics: Vec<VmNic>,
+    /// Whose turn it was last to send first.
+    went_first: Option<PortId>,
 }
 
 /// The way to the outside.
@@ -51,8 +53,8 @@ struct VmNic {
     port: PortId,
     /// What its next frame waits for, though nobody kicks; `None` when for nothing.
     wait: Option<Wait>,
-    /// Whether it left a frame to others' patience before, and has taken none since: then nobody waits for it.
-    is_stuck: bool,
+    /// Whether it is waited for.
+    trust: Trust,
 }
 
 /// What a frame waits for, and until when: then it is tried again.
@@ -62,12 +64,14 @@ enum Wait {
     Rate(Instant),
     /// Its receiver's room.
     Room(Instant),
+    /// Room on the card, where so much is kept for it.
+    Card { until: Instant, frames: usize },
 }
 
 impl Wait {
     const fn until(self) -> Instant {
         match self {
-            Self::Rate(until) | Self::Room(until) => until,
+            Self::Rate(until) | Self::Room(until) | Self::Card { until, .. } => until,
         }
     }
 }
@@ -118,7 +122,7 @@ impl Networks {
         let kind = PortKind::Vm(VmPort::new(nic.mac, &nic.ip, nic.vlan, reach));
         let port = network.bridge.attach(kind, nic.rate);
         let port = port.map_err(|error| format!("network {}: {error}", network.name))?;
-        network.nics.push(VmNic { vm, slot, port, wait: None, is_stuck: false });
+        network.nics.push(VmNic { vm, slot, port, wait: None, trust: Trust::GUEST });
         Ok(())
     }
 
@@ -197,7 +201,7 @@ impl HostNetwork {
             },
         };
         let name = String::from(network.name.as_str());
-        Some(Self { name, bridge, uplink, is_uplink_stuck: false, nics: Vec::new() })
+        Some(Self { name, bridge, uplink, uplink_trust: Trust::CARD, nics: Vec::new(), went_first: None })
     }
 
     fn port_line(&self, who: &str, port: PortId) -> String {
@@ -214,12 +218,22 @@ impl HostNetwork {
         line
     }
 
-    /// Whether whoever is at a port keeps others waiting; `None` if nobody is.
-    fn stuck_at(&mut self, port: PortId) -> Option<&mut bool> {
+    /// Whether whoever is at a port is waited for; `None` if nobody is there.
+    fn trust_at(&mut self, port: PortId) -> Option<&mut Trust> {
         match self.uplink {
-            Uplink::Card { port: uplink, .. } if uplink == port => Some(&mut self.is_uplink_stuck),
-            _ => self.nic_at(port).map(|nic| &mut nic.is_stuck),
+            Uplink::Card { port: uplink, .. } if uplink == port => Some(&mut self.uplink_trust),
+            _ => self.nic_at(port).map(|nic| &mut nic.trust),
         }
+    }
+
+    /// How many frames on the card others wait for who were there before one with `patience`.
+    fn frames_ahead(&self, patience: Patience) -> usize {
+        let waits = self.nics.iter().filter_map(|nic| nic.wait);
+        let ahead = waits.map(|wait| match wait {
+            Wait::Card { until, frames } if patience.comes_behind(until) => frames,
+            _ => 0,
+        });
+        ahead.fold(0, usize::saturating_add)
     }
 
     /// The NIC at a port.

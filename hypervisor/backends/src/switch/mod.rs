@@ -24,6 +24,7 @@ mod checks;
 mod counters;
 mod frame;
 pub mod offload;
+mod patience;
 mod rate;
 mod table;
 #[cfg(test)]
@@ -32,6 +33,7 @@ mod verdict;
 
 pub use config::Reach;
 pub use counters::{Counters, Traffic};
+pub use patience::{Patience, Trust};
 pub use rate::RateLimit;
 pub use verdict::{Dropped, Forward, PortId, PortSet, TAG_AT, TagChange, tag_bytes};
 

@@ -41,12 +41,19 @@ impl PortSet {
     /// Each of them.
     #[inline]
     pub fn iter(self) -> impl Iterator<Item = PortId> {
-        let mut left = self;
+        self.iter_behind(None)
+    }
+
+    /// Each of them, those with higher numbers than `last` first.
+    #[inline]
+    pub fn iter_behind(self, last: Option<PortId>) -> impl Iterator<Item = PortId> {
+        let begin = last.map_or(0, |last| u32::from(last.0) + 1);
+        let mut left = self.0.rotate_right(begin);
         core::iter::from_fn(move || {
-            let first = PortId(left.0.trailing_zeros() as u8);
-            let is_there = !left.is_empty();
-            left = left.without(first);
-            is_there.then_some(first)
+            let place = left.trailing_zeros();
+            let is_there = left != 0;
+            left &= left.wrapping_sub(1);
+            is_there.then_some(PortId(((begin + place) % u64::BITS) as u8))
         })
     }
 
@@ -197,5 +204,25 @@ impl fmt::Display for Dropped {
             Self::NoReceiver => "no receiver",
             Self::ReceiverFull => "receiver full",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    #[test]
+    fn each_port_of_a_set_comes_once_and_those_behind_the_last_one_first() {
+        let set = [0, 1, 5, 63].map(PortId).into_iter().fold(PortSet::default(), PortSet::with);
+        let order =
+            |last: Option<u8>| set.iter_behind(last.map(PortId)).map(|port| port.0).collect::<Vec<_>>();
+        assert_eq!(order(None), [0, 1, 5, 63]);
+        assert_eq!(order(Some(0)), [1, 5, 63, 0]);
+        assert_eq!(order(Some(4)), [5, 63, 0, 1]);
+        assert_eq!(order(Some(62)), [63, 0, 1, 5]);
+        assert_eq!(order(Some(63)), [0, 1, 5, 63]);
+        assert_eq!(set.iter().count(), 4);
+        assert_eq!(PortSet::default().iter_behind(Some(PortId(7))).count(), 0);
     }
 }

@@ -1,7 +1,7 @@
 //! Moves frames: from a guest's memory to another guest's, once, wherever both allow that.
 //!
-//! A frame with one receiver that has no room waits for it, for [`PATIENCE`] at most: a sender would only send it again.
-//! Who keeps others waiting longer is not waited for until it takes frames again, and a frame for several waits for none.
+//! A frame with one receiver that has no room waits for it, for [`PATIENCE`] at most: a sender would only send it again. A frame
+//! for several waits for none. Senders go first by turns; on a card the room for a frame that waits is kept free of later ones.
 
 use super::outgoing::Outgoing;
 use super::{HostNetwork, Networks, Room, Uplink, VmNic, Wait};
@@ -9,7 +9,7 @@ use crate::devices::HostDevices;
 use crate::guests::{Guests, Others, Present};
 use crate::meter::Meter;
 use backends::switch::offload::{Segments, finish_checksum};
-use backends::switch::{Bridge, HEAD_BYTES, PortId, PortSet, TagChange};
+use backends::switch::{Bridge, HEAD_BYTES, Patience, PortId, PortSet, TagChange};
 use base::{Instant, Nanoseconds, VmId};
 use devices::pci::Slot;
 use devices::virtio::net::{Acceptance, Checksum, Fetched, NetHeader, Received};
@@ -19,6 +19,13 @@ use memory::{GuestAccess, Peer};
 
 /// How many frames one step moves at most.
 const STEP_FRAMES: u32 = 32;
+/// How much one step moves at most, or a frame more: what others wait for a sender of long frames to many.
+const STEP_BYTES: usize = 2 << 20;
+/// What a frame that had to be made for its receiver counts as besides its bytes.
+const FRAME_WORK_BYTES: usize = 512;
+/// How much room on a card is kept for a frame that waits: what the longest gives on an Ethernet, and not all of the ring, or a
+/// sender of the shortest segments would keep everybody off the card.
+const FRAMES_KEPT: usize = 48;
 /// How long a frame waits for its receiver: some slices, as that may have to wait for the CPU.
 const PATIENCE: Nanoseconds = Nanoseconds::from_millis(20);
 /// How often a frame that waits where there is a card is tried again: a card need not tell that it has sent something.
@@ -29,9 +36,28 @@ const CARD_PAUSE: Nanoseconds = Nanoseconds::from_micros(500);
 enum Outcome {
     Delivered,
     /// The receiver has no room now.
-    NoRoom,
+    NoRoom(Short),
     /// It cannot be delivered.
     Lost,
+}
+
+/// Who is short of room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Short {
+    /// A guest's NIC.
+    Guest,
+    /// A card, which is to keep room for so many frames.
+    Card { frames: usize },
+}
+
+impl Short {
+    /// To wait for it until `until`.
+    const fn wait(self, until: Instant) -> Wait {
+        match self {
+            Self::Guest => Wait::Room(until),
+            Self::Card { frames } => Wait::Card { until, frames },
+        }
+    }
 }
 
 /// Why a sender's batch ended.
@@ -80,13 +106,15 @@ impl Networks {
             // Who has kicked may have made room for others, and so may a card.
             let may_have_room = !kicked.is_empty() || retry != Instant::FAR_FUTURE;
             let tried = kicked.union(if may_have_room { waiting } else { due });
-            for port in tried.iter() {
+            let last = network.went_first;
+            network.went_first = tried.iter_behind(last).next().or(last);
+            for port in tried.iter_behind(last) {
                 from_guest(network, port, guests, devices, room, now, meter);
             }
             let waits = network.nics.iter().filter_map(|nic| nic.wait);
             let tries = waits.map(|wait| match wait {
                 Wait::Rate(until) => until,
-                Wait::Room(until) => until.min(retry),
+                Wait::Room(until) | Wait::Card { until, .. } => until.min(retry),
             });
             *next_try = tries.fold(*next_try, Instant::min);
         }
@@ -107,7 +135,7 @@ fn from_guest(
     // Only its next frame has waited.
     let (vm, slot, mut waited) = (nic.vm, nic.slot, nic.wait.take());
     let Some((sender, others)) = guests.split(vm) else { return };
-    let mut way = Way { network, others, devices, now, sender: vm, peer: None };
+    let mut way = Way { network, others, devices, now, sender: vm, peer: None, moved_bytes: 0 };
     let mut is_stream = false;
     let stop = sender.vm.run_net(slot, now, |step| {
         for _ in 0..STEP_FRAMES {
@@ -122,16 +150,19 @@ fn from_guest(
                 return Ok((Progress::Idle, Stop::Waits(Wait::Rate(ready))));
             }
             let patience = match waited.take() {
-                Some(Wait::Room(until)) if until <= now => Patience::Over,
-                Some(Wait::Room(until)) => Patience::Until(until),
-                Some(Wait::Rate(_)) | None => Patience::Until(now.after(PATIENCE)),
+                Some(Wait::Room(until) | Wait::Card { until, .. }) if until <= now => Patience::Over,
+                Some(Wait::Room(until) | Wait::Card { until, .. }) => Patience::Waiting(until),
+                Some(Wait::Rate(_)) | None => Patience::Fresh(now.after(PATIENCE)),
             };
-            if let Some(until) = way.forward(port, room, step.memory, patience) {
+            if let Some(wait) = way.forward(port, room, step.memory, patience) {
                 step.transmit.put_back(1);
-                return Ok((Progress::Idle, Stop::Waits(Wait::Room(until))));
+                return Ok((Progress::Idle, Stop::Waits(wait)));
             }
             is_stream |= room.frame.header().segmentation.is_some();
             step.net.sent(step.transmit, step.memory, &room.frame)?;
+            if way.moved_bytes >= STEP_BYTES {
+                break;
+            }
         }
         Ok((Progress::More, Stop::Share))
     });
@@ -177,13 +208,6 @@ fn from_card(
     }
 }
 
-/// How long a frame may wait for its receiver.
-#[derive(Clone, Copy)]
-enum Patience {
-    Until(Instant),
-    Over,
-}
-
 /// What a frame passes on its way.
 struct Way<'a> {
     network: &'a mut HostNetwork,
@@ -193,34 +217,37 @@ struct Way<'a> {
     sender: VmId,
     /// Whose memory is shown beside the sender's.
     peer: Option<(VmId, Peer)>,
+    /// How much has been moved, and made to be moved.
+    moved_bytes: usize,
 }
 
 impl Way<'_> {
-    /// Brings the frame in `room`, which lies in the sender's `memory`, to all who get it. Returns until when it has to wait for
-    /// one who has no room; then nobody has got it.
+    /// Brings the frame in `room`, which lies in the sender's `memory`, to all who get it. Returns what it has to wait for when the
+    /// only one who gets it has no room.
     fn forward(
         &mut self,
         from: PortId,
         room: &mut Room,
         memory: &GuestAccess,
         patience: Patience,
-    ) -> Option<Instant> {
+    ) -> Option<Wait> {
         let (head, len_bytes) = (room.frame.first_bytes(), room.frame.len_bytes());
         let unfinished_at = room.frame.header().checksum.unfinished_at();
         let Ok(forward) = self.network.bridge.forward(from, head, len_bytes, unfinished_at, self.now) else {
             return None;
         };
         for (to, tag) in forward.receivers() {
-            let outcome = self.deliver(to, tag, room, memory);
-            if let Some(is_stuck) = self.network.stuck_at(to) {
-                match (outcome, patience) {
-                    (Outcome::Delivered, _) => *is_stuck = false,
-                    (Outcome::NoRoom, Patience::Until(until)) if forward.is_for_one() && !*is_stuck => {
-                        self.network.bridge.take_back(from, len_bytes);
-                        return Some(until);
+            let outcome = self.deliver(to, tag, room, memory, patience);
+            if let Some(trust) = self.network.trust_at(to) {
+                match outcome {
+                    Outcome::Delivered => trust.took(patience),
+                    Outcome::NoRoom(short) if forward.is_for_one() => {
+                        if let Some(until) = trust.no_room(patience) {
+                            self.network.bridge.take_back(from, len_bytes);
+                            return Some(short.wait(until));
+                        }
                     }
-                    (Outcome::NoRoom, Patience::Over) if forward.is_for_one() => *is_stuck = true,
-                    _ => {}
+                    Outcome::NoRoom(_) | Outcome::Lost => {}
                 }
             }
             count(&mut self.network.bridge, to, len_bytes, outcome);
@@ -228,11 +255,19 @@ impl Way<'_> {
         None
     }
 
-    fn deliver(&mut self, to: PortId, tag: TagChange, room: &mut Room, memory: &GuestAccess) -> Outcome {
+    fn deliver(
+        &mut self,
+        to: PortId,
+        tag: TagChange,
+        room: &mut Room,
+        memory: &GuestAccess,
+        patience: Patience,
+    ) -> Outcome {
+        self.moved_bytes += room.frame.len_bytes() as usize;
         if let Uplink::Card { card, port, .. } = self.network.uplink
             && port == to
         {
-            return self.transmit(card, tag, room, memory);
+            return self.transmit(card, tag, room, memory, patience);
         }
         let Some(nic) = self.network.nic_at(to) else { return Outcome::Lost };
         let (vm, slot) = (nic.vm, nic.slot);
@@ -265,28 +300,37 @@ impl Way<'_> {
             None => Outcome::Lost,
             Some(Ok(outcome)) => outcome,
             Some(Err(_)) => {
-                let now = self.now;
-                completed(room, memory, tag, |piece| deliver_bytes(receiver, slot, now, piece))
+                let (now, moved_bytes) = (self.now, &mut self.moved_bytes);
+                completed(room, memory, tag, moved_bytes, |piece| deliver_bytes(receiver, slot, now, piece))
             }
         }
     }
 
-    fn transmit(&mut self, card: usize, tag: TagChange, room: &mut Room, memory: &GuestAccess) -> Outcome {
+    fn transmit(
+        &mut self,
+        card: usize,
+        tag: TagChange,
+        room: &mut Room,
+        memory: &GuestAccess,
+        patience: Patience,
+    ) -> Outcome {
+        let ahead = self.network.frames_ahead(patience);
         let Some(card) = self.devices.cards.get_mut(card) else { return Outcome::Lost };
         let driver = &mut card.driver;
         let (header, len_bytes) = (room.frame.header(), room.frame.len_bytes());
-        let pieces = header.segmentation.as_ref().map_or(1, |cut| cut.segments_max(len_bytes));
-        if !driver.has_room(pieces) {
+        let frames = header.segmentation.as_ref().map_or(1, |cut| cut.segments_max(len_bytes));
+        let wanted = frames.saturating_add(ahead);
+        if !driver.has_room(wanted) {
             driver.poll(self.now);
-            if !driver.has_room(pieces) {
-                return Outcome::NoRoom;
+            if !driver.has_room(wanted) {
+                return Outcome::NoRoom(Short::Card { frames: frames.min(FRAMES_KEPT) });
             }
         }
         if tag == TagChange::Keep && *header == NetHeader::PLAIN {
             let reader = room.frame.reader(memory);
             return outcome_of_sent(driver.transmit_with(len_bytes as usize, |bytes| reader.fill(bytes)));
         }
-        completed(room, memory, tag, |piece| {
+        completed(room, memory, tag, &mut self.moved_bytes, |piece| {
             outcome_of_sent(driver.transmit_with(piece.len_bytes() as usize, |bytes| piece.copy(bytes)))
         })
     }
@@ -298,8 +342,14 @@ fn completed(
     room: &mut Room,
     memory: &GuestAccess,
     tag: TagChange,
+    moved_bytes: &mut usize,
     mut deliver: impl FnMut(Outgoing<'_>) -> Outcome,
 ) -> Outcome {
+    let mut deliver = |bytes: &[u8]| {
+        let frame = Outgoing::new(bytes, tag);
+        *moved_bytes += frame.len_bytes() as usize + FRAME_WORK_BYTES;
+        deliver(frame)
+    };
     let Room { frame, whole, piece } = room;
     let Some(bytes) = whole.get_mut(..frame.len_bytes() as usize) else { return Outcome::Lost };
     if frame.reader(memory).read(bytes).is_err() {
@@ -312,13 +362,13 @@ fn completed(
         {
             return Outcome::Lost;
         }
-        return deliver(Outgoing::new(bytes, tag));
+        return deliver(bytes);
     };
     let Ok(mut segments) = Segments::new(bytes, segmentation.segment_bytes) else { return Outcome::Lost };
     let mut outcome = Outcome::Lost;
     while let Some(cut) = segments.next_into(piece) {
         let Some(bytes) = cut.ok().and_then(|len| piece.get(..len)) else { return Outcome::Lost };
-        outcome = deliver(Outgoing::new(bytes, tag));
+        outcome = deliver(bytes);
         if outcome != Outcome::Delivered {
             // A part of it is there: the rest is lost like frames on any wire.
             return Outcome::Lost;
@@ -343,14 +393,14 @@ fn deliver_bytes(receiver: &mut Present, slot: Slot, now: Instant, frame: Outgoi
 fn count(bridge: &mut Bridge, to: PortId, len_bytes: u32, outcome: Outcome) {
     match outcome {
         Outcome::Delivered => bridge.delivered(to, len_bytes),
-        Outcome::NoRoom | Outcome::Lost => bridge.undelivered(to),
+        Outcome::NoRoom(_) | Outcome::Lost => bridge.undelivered(to),
     }
 }
 
 const fn outcome_of(received: Received) -> Outcome {
     match received {
         Received::Delivered => Outcome::Delivered,
-        Received::NoRoom => Outcome::NoRoom,
+        Received::NoRoom => Outcome::NoRoom(Short::Guest),
         Received::TooLong | Received::NotCopied(_) => Outcome::Lost,
     }
 }
