@@ -62,16 +62,14 @@ struct VmNic {
 enum Wait {
     /// Its sender's rate.
     Rate(Instant),
-    /// Its receiver's room.
-    Room(Instant),
-    /// Room on the card, where so much is kept for it.
-    Card { until: Instant, frames: usize },
+    /// Its receiver's room: on a card, where so many frames' room is kept for it.
+    Room { until: Instant, kept_frames: u8 },
 }
 
 impl Wait {
     const fn until(self) -> Instant {
         match self {
-            Self::Rate(until) | Self::Room(until) | Self::Card { until, .. } => until,
+            Self::Rate(until) | Self::Room { until, .. } => until,
         }
     }
 }
@@ -230,7 +228,7 @@ impl HostNetwork {
     fn frames_ahead(&self, patience: Patience) -> usize {
         let waits = self.nics.iter().filter_map(|nic| nic.wait);
         let ahead = waits.map(|wait| match wait {
-            Wait::Card { until, frames } if patience.comes_behind(until) => frames,
+            Wait::Room { until, kept_frames } if patience.comes_behind(until) => usize::from(kept_frames),
             _ => 0,
         });
         ahead.fold(0, usize::saturating_add)

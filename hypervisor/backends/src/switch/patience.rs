@@ -9,8 +9,8 @@ use base::Instant;
 /// What is left of the patience with one frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Patience {
-    /// It has not waited yet, and may until then.
-    Fresh(Instant),
+    /// It has not waited yet.
+    Fresh,
     /// It has waited, and may go on until then.
     Waiting(Instant),
     /// It has waited long enough.
@@ -21,7 +21,7 @@ impl Patience {
     /// Whether a frame that waits until `other` was there before this one.
     pub fn comes_behind(self, other: Instant) -> bool {
         match self {
-            Self::Fresh(_) => true,
+            Self::Fresh => true,
             Self::Waiting(until) => other < until,
             Self::Over => false,
         }
@@ -49,16 +49,18 @@ impl Trust {
     #[inline]
     pub const fn took(&mut self, patience: Patience) {
         self.owed_frames = match patience {
-            Patience::Fresh(_) => self.owed_frames.saturating_sub(1),
+            Patience::Fresh => self.owed_frames.saturating_sub(1),
             Patience::Waiting(_) | Patience::Over => self.after_wait,
         };
     }
 
-    /// The receiver has no room for a frame, which nobody else gets. Until when it waits; `None` when it is lost.
-    pub const fn no_room(&mut self, patience: Patience) -> Option<Instant> {
+    /// The receiver has no room for a frame, which nobody else gets. Until when it waits, which is `latest` if it has not waited
+    /// yet; `None` when it is lost.
+    pub const fn no_room(&mut self, patience: Patience, latest: Instant) -> Option<Instant> {
         match patience {
-            Patience::Fresh(_) if self.owed_frames != 0 => None,
-            Patience::Fresh(until) | Patience::Waiting(until) => Some(until),
+            Patience::Fresh if self.owed_frames != 0 => None,
+            Patience::Fresh => Some(latest),
+            Patience::Waiting(until) => Some(until),
             Patience::Over => {
                 self.owed_frames = self.after_loss;
                 None
@@ -72,55 +74,54 @@ mod tests {
     use super::*;
 
     const UNTIL: Instant = Instant(20_000_000);
-    const FRESH: Patience = Patience::Fresh(UNTIL);
     const WAITING: Patience = Patience::Waiting(UNTIL);
 
     #[test]
     fn a_frame_waits_for_a_guest_that_is_good_for_it() {
         let mut guest = Trust::GUEST;
-        assert_eq!(guest.no_room(FRESH), Some(UNTIL));
-        assert_eq!(guest.no_room(WAITING), Some(UNTIL));
+        assert_eq!(guest.no_room(Patience::Fresh, UNTIL), Some(UNTIL));
+        assert_eq!(guest.no_room(WAITING, UNTIL), Some(UNTIL));
         guest.took(WAITING);
-        (0..8).for_each(|_| guest.took(FRESH));
-        assert_eq!(guest.no_room(FRESH), Some(UNTIL));
+        (0..8).for_each(|_| guest.took(Patience::Fresh));
+        assert_eq!(guest.no_room(Patience::Fresh, UNTIL), Some(UNTIL));
     }
 
     #[test]
     fn a_guest_that_takes_one_frame_at_a_time_is_waited_for_once() {
         let mut guest = Trust::GUEST;
-        assert_eq!(guest.no_room(FRESH), Some(UNTIL));
+        assert_eq!(guest.no_room(Patience::Fresh, UNTIL), Some(UNTIL));
         guest.took(WAITING);
         for _ in 0..7 {
-            assert_eq!(guest.no_room(FRESH), None);
-            guest.took(FRESH);
+            assert_eq!(guest.no_room(Patience::Fresh, UNTIL), None);
+            guest.took(Patience::Fresh);
         }
-        assert_eq!(guest.no_room(FRESH), None);
+        assert_eq!(guest.no_room(Patience::Fresh, UNTIL), None);
     }
 
     #[test]
     fn a_frame_that_waits_already_is_not_lost_because_another_has_waited() {
         let mut guest = Trust::GUEST;
-        assert_eq!(guest.no_room(FRESH), Some(UNTIL));
+        assert_eq!(guest.no_room(Patience::Fresh, UNTIL), Some(UNTIL));
         guest.took(WAITING);
-        assert_eq!(guest.no_room(WAITING), Some(UNTIL));
+        assert_eq!(guest.no_room(WAITING, UNTIL), Some(UNTIL));
     }
 
     #[test]
     fn a_card_is_waited_for_as_often_as_its_line_is_slow_and_not_while_it_is_stuck() {
         let mut card = Trust::CARD;
         for _ in 0..100 {
-            assert_eq!(card.no_room(FRESH), Some(UNTIL));
+            assert_eq!(card.no_room(Patience::Fresh, UNTIL), Some(UNTIL));
             card.took(WAITING);
         }
-        assert_eq!(card.no_room(Patience::Over), None);
-        assert_eq!(card.no_room(FRESH), None);
-        card.took(FRESH);
-        assert_eq!(card.no_room(FRESH), Some(UNTIL));
+        assert_eq!(card.no_room(Patience::Over, UNTIL), None);
+        assert_eq!(card.no_room(Patience::Fresh, UNTIL), None);
+        card.took(Patience::Fresh);
+        assert_eq!(card.no_room(Patience::Fresh, UNTIL), Some(UNTIL));
     }
 
     #[test]
     fn who_waits_longer_comes_first() {
-        assert!(FRESH.comes_behind(Instant(u64::MAX)));
+        assert!(Patience::Fresh.comes_behind(Instant(u64::MAX)));
         assert!(WAITING.comes_behind(Instant(UNTIL.0 - 1)));
         assert!(!WAITING.comes_behind(UNTIL));
         assert!(!Patience::Over.comes_behind(Instant(0)));

@@ -33,6 +33,11 @@ impl PortSet {
         self.0 == 0
     }
 
+    /// Whether there is more than one.
+    pub const fn is_several(self) -> bool {
+        self.0 & self.0.wrapping_sub(1) != 0
+    }
+
     /// Whether `port` is among them.
     pub const fn contains(self, port: PortId) -> bool {
         self.0 & port.bit() != 0

@@ -25,7 +25,7 @@ const STEP_BYTES: usize = 2 << 20;
 const FRAME_WORK_BYTES: usize = 512;
 /// How much room on a card is kept for a frame that waits: what the longest gives on an Ethernet, and not all of the ring, or a
 /// sender of the shortest segments would keep everybody off the card.
-const FRAMES_KEPT: usize = 48;
+const FRAMES_KEPT: u8 = 48;
 /// How long a frame waits for its receiver: some slices, as that may have to wait for the CPU.
 const PATIENCE: Nanoseconds = Nanoseconds::from_millis(20);
 /// How often a frame that waits where there is a card is tried again: a card need not tell that it has sent something.
@@ -36,28 +36,9 @@ const CARD_PAUSE: Nanoseconds = Nanoseconds::from_micros(500);
 enum Outcome {
     Delivered,
     /// The receiver has no room now.
-    NoRoom(Short),
+    NoRoom,
     /// It cannot be delivered.
     Lost,
-}
-
-/// Who is short of room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Short {
-    /// A guest's NIC.
-    Guest,
-    /// A card, which is to keep room for so many frames.
-    Card { frames: usize },
-}
-
-impl Short {
-    /// To wait for it until `until`.
-    const fn wait(self, until: Instant) -> Wait {
-        match self {
-            Self::Guest => Wait::Room(until),
-            Self::Card { frames } => Wait::Card { until, frames },
-        }
-    }
 }
 
 /// Why a sender's batch ended.
@@ -107,14 +88,16 @@ impl Networks {
             let may_have_room = !kicked.is_empty() || retry != Instant::FAR_FUTURE;
             let tried = kicked.union(if may_have_room { waiting } else { due });
             let last = network.went_first;
-            network.went_first = tried.iter_behind(last).next().or(last);
+            if tried.is_several() {
+                network.went_first = tried.iter_behind(last).next();
+            }
             for port in tried.iter_behind(last) {
                 from_guest(network, port, guests, devices, room, now, meter);
             }
             let waits = network.nics.iter().filter_map(|nic| nic.wait);
             let tries = waits.map(|wait| match wait {
                 Wait::Rate(until) => until,
-                Wait::Room(until) | Wait::Card { until, .. } => until.min(retry),
+                Wait::Room { until, .. } => until.min(retry),
             });
             *next_try = tries.fold(*next_try, Instant::min);
         }
@@ -135,7 +118,17 @@ fn from_guest(
     // Only its next frame has waited.
     let (vm, slot, mut waited) = (nic.vm, nic.slot, nic.wait.take());
     let Some((sender, others)) = guests.split(vm) else { return };
-    let mut way = Way { network, others, devices, now, sender: vm, peer: None, moved_bytes: 0 };
+    let mut way = Way {
+        network,
+        others,
+        devices,
+        now,
+        sender: vm,
+        peer: None,
+        patience: Patience::Fresh,
+        kept_frames: 0,
+        moved_bytes: 0,
+    };
     let mut is_stream = false;
     let stop = sender.vm.run_net(slot, now, |step| {
         for _ in 0..STEP_FRAMES {
@@ -149,13 +142,14 @@ fn from_guest(
                 step.transmit.put_back(1);
                 return Ok((Progress::Idle, Stop::Waits(Wait::Rate(ready))));
             }
-            let patience = match waited.take() {
-                Some(Wait::Room(until) | Wait::Card { until, .. }) if until <= now => Patience::Over,
-                Some(Wait::Room(until) | Wait::Card { until, .. }) => Patience::Waiting(until),
-                Some(Wait::Rate(_)) | None => Patience::Fresh(now.after(PATIENCE)),
+            way.patience = match waited.take() {
+                Some(Wait::Room { until, .. }) if until <= now => Patience::Over,
+                Some(Wait::Room { until, .. }) => Patience::Waiting(until),
+                Some(Wait::Rate(_)) | None => Patience::Fresh,
             };
-            if let Some(wait) = way.forward(port, room, step.memory, patience) {
+            if let Some(until) = way.forward(port, room, step.memory) {
                 step.transmit.put_back(1);
+                let wait = Wait::Room { until, kept_frames: way.kept_frames };
                 return Ok((Progress::Idle, Stop::Waits(wait)));
             }
             is_stream |= room.frame.header().segmentation.is_some();
@@ -217,37 +211,34 @@ struct Way<'a> {
     sender: VmId,
     /// Whose memory is shown beside the sender's.
     peer: Option<(VmId, Peer)>,
+    /// With the frame on its way.
+    patience: Patience,
+    /// How much room a card is to keep for it, if that has too little now.
+    kept_frames: u8,
     /// How much has been moved, and made to be moved.
     moved_bytes: usize,
 }
 
 impl Way<'_> {
-    /// Brings the frame in `room`, which lies in the sender's `memory`, to all who get it. Returns what it has to wait for when the
-    /// only one who gets it has no room.
-    fn forward(
-        &mut self,
-        from: PortId,
-        room: &mut Room,
-        memory: &GuestAccess,
-        patience: Patience,
-    ) -> Option<Wait> {
+    /// Brings the frame in `room`, which lies in the sender's `memory`, to all who get it. Returns until when it has to wait
+    /// for one who has no room; then nobody has got it.
+    fn forward(&mut self, from: PortId, room: &mut Room, memory: &GuestAccess) -> Option<Instant> {
         let (head, len_bytes) = (room.frame.first_bytes(), room.frame.len_bytes());
         let unfinished_at = room.frame.header().checksum.unfinished_at();
         let Ok(forward) = self.network.bridge.forward(from, head, len_bytes, unfinished_at, self.now) else {
             return None;
         };
         for (to, tag) in forward.receivers() {
-            let outcome = self.deliver(to, tag, room, memory, patience);
+            let outcome = self.deliver(to, tag, room, memory);
             if let Some(trust) = self.network.trust_at(to) {
-                match outcome {
-                    Outcome::Delivered => trust.took(patience),
-                    Outcome::NoRoom(short) if forward.is_for_one() => {
-                        if let Some(until) = trust.no_room(patience) {
-                            self.network.bridge.take_back(from, len_bytes);
-                            return Some(short.wait(until));
-                        }
-                    }
-                    Outcome::NoRoom(_) | Outcome::Lost => {}
+                if outcome == Outcome::Delivered {
+                    trust.took(self.patience);
+                } else if outcome == Outcome::NoRoom
+                    && forward.is_for_one()
+                    && let Some(until) = trust.no_room(self.patience, self.now.after(PATIENCE))
+                {
+                    self.network.bridge.take_back(from, len_bytes);
+                    return Some(until);
                 }
             }
             count(&mut self.network.bridge, to, len_bytes, outcome);
@@ -255,19 +246,13 @@ impl Way<'_> {
         None
     }
 
-    fn deliver(
-        &mut self,
-        to: PortId,
-        tag: TagChange,
-        room: &mut Room,
-        memory: &GuestAccess,
-        patience: Patience,
-    ) -> Outcome {
+    fn deliver(&mut self, to: PortId, tag: TagChange, room: &mut Room, memory: &GuestAccess) -> Outcome {
+        self.kept_frames = 0;
         self.moved_bytes += room.frame.len_bytes() as usize;
         if let Uplink::Card { card, port, .. } = self.network.uplink
             && port == to
         {
-            return self.transmit(card, tag, room, memory, patience);
+            return self.transmit(card, tag, room, memory);
         }
         let Some(nic) = self.network.nic_at(to) else { return Outcome::Lost };
         let (vm, slot) = (nic.vm, nic.slot);
@@ -306,15 +291,8 @@ impl Way<'_> {
         }
     }
 
-    fn transmit(
-        &mut self,
-        card: usize,
-        tag: TagChange,
-        room: &mut Room,
-        memory: &GuestAccess,
-        patience: Patience,
-    ) -> Outcome {
-        let ahead = self.network.frames_ahead(patience);
+    fn transmit(&mut self, card: usize, tag: TagChange, room: &mut Room, memory: &GuestAccess) -> Outcome {
+        let ahead = self.network.frames_ahead(self.patience);
         let Some(card) = self.devices.cards.get_mut(card) else { return Outcome::Lost };
         let driver = &mut card.driver;
         let (header, len_bytes) = (room.frame.header(), room.frame.len_bytes());
@@ -323,7 +301,8 @@ impl Way<'_> {
         if !driver.has_room(wanted) {
             driver.poll(self.now);
             if !driver.has_room(wanted) {
-                return Outcome::NoRoom(Short::Card { frames: frames.min(FRAMES_KEPT) });
+                self.kept_frames = u8::try_from(frames).map_or(FRAMES_KEPT, |frames| frames.min(FRAMES_KEPT));
+                return Outcome::NoRoom;
             }
         }
         if tag == TagChange::Keep && *header == NetHeader::PLAIN {
@@ -393,14 +372,14 @@ fn deliver_bytes(receiver: &mut Present, slot: Slot, now: Instant, frame: Outgoi
 fn count(bridge: &mut Bridge, to: PortId, len_bytes: u32, outcome: Outcome) {
     match outcome {
         Outcome::Delivered => bridge.delivered(to, len_bytes),
-        Outcome::NoRoom(_) | Outcome::Lost => bridge.undelivered(to),
+        Outcome::NoRoom | Outcome::Lost => bridge.undelivered(to),
     }
 }
 
 const fn outcome_of(received: Received) -> Outcome {
     match received {
         Received::Delivered => Outcome::Delivered,
-        Received::NoRoom => Outcome::NoRoom(Short::Guest),
+        Received::NoRoom => Outcome::NoRoom,
         Received::TooLong | Received::NotCopied(_) => Outcome::Lost,
     }
 }
