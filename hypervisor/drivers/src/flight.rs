@@ -3,7 +3,8 @@
 //! ```text
 //!   put ──► Waiting ─note_sent─► Sent ──finish──────────────► Over ──take_over──► completion with its buffer
 //!              ▲                   │ the device stopped        ▲
-//!              └── first attempt ──┴──── second attempt ───────┘
+//!              ├── first attempt ──┼──── second attempt ───────┘
+//!              └─ refused for now ─┤
 //!                                  └─ the device failed ──► Lost ──────────► completion without it
 //! ```
 
@@ -16,8 +17,10 @@ use seams::DmaBuffer;
 pub const DEPTH: usize = 32;
 /// How many resets in a row may fail to bring a command to a good end, until the device counts as failed.
 pub const MAX_RESETS: u8 = 4;
-/// How often a command is sent.
+/// How often a command is sent whose first attempt has ended with the device being reset.
 const MAX_ATTEMPTS: u8 = 2;
+/// How often a command is sent that the device refuses for the moment: as often as Linux sends it.
+const MAX_ATTEMPTS_IF_REFUSED: u8 = 6;
 /// How long a read or a write may take.
 const TRANSFER_TIME: Nanoseconds = Nanoseconds::from_secs(10);
 /// How long a command may take that a device may have much to do for.
@@ -121,6 +124,18 @@ impl<B> Flight<B> {
             }
             _ => Err(DeviceError::Nonsense("the completion of a command that it does not have")),
         }
+    }
+
+    /// The device says that slot `id`'s command failed and may succeed another time. Whether it waits to be sent again: not when
+    /// it was sent often enough, or the device has no such command.
+    pub fn wait_again(&mut self, id: u16) -> bool {
+        let is_worth_it = self.slot_mut(id).is_some_and(|slot| {
+            matches!(slot.stage, Stage::Sent { .. }) && slot.attempts < MAX_ATTEMPTS_IF_REFUSED
+        });
+        if is_worth_it {
+            self.set(id, Stage::Waiting);
+        }
+        is_worth_it
     }
 
     /// The command in slot `id` is over, whether it was sent or not.

@@ -20,6 +20,7 @@ const INTERRUPTS: u32 = 1 << 1;
 const INVALID_OPCODE: u16 = 0x01;
 /// Status without its flags "more" and "do not retry".
 const STATUS_CODE: u16 = 0x7ff;
+const DO_NOT_RETRY: u16 = 1 << 14;
 
 /// What Identify is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +86,11 @@ pub fn discard(namespace: u32, range: BusAddress) -> Submission {
     /// The attribute "deallocate"; the word before is the number of ranges minus 1.
     const DEALLOCATE: u32 = 1 << 2;
     Submission { opcode: 0x09, namespace, prp: [range.0, 0], words: [0, DEALLOCATE, 0] }
+}
+
+/// Whether the command failed, and may succeed when it is sent again.
+pub const fn may_succeed_later(status: u16) -> bool {
+    status & STATUS_CODE != 0 && status & DO_NOT_RETRY == 0
 }
 
 /// What a status says of a command.

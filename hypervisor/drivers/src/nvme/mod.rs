@@ -406,6 +406,9 @@ impl<R: Registers, M: DmaMemory> Nvme<R, M> {
             return;
         }
         let Some(answer) = self.io.take(&mut self.registers, &self.layout) else { return };
+        if command::may_succeed_later(answer.status) && self.slots.wait_again(answer.id) {
+            return self.send(answer.id, now);
+        }
         match self.slots.finish(answer.id, command::result_of(answer.status)) {
             Ok(()) => self.resets = 0,
             Err(error) => self.reset(error, now),

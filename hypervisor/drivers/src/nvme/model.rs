@@ -27,6 +27,8 @@ pub enum Fault {
     WrongId(u16),
     /// It answers I/O commands with this status.
     Status(u16),
+    /// It answers so many I/O commands with Namespace Not Ready, without Do Not Retry.
+    NotReady(u32),
     /// Its namespace 1 has another size.
     Shrunk,
 }
@@ -220,6 +222,10 @@ impl Inside {
             Some(Fault::Fatal) => return (id, NO_ANSWER),
             Some(Fault::WrongId(wrong)) => return (*wrong, 0),
             Some(Fault::Status(status)) => return (id, *status),
+            Some(Fault::NotReady(count)) if *count > 0 => {
+                *count -= 1;
+                return (id, 0x82);
+            }
             _ => {}
         }
         let word = |index: usize| u32::from_le_bytes(entry[4 * index..][..4].try_into().unwrap());

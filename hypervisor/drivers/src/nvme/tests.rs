@@ -250,6 +250,24 @@ fn an_error_of_the_medium_is_that_commands_alone() {
 }
 
 #[test]
+fn a_command_is_sent_again_when_the_controller_does_not_forbid_it() {
+    let (mut driver, model, bus) = started();
+    model.misbehave(Fault::NotReady(5));
+    driver.submit(command(1, 5, 8, Action::Write(pattern(&bus, 4096, 9))), Instant(0)).unwrap();
+    assert_eq!(settle(&mut driver, Instant(0))[0].result, Ok(()));
+    assert_eq!(model.0.borrow().commands, [1; 6]);
+    model.misbehave(Fault::NotReady(u32::MAX));
+    driver.submit(command(2, 5, 8, Action::Flush), Instant(0)).unwrap();
+    assert_eq!(settle(&mut driver, Instant(0))[0].result, Err(DiskError::Device(0x82)));
+    assert_eq!(model.0.borrow().commands.len(), 12);
+    // With Do Not Retry.
+    model.misbehave(Fault::Status(0x4082));
+    driver.submit(command(3, 5, 8, Action::Flush), Instant(0)).unwrap();
+    assert_eq!(settle(&mut driver, Instant(0))[0].result, Err(DiskError::Device(0x82)));
+    assert_eq!(model.0.borrow().commands.len(), 13);
+}
+
+#[test]
 fn a_controller_that_is_another_after_a_reset_has_failed() {
     let (mut driver, model, bus) = started();
     model.misbehave(Fault::Mute(1));
@@ -336,12 +354,12 @@ fn moves() -> impl Strategy<Value = Move> {
         4 => (0..BLOCKS + 50, 0_u32..140).prop_map(|(first, sectors)| Move::Read(first, sectors)),
         4 => (0..BLOCKS + 50, 0_u32..140).prop_map(|(first, sectors)| Move::Write(first, sectors)),
         1 => Just(Move::Flush),
-        2 => proptest::option::of(0_u8..8).prop_map(Move::Misbehave),
+        2 => proptest::option::of(0_u8..9).prop_map(Move::Misbehave),
         3 => (0..12 * SECOND).prop_map(Move::Wait),
     ]
 }
 
-const FAULTS: [Fault; 8] = [
+const FAULTS: [Fault; 9] = [
     Fault::Mute(2),
     Fault::StuckReady,
     Fault::NeverReady,
@@ -349,6 +367,7 @@ const FAULTS: [Fault; 8] = [
     Fault::Vanished,
     Fault::WrongId(3),
     Fault::Status(0x2),
+    Fault::NotReady(3),
     Fault::Shrunk,
 ];
 
