@@ -172,6 +172,8 @@ pub struct DiskGeometry {
     pub max_clear_sectors: u32,
     /// What it can do.
     pub abilities: Abilities,
+    /// What it is known by in all the world, if it may be reached by another controller too.
+    pub shared_as: Option<u128>,
 }
 
 impl DiskGeometry {
@@ -265,6 +267,7 @@ mod tests {
             max_transfer_sectors: 16,
             max_clear_sectors: 800,
             abilities,
+            shared_as: None,
         }
     }
 

@@ -102,7 +102,7 @@ impl Storage {
         for (device, (name, unit, geometry)) in found {
             let table = read_table(devices, device, unit, &geometry, dma, clock);
             tell_table(&name, &table);
-            disks.push(HostDisk { name, sectors: geometry.sectors, table });
+            disks.push(HostDisk { name, sectors: geometry.sectors, shared_as: geometry.shared_as, table });
             let limits = DriveLimits {
                 transfer_sectors_max: geometry.max_transfer_sectors,
                 clear_sectors_max: geometry.max_clear_sectors,

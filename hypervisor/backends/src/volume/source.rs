@@ -14,15 +14,28 @@ pub struct HostDisk {
     pub name: String,
     /// Its size.
     pub sectors: u64,
+    /// What it is known by, if another controller may have it too: then it is in the list twice.
+    pub shared_as: Option<u128>,
     /// Its partition table, or why there is none.
     pub table: Result<Table, GptError>,
 }
 
-impl HostDisk {
-    /// A VM gets the whole disk, to write to: its table is whatever the guest makes of it from now on.
-    pub fn give_away(&mut self) {
-        self.table = Err(GptError::Outdated);
+/// A VM gets all of disk `number`, to write to: its table is whatever the guest makes of it from now on.
+pub fn give_away(disks: &mut [HostDisk], number: usize) {
+    let medium = medium(disks, number);
+    for other in 0..disks.len() {
+        let is_same = self::medium(disks, other) == medium;
+        if let Some(disk) = disks.get_mut(other).filter(|_| is_same) {
+            disk.table = Err(GptError::Outdated);
+        }
     }
+}
+
+/// What the sectors of disk `number` are counted on: the first disk's that is the same one.
+fn medium(disks: &[HostDisk], number: usize) -> usize {
+    let shared_as = disks.get(number).and_then(|disk| disk.shared_as);
+    let first = shared_as.and_then(|id| disks.iter().position(|disk| disk.shared_as == Some(id)));
+    first.unwrap_or(number)
 }
 
 /// Where a source is.
@@ -112,13 +125,14 @@ fn unread(disks: &[HostDisk]) -> Option<(&str, GptError)> {
     })
 }
 
-/// What `vm` claims of `place` for `disk`; nothing of a file, which is never written and any number may read.
-pub fn claim(vm: VmName, disk: &Disk, place: Place<'_>) -> Option<Claim> {
+/// What `vm` claims of `place`, which is on one of `disks`, for `disk`; nothing of a file, which is never written and any number
+/// may read.
+pub fn claim(vm: VmName, disk: &Disk, place: Place<'_>, disks: &[HostDisk]) -> Option<Claim> {
     let Place::Sectors { disk: number, first_sector, sectors } = place else {
         return None;
     };
     let usage = if disk.writes_to_source() { Use::Write } else { Use::Read };
-    let medium = Medium(u16::try_from(number).ok()?);
+    let medium = Medium(u16::try_from(medium(disks, number)).ok()?);
     Some(Claim { vm, medium, sectors: first_sector..first_sector.saturating_add(sectors), usage })
 }
 
@@ -139,7 +153,8 @@ mod tests {
         };
         let table = Table { partitions: vec![partition], primary: Ok(()) };
         let damaged = GptError::Damaged { primary: Damage::HeaderSum, backup: Damage::NoHeader };
-        let disk = |name: &str, table| HostDisk { name: name.into(), sectors: 10_000, table };
+        let disk =
+            |name: &str, table| HostDisk { name: name.into(), sectors: 10_000, shared_as: None, table };
         vec![disk("vda", Err(GptError::NotGpt)), disk("nvme0n1", Ok(table)), disk("vdb", Err(damaged))]
     }
 
@@ -165,7 +180,7 @@ mod tests {
     #[test]
     fn no_partition_is_found_on_a_disk_that_a_guest_may_have_divided_anew() {
         let mut disks = disks();
-        disks[1].give_away();
+        give_away(&mut disks, 1);
         let named =
             configured(&[("partition:nvme0n1p2", ""), ("partition:web-root", ""), ("disk:nvme0n1", "")]);
         for source in &named[..2] {
@@ -209,12 +224,30 @@ mod tests {
         let mut claims = Claims::new();
         let vm = VmName::new("a").unwrap();
         let mut results = named.iter().filter_map(|disk| {
-            let claim = claim(vm, disk, find(&disk.source.value, &disks).unwrap())?;
+            let claim = claim(vm, disk, find(&disk.source.value, &disks).unwrap(), &disks)?;
             Some(claims.claim(claim))
         });
         assert_eq!(results.next(), Some(Ok(())));
         assert_eq!(results.next(), Some(Err(ClaimError::Written { by: vm })));
         assert_eq!(results.next(), Some(Err(ClaimError::Written { by: vm })));
         assert_eq!(results.next(), None);
+    }
+
+    #[test]
+    fn a_disk_behind_two_controllers_is_one() {
+        let mut disks = disks();
+        disks[0].shared_as = Some(7);
+        disks[1].shared_as = Some(7);
+        let named = configured(&[("disk:vda", ""), ("partition:web-root", ""), ("disk:vdb", "")]);
+        let mut claims = Claims::new();
+        let vm = VmName::new("a").unwrap();
+        let mut claim = |disk: &Disk| {
+            claims.claim(claim(vm, disk, find(&disk.source.value, &disks).unwrap(), &disks).unwrap())
+        };
+        assert_eq!(claim(&named[0]), Ok(()));
+        assert_eq!(claim(&named[1]), Err(ClaimError::Written { by: vm }));
+        assert_eq!(claim(&named[2]), Ok(()));
+        give_away(&mut disks, 0);
+        assert!(find(&named[1].source.value, &disks).is_err());
     }
 }

@@ -40,8 +40,14 @@ const MAX_RANGE_BLOCKS: usize = 4;
 const MAX_DISCARD_BLOCKS: usize = 8;
 
 const FORMAT_INDEX: usize = 26;
+/// Whether more than one controller may have the namespace.
+const SHARING: usize = 30;
+const MAY_BE_SHARED: u8 = 1 << 0;
 const ATTRIBUTES: usize = 99;
 const WRITE_PROTECTED: u8 = 1 << 0;
+/// What is unique to it, 16 bytes and 8; zero where there is none.
+const GLOBAL_ID: usize = 104;
+const EXTENDED_ID: usize = 120;
 const FORMATS: usize = 128;
 
 /// The controller, as far as it matters.
@@ -158,9 +164,18 @@ impl Namespace {
                 write_zeroes: can(HAS_WRITE_ZEROES),
                 volatile_cache: controller.has_write_cache,
             },
+            // Drives that are not shared have been seen with ids that others have, too.
+            shared_as: (byte(page, SHARING) & MAY_BE_SHARED != 0).then(|| unique_id(page)).flatten(),
         };
         Some(Self { id, geometry, block_shift })
     }
+}
+
+/// What a namespace is known by everywhere, if it says so.
+fn unique_id(page: &impl DmaRing) -> Option<u128> {
+    let global = u128::from(page.load64(GLOBAL_ID)) | u128::from(page.load64(GLOBAL_ID + 8)) << 64;
+    let extended = u128::from(page.load64(EXTENDED_ID));
+    [global, extended].into_iter().find(|id| *id != 0)
 }
 
 /// The ids in a list of active namespaces, which a zero ends.

@@ -194,6 +194,9 @@ impl Inside {
                 page[26] = u8::from(namespace == 2);
                 page[128 + 2] = 9;
                 page[132 + 2] = 12;
+                // Namespace 2 can be shared, and both have ids.
+                page[30] = u8::from(namespace == 2);
+                page[120..128].copy_from_slice(&[namespace as u8; 8]);
                 // Namespace 5 has metadata.
                 page[128] = if namespace == 5 { 8 } else { 0 };
             }

@@ -53,6 +53,7 @@ fn namespaces_are_found_and_those_with_metadata_left_out() {
     assert!(abilities.write && abilities.discard && abilities.write_zeroes && abilities.volatile_cache);
     let controller = driver.controller().unwrap();
     assert_eq!((controller.model.as_str(), controller.serial.as_str()), ("A model", "SN? 1"));
+    assert_eq!((first.shared_as, second.shared_as), (None, Some(0x0202_0202_0202_0202)));
     assert_eq!(driver.geometry(Unit(2)), None);
 }
 

@@ -208,6 +208,7 @@ impl<R: Registers, M: DmaMemory> VirtioBlk<R, M> {
                 write_zeroes: write_zeroes.is_some(),
                 volatile_cache: has(feature::FLUSH),
             },
+            shared_as: None,
         })
     }
 

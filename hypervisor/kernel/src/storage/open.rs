@@ -33,7 +33,7 @@ impl Storage {
     ) -> Result<HostVolume, String> {
         let place = source::find(&disk.source.value, &self.disks).map_err(|error| format!("{error}"))?;
         let named = |reason: &dyn fmt::Display| format!("{}: {reason}", disk.source.value);
-        if let Some(claim) = source::claim(vm, disk, place) {
+        if let Some(claim) = source::claim(vm, disk, place, &self.disks) {
             let under_way = |by: VmName| {
                 format!(
                     "{}: requests to the host's disks from before vm \"{by}\" ended are still under way: try again in a moment",
@@ -57,10 +57,8 @@ impl Storage {
                 Volume::file(view, access(disk), disk.overlay).map_err(|error| named(&error))
             }
             Place::Sectors { disk: number, first_sector, sectors } => {
-                if let (DiskSource::Disk(_), Some(whole)) = (&disk.source.value, self.disks.get_mut(number))
-                    && disk.writes_to_source()
-                {
-                    whole.give_away();
+                if disk.writes_to_source() && matches!(disk.source.value, DiskSource::Disk(_)) {
+                    source::give_away(&mut self.disks, number);
                 }
                 let port =
                     self.connect(disk, number, first_sector, sectors).map_err(|error| named(&error))?;
