@@ -16,7 +16,7 @@ use base::{Instant, Nanoseconds};
 use config::VmConsole;
 use core::fmt;
 use devices::pci::Slot;
-use devices::virtio::net::Net;
+use devices::virtio::net::{Link, Net};
 use devices::virtio::rng::Entropy;
 use devices::virtio::transport::Phase;
 use devices::virtio::{Broken, Progress, QUEUE_MAX, Queue, Transport};
@@ -169,6 +169,13 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             let done = rng.run(transport.queues_mut().next()?, memory, entropy);
             finish(transport, fabric, memory, done.map(|progress| (progress, ())))
         });
+    }
+
+    /// Gives the network device in `slot` the link `link`, at `now`; its driver is told if that is new to it.
+    pub fn set_link(&mut self, slot: Slot, now: Instant, link: Link) {
+        self.attention = Attention::EventsAndDeadline;
+        self.board.fabric.local.now = now;
+        self.board.pci.set_link(&mut self.board.fabric, slot, link);
     }
 
     /// What to tell of a driver that broke the rules, at `now`: nothing of one that does so again and again, but now and

@@ -6,7 +6,8 @@ mod kicks;
 
 use super::*;
 use crate::testing::{
-    ENTRY, FakeHost, FakeVcpu, INTERRUPTS_ON, NicDriver, inp, nic, settings, started_with, wrmsr,
+    ENTRY, FakeHost, FakeVcpu, INTERRUPTS_ON, NicDriver, created, inp, nic, settings, start, started_with,
+    wrmsr,
 };
 use crate::vm::{Model, Served, Settings};
 use backends::console::Output;
@@ -82,6 +83,35 @@ fn what_a_step_gives_back_interrupts_a_guest_that_halts() {
     assert!(vm.wants_cpu(Instant(1)));
     vm.serve(&mut FakeHost::default());
     assert_eq!(vm.vcpu.delivered, [Event::Interrupt(Vector(0x61))]);
+}
+
+#[test]
+fn a_driver_is_interrupted_for_a_link_that_changes_and_for_none_that_does_not() {
+    let mut vm = vm(|vcpu| {
+        vcpu.then(|vcpu| {
+            vcpu.state.rflags = INTERRUPTS_ON;
+            Exit::Hlt
+        });
+    });
+    assert_eq!(vm.serve(&mut FakeHost::default()), Served::Halted { wake: None });
+    vm.set_link(slot(), Instant(1), Link::Up);
+    assert!(!vm.wants_cpu(Instant(1)));
+    vm.set_link(slot(), Instant(2), Link::Down);
+    assert!(vm.wants_cpu(Instant(2)));
+    assert_eq!(DRIVER.link_status(&mut vm.board), 0);
+    vm.serve(&mut FakeHost::default());
+    assert_eq!(vm.vcpu.delivered, [Event::Interrupt(Vector(0x61))]);
+}
+
+#[test]
+fn a_link_that_is_down_before_the_guest_starts_is_so_after_it_has_started_and_after_a_reset() {
+    let mut vm = created(Settings { devices: vec![nic()], ..settings() }, FakeVcpu::new());
+    vm.set_link(slot(), Instant(0), Link::Down);
+    for _ in 0..2 {
+        start(&mut vm, &FakeHost::default());
+        DRIVER.start(&mut vm.board);
+        assert_eq!(DRIVER.link_status(&mut vm.board), 0);
+    }
 }
 
 #[test]
