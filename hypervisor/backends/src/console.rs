@@ -67,6 +67,11 @@ impl VmConsole {
     pub fn has_input(&self) -> bool {
         !self.input.is_empty()
     }
+
+    /// Gives back the byte that was taken last: whoever took it has no room for it.
+    pub fn put_back(&mut self, byte: u8) {
+        self.input.push_front(byte);
+    }
 }
 
 impl VmConsole {
@@ -169,6 +174,16 @@ mod tests {
         assert_eq!(console.offer(b'y'), Err(b'y'));
         assert_eq!(console.take(), Some(b'x'));
         assert_eq!(console.offer(b'y'), Ok(()));
+    }
+
+    #[test]
+    fn a_byte_that_is_put_back_is_taken_next_even_if_there_was_no_room_for_more() {
+        let mut console = VmConsole::new();
+        (0..INPUT_BYTES).for_each(|n| console.offer(n as u8).unwrap());
+        let (first, capacity) = (console.take().unwrap(), console.input.capacity());
+        console.put_back(first);
+        assert_eq!((console.take(), console.take()), (Some(0), Some(1)));
+        assert_eq!(console.input.capacity(), capacity);
     }
 
     #[test]

@@ -362,6 +362,7 @@ impl Present {
             ram,
             withheld,
             on_reset: config.on_reset,
+            console: config.console,
             debug_exit: if config.debug_exit { DebugExitPort::Present } else { DebugExitPort::Absent },
             exit_profile: if config.exit_profile { ExitProfile::Kept } else { ExitProfile::NotKept },
             tsc: ground.clock.tsc().scale,

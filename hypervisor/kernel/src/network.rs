@@ -8,6 +8,7 @@
 //! A [`Bridge`] decides who gets a frame; [`exchange`] copies it there.
 
 mod exchange;
+mod link;
 mod outgoing;
 
 use crate::devices::HostDevices;
@@ -18,7 +19,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use backends::switch::{Bridge, Dropped, FRAME_BYTES_MAX, Patience, PortId, PortKind, Trust, VmPort};
 use base::{Instant, VmId};
-use config::{Config, Network, Nic};
+use config::{Config, Network, Nic, Reach};
 use devices::pci::Slot;
 use devices::virtio::net::Frame;
 use drivers::nic::{Link, MAX_FRAME_BYTES, Nic as _};
@@ -30,6 +31,8 @@ struct HostNetwork {
     uplink: Uplink,
     /// Whether the uplink is waited for.
     uplink_trust: Trust,
+    /// When NICs that lead to the uplink alone are next told of its link; never if there are none.
+    link_due: Instant,
     /// The NICs of VMs.
     nics: Vec<VmNic>,
     /// Whose turn it was last to send first.
@@ -51,6 +54,8 @@ struct VmNic {
     vm: VmId,
     slot: Slot,
     port: PortId,
+    /// Whom it is to reach.
+    reach: Reach,
     /// What its next frame waits for, though nobody kicks; `None` when for nothing.
     wait: Option<Wait>,
     /// Whether it is waited for.
@@ -78,7 +83,7 @@ impl Wait {
 pub struct Networks {
     networks: Vec<HostNetwork>,
     room: Room,
-    /// When the first frame that waits is to be tried again.
+    /// When the first frame that waits is to be tried again, or a card is asked for its link.
     next_try: Instant,
 }
 
@@ -114,13 +119,16 @@ impl Networks {
             return Err(format!("network {}: {reason}", network.name));
         }
         let reach = match nic.reach {
-            config::Reach::Network => backends::switch::Reach::Network,
-            config::Reach::Uplink => backends::switch::Reach::Uplink,
+            Reach::Network => backends::switch::Reach::Network,
+            Reach::Uplink => backends::switch::Reach::Uplink,
         };
         let kind = PortKind::Vm(VmPort::new(nic.mac, &nic.ip, nic.vlan, reach));
         let port = network.bridge.attach(kind, nic.rate);
         let port = port.map_err(|error| format!("network {}: {error}", network.name))?;
-        network.nics.push(VmNic { vm, slot, port, wait: None, trust: Trust::GUEST });
+        let nic = VmNic { vm, slot, port, reach: nic.reach, wait: None, trust: Trust::GUEST };
+        network.nics.push(nic);
+        // Before its guest runs.
+        network.link_due = Instant(0);
         Ok(())
     }
 
@@ -199,7 +207,15 @@ impl HostNetwork {
             },
         };
         let name = String::from(network.name.as_str());
-        Some(Self { name, bridge, uplink, uplink_trust: Trust::CARD, nics: Vec::new(), went_first: None })
+        Some(Self {
+            name,
+            bridge,
+            uplink,
+            uplink_trust: Trust::CARD,
+            link_due: Instant::FAR_FUTURE,
+            nics: Vec::new(),
+            went_first: None,
+        })
     }
 
     fn port_line(&self, who: &str, port: PortId) -> String {

@@ -4,6 +4,7 @@ use crate::Serving;
 use backends::VmConsole;
 use base::{Hpa, Instant, VmName};
 use devices::pci::Slot;
+use devices::virtio::net::Link;
 use devices::virtio::rng::Entropy;
 use devices::virtio::{Broken, Progress};
 use memory::{GuestAccess, SharedMemory};
@@ -60,6 +61,7 @@ impl AnyVm {
         fn run_console(&mut self, slot: Slot, now: Instant) -> ();
         fn run_disk(&mut self, slot: Slot, now: Instant, medium: &mut impl Block) -> ();
         fn run_entropy(&mut self, slot: Slot, now: Instant, entropy: &mut impl Entropy) -> ();
+        fn set_link(&mut self, slot: Slot, now: Instant, link: Link) -> ();
         fn take_broken(&mut self, now: Instant) -> Option<BrokenDevice>;
         fn start(&mut self, image: &Image<'_>, host: &impl Host) -> Result<Loaded, LoadError>;
     }

@@ -21,6 +21,7 @@ pub const SCENARIOS: &[Scenario] = &[
         on_ivy_bridge(lab, Kernel::V6_12)
     }),
     intel("linux_6_1_boots_to_a_shell_on_a_processor_without_apicv", |lab| on_ivy_bridge(lab, Kernel::V6_1)),
+    quick("linux_on_the_virtio_console_gets_the_operators_keys_there", virtio_console),
     quick("linux_6_1_of_32_bits_boots_to_a_shell_and_powers_off", shell_of_32_bits),
     quick("a_reset_restarts_the_vm_or_ends_it_as_configured", reset),
     quick("a_guest_panic_that_reboots_ends_only_its_vm", panic_ends_the_vm),
@@ -143,6 +144,17 @@ fn powers_off(lab: &Lab, mut emulator: Emulator) -> Result<()> {
     let line = log.lines().find(|line| line.contains("virtualization: VT-x")).context("it is not VT-x")?;
     ensure!(!line.contains("apic-virtualization"), "{}: APICv is in force: {line}", lab.name());
     Ok(())
+}
+
+/// The serial line has no part in it: what is typed there, no shell reads.
+fn virtio_console(lab: &Lab) -> Result<()> {
+    let extra = "cmdline = \"console=hvc0\"\nconsole = \"virtio\"";
+    let mut emulator = boot(lab, lab.vmlinux(Kernel::V6_12)?, extra)?;
+    let terminal = command(&mut emulator, "tty")?;
+    ensure!(terminal.trim() == "/dev/hvc0", "the shell is on {terminal:?}");
+    let sum = command(&mut emulator, "echo $((6 * 7))")?;
+    ensure!(sum.trim() == "42", "the shell computes {sum:?}");
+    line::power_off_guest(&mut emulator)
 }
 
 fn shell_of_32_bits(lab: &Lab) -> Result<()> {

@@ -59,6 +59,15 @@ fn a_card_on_conventional_pci_has_its_time_and_is_not_asked() {
 }
 
 #[test]
+fn the_link_is_what_the_card_says_whenever_it_is_asked() {
+    let (card, model) = started();
+    for (status, link) in [(0, Link::Down), (LINK_IS_UP, Link::Up)] {
+        model.0.borrow_mut().registers.insert(STATUS, status);
+        assert_eq!(card.link(), link);
+    }
+}
+
+#[test]
 fn frames_go_out_and_come_in_whole() {
     let (mut card, model) = started();
     assert_eq!((card.mac().0, card.link()), (MAC, Link::Up));

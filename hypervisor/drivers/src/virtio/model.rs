@@ -28,6 +28,8 @@ pub enum Fault {
     Vanished,
     /// It gives back this head.
     WrongHead(u32),
+    /// A card's cable is out.
+    NoCable,
     /// It answers requests with this status.
     Status(u8),
     /// It claims to have written so many bytes.
@@ -266,7 +268,7 @@ impl Inside {
             }
             Kind::Network => {
                 config[..6].copy_from_slice(&MAC);
-                config[6] = 1;
+                config[6] = u8::from(self.fault != Some(Fault::NoCable));
             }
         }
         config

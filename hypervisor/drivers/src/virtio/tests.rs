@@ -173,6 +173,15 @@ fn a_disk_is_reset_before_the_power_goes() {
 }
 
 #[test]
+fn the_link_is_what_the_card_says_whenever_it_is_asked() {
+    let (card, model) = card();
+    model.misbehave(Fault::NoCable);
+    assert_eq!(card.link(), Link::Down);
+    model.0.borrow_mut().fault = None;
+    assert_eq!(card.link(), Link::Up);
+}
+
+#[test]
 fn frames_go_out_and_come_in_whole() {
     let (mut card, model) = card();
     assert_eq!((card.mac().0, card.link()), (MAC, Link::Up));

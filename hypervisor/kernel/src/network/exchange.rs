@@ -63,6 +63,9 @@ impl Networks {
         let Self { networks, room, next_try } = self;
         *next_try = Instant::FAR_FUTURE;
         for network in networks {
+            if network.link_due <= now {
+                network.follow_link(guests, devices, now);
+            }
             let mut retry = Instant::FAR_FUTURE;
             if let Uplink::Card { card, port, .. } = network.uplink {
                 from_card(network, port, card, guests, devices, now);
@@ -99,7 +102,7 @@ impl Networks {
                 Wait::Rate(until) => until,
                 Wait::Room { until, .. } => until.min(retry),
             });
-            *next_try = tries.fold(*next_try, Instant::min);
+            *next_try = tries.fold(network.link_due.min(*next_try), Instant::min);
         }
     }
 }

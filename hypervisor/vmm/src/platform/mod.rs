@@ -50,7 +50,7 @@ pub enum Claim {
 pub enum InputTo {
     /// The serial line.
     Uart,
-    /// The virtio console in this slot, as long as its driver wants it to work: the guest has written to it.
+    /// The virtio console in this slot, as long as its driver wants it to work.
     Virtio(Slot),
     /// The same, but the guest has no buffers left. It kicks when it has some.
     VirtioFull(Slot),
@@ -66,8 +66,6 @@ pub struct Board {
     reset: ResetControl,
     debug_exit: Option<DebugExit>,
     pub(crate) pci: PciBus,
-    /// A byte for the UART that it had no room for.
-    held_input: Option<u8>,
     /// Who gets what is typed.
     pub(crate) input: InputTo,
     /// What the devices share.
@@ -86,7 +84,6 @@ impl Board {
             reset: ResetControl::new(),
             debug_exit: (settings.debug_exit == DebugExitPort::Present).then_some(DebugExit),
             pci,
-            held_input: None,
             input: InputTo::Uart,
             fabric: Fabric::new(console, now),
         }
@@ -128,8 +125,7 @@ impl Board {
             self.rtc.next_deadline(),
             self.pm.next_deadline(),
         ];
-        let has_input = self.held_input.is_some() || self.fabric.local.console.has_input();
-        has_input || others.into_iter().flatten().any(|deadline| deadline <= now)
+        self.fabric.local.console.has_input() || others.into_iter().flatten().any(|deadline| deadline <= now)
     }
 
     /// Takes every step that is due at `now`, and input that has come.
@@ -147,9 +143,10 @@ impl Board {
     /// Gives the UART input for as long as there is some for it and it has room.
     #[inline]
     fn receive(&mut self) {
-        while let Some(byte) = self.held_input.take().or_else(|| self.typed()) {
+        while let Some(byte) = self.typed() {
             if let Err(byte) = self.uart.receive(&mut self.fabric, byte) {
-                self.held_input = Some(byte);
+                // Not kept for the UART: nobody may ever read there, and a virtio console's driver may come.
+                self.fabric.local.console.put_back(byte);
                 return;
             }
         }

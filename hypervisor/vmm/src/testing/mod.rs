@@ -75,6 +75,7 @@ pub fn settings() -> Settings {
         ram: RamLayout::new(RAM_BYTES).unwrap(),
         withheld: None,
         on_reset: OnReset::Restart,
+        console: config::VmConsole::Serial,
         debug_exit: DebugExitPort::Present,
         exit_profile: crate::vm::ExitProfile::NotKept,
         tsc: TSC,

@@ -4,7 +4,7 @@ use crate::platform::Board;
 use crate::vm::Model;
 use base::{Gpa, MacAddress};
 use devices::pci::Slot;
-use devices::virtio::net::{ConfigChange, Link, Net};
+use devices::virtio::net::{Link, Net};
 
 /// The address of [`nic`].
 pub const NIC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
@@ -103,6 +103,11 @@ impl NicDriver {
         self.write(board, 0x3000 + 4 * queue, 2, queue);
     }
 
+    /// Whether its link is up, as its configuration says.
+    pub fn link_status(self, board: &mut Board) -> u64 {
+        self.read(board, 0x2006, 2)
+    }
+
     pub fn take_isr(self, board: &mut Board) -> u64 {
         self.read(board, 0x1000, 1)
     }
@@ -110,10 +115,6 @@ impl NicDriver {
     /// The cable is plugged out, of which the driver is told.
     pub fn change_link(self, board: &mut Board) {
         let slot = Slot::new(self.slot as u8).unwrap();
-        board.pci.with_device(&mut board.fabric, slot, |device, fabric| {
-            let (transport, Model::Net(net)) = device.parts_mut() else { return };
-            assert_eq!(net.set_link(Link::Down), ConfigChange::Changed);
-            transport.config_changed(fabric);
-        });
+        board.pci.set_link(&mut board.fabric, slot, Link::Down);
     }
 }

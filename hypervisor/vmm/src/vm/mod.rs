@@ -61,6 +61,8 @@ pub struct Settings {
     pub withheld: Option<Range<Gpa>>,
     /// What a reset asked for by the guest does.
     pub on_reset: OnReset,
+    /// Which device gets what is typed.
+    pub console: config::VmConsole,
     /// Whether it has the debug exit port.
     pub debug_exit: DebugExitPort,
     /// Whether it keeps a profile of its exits.

@@ -12,15 +12,15 @@ use crate::platform::pci::{Model, PciDevice, Slots};
 use crate::platform::{Fabric, InputTo};
 use crate::vm::Vm;
 use crate::vm::serve::Attention;
-use backends::console::GuestOutput;
 use base::{Instant, Nanoseconds};
+use config::VmConsole;
 use core::fmt;
 use devices::pci::Slot;
-use devices::virtio::net::Net;
+use devices::virtio::net::{Link, Net};
 use devices::virtio::rng::Entropy;
 use devices::virtio::transport::Phase;
 use devices::virtio::{Broken, Progress, QUEUE_MAX, Queue, Transport};
-use seams::{Block, ByteSink, GuestMemory};
+use seams::{Block, GuestMemory};
 use vcpu::Vcpu;
 
 /// Every device has it.
@@ -135,30 +135,27 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
         });
     }
 
-    /// Takes a step of the console in `slot`, at `now`: the VM's own. Once the guest has written something, what is typed is
-    /// for it.
+    /// Takes a step of the console in `slot`, at `now`: the VM's own. From the first one on, what is typed is for it if
+    /// [`Settings::console`](crate::Settings::console) says so: a driver kicks once it has buffers to be filled.
     pub fn run_console(&mut self, slot: Slot, now: Instant) {
-        let used = self.step(slot, now, |device, fabric, memory| {
+        let done = self.step(slot, now, |device, fabric, memory| {
             let (transport, Model::Console(console)) = device.parts_mut() else { return None };
             if !transport.is_running() {
                 return None;
             }
             transport.take_kicked();
-            let (mut input, output) = fabric.local.console.guest_ends();
-            let mut output = Watched { output, used: Used::No };
+            let (mut input, mut output) = fabric.local.console.guest_ends();
             let mut queues = transport.queues_mut();
             let (receive, transmit) = (queues.next()?, queues.next()?);
             let done = console.run(receive, transmit, memory, &mut input, &mut output);
             drop(queues);
-            let done = done.map(|progress| (progress, output.used));
-            finish(transport, fabric, memory, done)
+            finish(transport, fabric, memory, done.map(|progress| (progress, ())))
         });
-        let has_input = self.board.fabric.local.console.has_input();
-        self.board.input = match (used, self.board.input) {
-            (None, _) | (Some(Used::No), InputTo::Uart) => return,
-            (Some(_), _) if has_input && !self.has_kicked_queues() => InputTo::VirtioFull(slot),
-            (Some(_), _) => InputTo::Virtio(slot),
-        };
+        if done.is_none() || self.settings.console == VmConsole::Serial {
+            return;
+        }
+        let is_full = self.board.fabric.local.console.has_input() && !self.has_kicked_queues();
+        self.board.input = if is_full { InputTo::VirtioFull(slot) } else { InputTo::Virtio(slot) };
     }
 
     /// Takes a step of the source of random bytes in `slot`, at `now`: it gives what `entropy` does.
@@ -172,6 +169,13 @@ impl<V: Vcpu, M: GuestMemory> Vm<V, M> {
             let done = rng.run(transport.queues_mut().next()?, memory, entropy);
             finish(transport, fabric, memory, done.map(|progress| (progress, ())))
         });
+    }
+
+    /// Gives the network device in `slot` the link `link`, at `now`; its driver is told if that is new to it.
+    pub fn set_link(&mut self, slot: Slot, now: Instant, link: Link) {
+        self.attention = Attention::EventsAndDeadline;
+        self.board.fabric.local.now = now;
+        self.board.pci.set_link(&mut self.board.fabric, slot, link);
     }
 
     /// What to tell of a driver that broke the rules, at `now`: nothing of one that does so again and again, but now and
@@ -206,26 +210,6 @@ enum Kicks {
     Taken,
     /// They stay for another step.
     Kept,
-}
-
-/// Whether something was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Used {
-    Yes,
-    No,
-}
-
-/// A console's output that notices when it is used.
-struct Watched<'a> {
-    output: GuestOutput<'a>,
-    used: Used,
-}
-
-impl ByteSink for Watched<'_> {
-    fn offer(&mut self, byte: u8) -> Result<(), u8> {
-        self.used = Used::Yes;
-        self.output.offer(byte)
-    }
 }
 
 /// Ends a step: shows the driver what was done and keeps in mind what was not, or stops the device of a driver that broke

@@ -17,6 +17,7 @@ use alloc::vec::Vec;
 use base::Gpa;
 use core::ops::Range;
 use devices::pci::{ABSENT, BARS, ConfigAccess, HostBridge, Place, Slot, ecam_target};
+use devices::virtio::net::{ConfigChange, Link};
 use devices::virtio::{Broken, Transport};
 use devices::{Access, Cx, Device, PortAccess, Width, WindowAccess, WindowOffset, platform as place};
 use doorbells::Doorbells;
@@ -268,6 +269,18 @@ impl PciBus {
         let device = usize::from(slot.number()).checked_sub(1).and_then(|n| self.devices.get(n));
         let is_running = device.is_some_and(|device| device.transport().is_running());
         if is_running { Wanted::Yes } else { Wanted::No }
+    }
+
+    /// Gives the network device in `slot` the link `link`, and tells its driver if that is new to it.
+    #[cold]
+    pub fn set_link(&mut self, fabric: &mut Fabric, slot: Slot, link: Link) {
+        self.with_device(fabric, slot, |device, fabric| {
+            if let (transport, Model::Net(net)) = device.parts_mut()
+                && net.set_link(link) == ConfigChange::Changed
+            {
+                transport.config_changed(fabric);
+            }
+        });
     }
 
     /// Why a device came to need a reset, if that was not told yet.

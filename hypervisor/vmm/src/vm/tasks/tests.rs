@@ -6,7 +6,8 @@ mod kicks;
 
 use super::*;
 use crate::testing::{
-    ENTRY, FakeHost, FakeVcpu, INTERRUPTS_ON, NicDriver, nic, settings, started_with, wrmsr,
+    ENTRY, FakeHost, FakeVcpu, INTERRUPTS_ON, NicDriver, created, inp, nic, settings, start, started_with,
+    wrmsr,
 };
 use crate::vm::{Model, Served, Settings};
 use backends::console::Output;
@@ -17,7 +18,8 @@ use devices::virtio::rng::Rng;
 use devices::virtio::{Chain, Head};
 use seams::fake::FlatMemory;
 use seams::{
-    Begun, BlockAccess, BlockBuffers, BlockError, BlockGeometry, BlockOperation, BlockRequest, Ticket,
+    Begun, BlockAccess, BlockBuffers, BlockError, BlockGeometry, BlockOperation, BlockRequest, ByteSink,
+    Ticket,
 };
 use std::{string::ToString, vec, vec::Vec};
 use vcpu::permission::msr;
@@ -81,6 +83,35 @@ fn what_a_step_gives_back_interrupts_a_guest_that_halts() {
     assert!(vm.wants_cpu(Instant(1)));
     vm.serve(&mut FakeHost::default());
     assert_eq!(vm.vcpu.delivered, [Event::Interrupt(Vector(0x61))]);
+}
+
+#[test]
+fn a_driver_is_interrupted_for_a_link_that_changes_and_for_none_that_does_not() {
+    let mut vm = vm(|vcpu| {
+        vcpu.then(|vcpu| {
+            vcpu.state.rflags = INTERRUPTS_ON;
+            Exit::Hlt
+        });
+    });
+    assert_eq!(vm.serve(&mut FakeHost::default()), Served::Halted { wake: None });
+    vm.set_link(slot(), Instant(1), Link::Up);
+    assert!(!vm.wants_cpu(Instant(1)));
+    vm.set_link(slot(), Instant(2), Link::Down);
+    assert!(vm.wants_cpu(Instant(2)));
+    assert_eq!(DRIVER.link_status(&mut vm.board), 0);
+    vm.serve(&mut FakeHost::default());
+    assert_eq!(vm.vcpu.delivered, [Event::Interrupt(Vector(0x61))]);
+}
+
+#[test]
+fn a_link_that_is_down_before_the_guest_starts_is_so_after_it_has_started_and_after_a_reset() {
+    let mut vm = created(Settings { devices: vec![nic()], ..settings() }, FakeVcpu::new());
+    vm.set_link(slot(), Instant(0), Link::Down);
+    for _ in 0..2 {
+        start(&mut vm, &FakeHost::default());
+        DRIVER.start(&mut vm.board);
+        assert_eq!(DRIVER.link_status(&mut vm.board), 0);
+    }
 }
 
 #[test]
@@ -277,25 +308,45 @@ fn a_disk_whose_driver_broke_the_rules_touches_its_memory_no_more() {
     assert_eq!(read_so_far(&vm), (vec![0, 0], vec![0xee], 0));
 }
 
-#[test]
-fn what_is_typed_is_for_the_console_that_the_guest_writes_to() {
-    let mut vm = vm_with(Model::Console(Console::new()));
+/// A VM with a virtio console that works and has been run once, as after its driver's first kick; `keys` is who gets what is
+/// typed.
+fn vm_with_console(keys: VmConsole) -> TestVm {
+    let devices = vec![Model::Console(Console::new())];
+    let mut vm = started_with(Settings { devices, console: keys, ..settings() }, |_| {});
+    DRIVER.start_with(&mut vm.board, 0);
     vm.run_console(slot(), Instant(0));
-    // Nothing was written there: the serial line gets it.
-    vm.console_mut().offer(b'a').unwrap();
-    assert!(!vm.wants_cpu_for_input());
+    vm
+}
+
+fn written(vm: &mut TestVm) -> Vec<Output> {
+    core::iter::from_fn(|| vm.console_mut().next_output()).collect()
+}
+
+#[test]
+fn keys_for_the_serial_line_go_there_whatever_the_guest_writes_where() {
+    let mut vm = vm_with_console(VmConsole::Serial);
+    offer(&vm, 0, &[64], 0);
     vm.memory.put(0x3_0000, b"login: ");
     offer(&vm, 1, &[7], 1);
     DRIVER.kick(&mut vm.board, 1);
     vm.run_console(slot(), Instant(0));
-    let written: Vec<_> = core::iter::from_fn(|| vm.console_mut().next_output()).collect();
-    assert_eq!(written, b"login: ".map(Output::Byte));
-    // Now the console gets it: but there is no buffer, and nobody asks again before there is one.
-    vm.console_mut().offer(b'b').unwrap();
-    assert!(vm.wants_cpu_for_input());
-    vm.run_console(slot(), Instant(0));
-    vm.console_mut().offer(b'c').unwrap();
-    vm.run_console(slot(), Instant(0));
+    assert_eq!(written(&mut vm), b"login: ".map(Output::Byte));
+    vm.console_mut().offer(b'a').unwrap();
+    assert!(!vm.wants_cpu_for_input());
+    vm.vcpu.then(inp(0x3f8, 1));
+    vm.serve(&mut FakeHost::default());
+    assert_eq!((vm.vcpu.state.gprs.get(Gpr::Rax) as u8, used(&vm, 0)), (b'a', 0));
+}
+
+#[test]
+fn keys_for_the_virtio_console_wait_for_its_buffers_and_need_no_output_first() {
+    let mut vm = vm_with_console(VmConsole::Virtio);
+    // There is no buffer, and nobody asks again before there is one.
+    for byte in *b"bc" {
+        vm.console_mut().offer(byte).unwrap();
+        assert!(vm.wants_cpu_for_input());
+        vm.run_console(slot(), Instant(0));
+    }
     assert!(!vm.wants_cpu_for_input());
     offer(&vm, 0, &[64], 0);
     DRIVER.kick(&mut vm.board, 0);
@@ -310,10 +361,7 @@ fn what_is_typed_is_for_the_console_that_the_guest_writes_to() {
 
 #[test]
 fn what_a_console_had_no_room_for_is_for_the_serial_line_when_the_guest_lets_go_of_it() {
-    let mut vm = vm_with(Model::Console(Console::new()));
-    vm.memory.put(0x3_0000, b"login: ");
-    offer(&vm, 1, &[7], 1);
-    vm.run_console(slot(), Instant(0));
+    let mut vm = vm_with_console(VmConsole::Virtio);
     // The device holds one byte.
     for byte in *b"ab" {
         vm.console_mut().offer(byte).unwrap();
@@ -327,6 +375,20 @@ fn what_a_console_had_no_room_for_is_for_the_serial_line_when_the_guest_lets_go_
     assert!(!vm.wants_cpu_for_input());
     assert!(!vm.console_mut().has_input(), "the serial line has it");
     assert_eq!(vm.board.input, InputTo::Uart);
+}
+
+#[test]
+fn keys_that_nobody_reads_at_the_serial_line_do_not_keep_others_from_the_virtio_console() {
+    let mut vm = vm_with_console(VmConsole::Virtio);
+    DRIVER.set_status(&mut vm.board, 0);
+    // Before its driver comes: the serial line's receiver holds one byte.
+    b"abc".iter().for_each(|&byte| vm.console_mut().offer(byte).unwrap());
+    assert!(!vm.wants_cpu_for_input());
+    DRIVER.start_with(&mut vm.board, 0);
+    offer(&vm, 0, &[64], 0);
+    DRIVER.kick(&mut vm.board, 0);
+    vm.run_console(slot(), Instant(0));
+    assert_eq!((vm.memory.bytes(0x3_0000, 3), used(&vm, 0)), (b"bc\0".to_vec(), 1));
 }
 
 #[test]
