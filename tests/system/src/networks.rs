@@ -98,7 +98,7 @@ fn exchange(lab: &Lab) -> Result<()> {
     let sent = command(&mut emulator, "peer tcp-send 10.0.0.2 5000 8")?;
     ensure!(sent.contains("peer: 8388608 bytes"), "by TCP: {sent:?}");
     to_prompt(&mut emulator, "other")?;
-    let got = on_other(&mut emulator, "sleep 1; cat /tmp/got")?;
+    let got = on_other(&mut emulator, "wait $!; cat /tmp/got")?;
     // What is said before it is that the sender came first, and asked again.
     let tally = sent.trim().lines().next_back().unwrap_or_default();
     ensure!(got.trim().ends_with(tally), "sent {sent:?}, got {got:?}");
