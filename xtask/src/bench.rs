@@ -1,8 +1,8 @@
 //! `cargo xtask bench`: what things cost, in counts that do not depend on the computer.
 //!
 //! The emulated computer's time is executed instructions ([`crate::emulator::Time`]), so that a slow computer gives
-//! the numbers of a fast one. Two runs differ by less than one percent: the disk answers firmware whenever the
-//! host has read it, and from there on timers tick at other instructions.
+//! the numbers of a fast one. Two runs differ nevertheless, by how much is in docs/benchmarks.md: the disk answers firmware
+//! whenever the host has read it, and from there on timers tick at other instructions.
 
 mod boot;
 mod exits;

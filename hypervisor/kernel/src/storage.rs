@@ -20,7 +20,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use backends::volume::claims::Claims;
-use backends::volume::gpt::{self, GptError, Table};
+use backends::volume::gpt::{self, GptError, Numbered, Table};
 use backends::volume::port::{Drive, DriveLimits, DriveRequest};
 use backends::volume::source::HostDisk;
 use base::{ByteSize, Instant, VmName};
@@ -182,16 +182,14 @@ impl Storage {
         pairs.any(|(device, in_flight)| device.vector.is_none() && !in_flight.is_idle())
     }
 
-    /// A line for each partition.
+    /// A line for each partition, with the name that a source takes.
     pub fn lines(&self) -> Vec<String> {
         let partitions = self.disks.iter().flat_map(|disk| {
             let table = disk.table.iter().flat_map(|table| &table.partitions);
             table.map(move |partition| {
                 let size = ByteSize(partition.sectors.saturating_mul(SECTOR_BYTES));
-                format!(
-                    "  {} partition {}: {:?}, {size}, {}",
-                    disk.name, partition.number, partition.label, partition.guid
-                )
+                let name = Numbered { disk_name: &disk.name, number: partition.number };
+                format!("  {name}: {:?}, {size}, {}", partition.label, partition.guid)
             })
         });
         partitions.collect()

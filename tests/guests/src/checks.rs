@@ -37,6 +37,20 @@ impl Checks {
         }
     }
 
+    /// Checks that `result` has a value, and returns that.
+    pub fn good<T>(&mut self, name: &str, result: Result<T, impl fmt::Debug>) -> Option<T> {
+        match result {
+            Ok(value) => {
+                self.check(name, true, format_args!(""));
+                Some(value)
+            }
+            Err(error) => {
+                self.check(name, false, format_args!("{error:?}"));
+                None
+            }
+        }
+    }
+
     /// Checks that `seen` is `expected`.
     pub fn equal(&mut self, name: &str, seen: u64, expected: u64) {
         self.check(name, seen == expected, format_args!("saw {seen:#x}, expected {expected:#x}"));

@@ -4,7 +4,7 @@
 //!
 //! Why unsafe: the crate's seam hands memory to devices.
 
-use crate::pci;
+use crate::{Checks, pci};
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::UnsafeCell;
 use core::ptr::{NonNull, null_mut};
@@ -91,4 +91,15 @@ pub fn transport(function: DeviceFunction) -> Result<PciTransport, impl core::fm
     let mut root = pci::root();
     root.set_command(function, Command::MEMORY_SPACE | Command::BUS_MASTER);
     PciTransport::new::<Machine, _>(&mut root, function)
+}
+
+/// Checks that there is a device of type `kind`, and returns the transport of the first one.
+pub fn first(checks: &mut Checks, name: &str, kind: DeviceType) -> Option<PciTransport> {
+    let function = functions(kind).next();
+    checks.check(name, function.is_some(), format_args!("no such function on bus 0"));
+    let transport = transport(function?);
+    if let Err(error) = &transport {
+        checks.check(name, false, format_args!("its transport: {error:?}"));
+    }
+    transport.ok()
 }

@@ -4,7 +4,8 @@
 //! ```text
 //! peer udp-echo PORT             sends every datagram back, for ever
 //! peer udp-send HOST PORT N      sends N datagrams, and cares for no answer
-//! peer udp-ping HOST PORT N      sends N datagrams, each after the answer to the one before; one without an answer again
+//! peer udp-ping HOST PORT N      sends N datagrams, each after the answer to the one before; one without an answer again, and
+//!                                tells how often
 //! peer tcp-sink PORT             takes one connection, and tells how many bytes came and their sum
 //! peer tcp-send HOST PORT MIB    sends so much, waits until it has come, and tells the same of it
 //! peer tcp-drain PORT            takes one connection after the other, and looks at nothing that comes, for ever
@@ -98,10 +99,15 @@ fn udp_ping(host: &str, port: &str, count: &str) -> io::Result<String> {
     let socket = UdpSocket::bind("0.0.0.0:0")?;
     socket.connect(format!("{host}:{port}"))?;
     socket.set_read_timeout(Some(ASK_AGAIN))?;
+    let mut asked_again = 0;
     for n in 0..count {
-        persist(|| round_trip(&socket, n))?;
+        let ((), times) = persist(|| round_trip(&socket, n))?;
+        // Until the first answer the other side may not listen yet; what is lost later, something has lost.
+        if n > 0 {
+            asked_again += times;
+        }
     }
-    Ok(format!("{count} datagrams came back"))
+    Ok(format!("{count} datagrams came back; asked again: {asked_again}"))
 }
 
 /// Sends the datagram with this number, and waits until it comes back.
@@ -125,12 +131,13 @@ fn round_trip(socket: &UdpSocket, number: u64) -> io::Result<()> {
     }
 }
 
-/// Asks again while nobody answers, and says so: the other side may not listen yet, and a datagram may be lost.
-fn persist<T>(mut ask: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    for _ in 1..ASKED_MAX {
+/// Asks again while nobody answers, and says so: the other side may not listen yet, and a datagram may be lost. The answer,
+/// and how often it was asked for again.
+fn persist<T>(mut ask: impl FnMut() -> io::Result<T>) -> io::Result<(T, u64)> {
+    for asked_again in 0..ASKED_MAX - 1 {
         let error = match ask() {
             Err(error) => error,
-            end => return end,
+            Ok(answer) => return Ok((answer, asked_again)),
         };
         match error.kind() {
             // Nobody is at the port, which is told at once.
@@ -142,7 +149,7 @@ fn persist<T>(mut ask: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         // `bench io` counts these.
         eprintln!("peer: asks again: {error}");
     }
-    ask()
+    Ok((ask()?, ASKED_MAX - 1))
 }
 
 /// Counts bytes, and sums them so that their order matters.
@@ -178,7 +185,7 @@ fn tcp_sink(port: &str) -> io::Result<String> {
 }
 
 fn tcp_send(host: &str, port: &str, mib: &str) -> io::Result<String> {
-    let mut stream = persist(|| TcpStream::connect(format!("{host}:{port}")))?;
+    let (mut stream, _) = persist(|| TcpStream::connect(format!("{host}:{port}")))?;
     let mut tally = Tally::default();
     let mut state = 1_u32;
     for _ in 0..number(mib)? * (1 << 20) / PIECE_BYTES as u64 {
@@ -209,7 +216,7 @@ fn tcp_drain(port: &str) -> io::Result<String> {
 }
 
 fn tcp_pour(host: &str, port: &str, mib: &str) -> io::Result<String> {
-    let mut stream = persist(|| TcpStream::connect(format!("{host}:{port}")))?;
+    let (mut stream, _) = persist(|| TcpStream::connect(format!("{host}:{port}")))?;
     let piece = vec![0; PIECE_BYTES];
     let pieces = number(mib)? * (1 << 20) / PIECE_BYTES as u64;
     for _ in 0..pieces {
@@ -238,15 +245,16 @@ mod tests {
         let port = socket.local_addr().unwrap().port().to_string();
         thread::spawn(move || {
             let mut datagram = [0; DATAGRAM_BYTES];
-            // The first is lost; each of the others is answered twice.
-            socket.recv_from(&mut datagram).unwrap();
-            loop {
+            // The first is lost, before anything was answered, and the fourth; each of the others is answered twice.
+            for n in 0.. {
                 let (_, from) = socket.recv_from(&mut datagram).unwrap();
-                socket.send_to(&datagram, from).unwrap();
-                socket.send_to(&datagram, from).unwrap();
+                if n != 0 && n != 3 {
+                    socket.send_to(&datagram, from).unwrap();
+                    socket.send_to(&datagram, from).unwrap();
+                }
             }
         });
-        assert_eq!(udp_ping("127.0.0.1", &port, "5").unwrap(), "5 datagrams came back");
+        assert_eq!(udp_ping("127.0.0.1", &port, "5").unwrap(), "5 datagrams came back; asked again: 1");
     }
 
     #[test]
@@ -267,12 +275,13 @@ mod tests {
     fn who_comes_before_the_other_side_listens_asks_again() {
         let (udp, tcp) = (free_port().to_string(), free_port().to_string());
         thread::scope(|scope| {
-            scope.spawn(|| assert_eq!(udp_ping("127.0.0.1", &udp, "3").unwrap(), "3 datagrams came back"));
+            let ping = scope.spawn(|| udp_ping("127.0.0.1", &udp, "3").unwrap());
             let sender = scope.spawn(|| tcp_send("127.0.0.1", &tcp, "1").unwrap());
             thread::sleep(ASK_AGAIN / 2);
             let echo = udp.clone();
             thread::spawn(move || udp_echo(&echo));
             assert_eq!(tcp_sink(&tcp).unwrap(), sender.join().unwrap());
+            assert_eq!(ping.join().unwrap(), "3 datagrams came back; asked again: 0");
         });
     }
 }

@@ -24,6 +24,7 @@ mod reference;
 mod several;
 mod tiny_guests;
 mod translations;
+mod virtio_net;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -38,7 +39,7 @@ const STEP: Duration = Duration::from_secs(90);
 
 fn main() -> ExitCode {
     let broken = broken::all();
-    let groups: [&[Scenario]; 17] = [
+    let groups: [&[Scenario]; 18] = [
         acpi::SCENARIOS,
         apics::SCENARIOS,
         linux::SCENARIOS,
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         disks::SCENARIOS,
         power_cuts::SCENARIOS,
         networks::SCENARIOS,
+        virtio_net::SCENARIOS,
         rebinding::SCENARIOS,
         operator::SCENARIOS,
         &broken,

@@ -5,6 +5,9 @@
 #   rebind all            every virtio device's and every function's, with nothing going on
 # Its last line is "rebind: done" when all is well.
 
+# Every tenth of a second one looks: 120 s, a limit against hanging, never a measure.
+PROBES=1200
+
 fail() {
     echo "rebind: failed: $*"
     exit 1
@@ -18,7 +21,7 @@ driver() {
 # The number $2 in the file $1 grows: something is going on.
 busy() {
     before=$(awk "{ print \$$2 }" "$1")
-    for _ in $(seq 100); do
+    for _ in $(seq $PROBES); do
         sleep 0.1
         [ "$(awk "{ print \$$2 }" "$1")" -gt "$before" ] && return
     done
@@ -27,7 +30,7 @@ busy() {
 
 # The class $1 has its device $2 again.
 appears() {
-    for _ in $(seq 100); do
+    for _ in $(seq $PROBES); do
         [ -e "/sys/class/$1/$2" ] && return
         sleep 0.1
     done

@@ -10,9 +10,10 @@ use crate::toolchain::{BARE, Toolchain, UEFI, host_cargo};
 use crate::{build, paths};
 
 /// What exists only for a bare target: package, target, and features.
-const BARE_PACKAGES: [(&str, &str, &[&str]); 5] = [
+const BARE_PACKAGES: [(&str, &str, &[&str]); 6] = [
     ("kernel", BARE, &[]),
     ("kernel", BARE, &["--features", "seeded-faults"]),
+    ("kernel", BARE, &["--features", "exit-shares"]),
     ("guests", BARE, &[]),
     ("boot", UEFI, &[]),
     ("firmware-tables", UEFI, &[]),

@@ -71,7 +71,7 @@ pub fn refusal(machine: &Machine) -> Option<&'static str> {
         return Some("Bochs has neither virtio nor NVMe: leave `--disk` out");
     }
     if machine.network != Network::None {
-        return Some("Bochs has no NIC that Cofferdam drives: use `--cpu amd` for one");
+        return Some("our settings give Bochs no NIC: use `--cpu amd` for one");
     }
     None
 }

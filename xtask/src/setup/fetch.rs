@@ -11,6 +11,8 @@ use crate::paths;
 
 /// The file beside an unpacked one that says where it is from.
 const ORIGIN: &str = "origin";
+/// A kernel, in the folder of its series.
+pub const KERNEL: &str = "vmlinuz";
 /// The folder beside a kernel with the drivers for Cofferdam's devices.
 pub const MODULES: &str = "modules";
 
@@ -23,24 +25,41 @@ pub fn busybox(registry: &Registry, to: &Path) -> Result<()> {
     paths::write(to, &deb::file(&deb[..], |path| path.ends_with("bin/busybox"))?)
 }
 
-/// Fetches the kernel of a series to `to`.
+/// Fetches the kernel of a series to `to`, whose folder is there only when all is in it.
 pub fn kernel(registry: &Registry, kernel: Kernel, to: &Path) -> Result<()> {
     let series = kernel.series();
-    let remedy = format!("Put a Linux {series} bzImage at {}", to.display());
+    let folder = to.parent().context("a kernel has no folder")?;
+    let remedy = format!(
+        "Put a Linux {series} bzImage at {}, and its virtio modules into {MODULES} beside it",
+        to.display()
+    );
     let apt = registry.apt(&remedy)?;
     let package = kernel_package(apt, kernel)?;
     let deb = apt.download(&package)?;
     let image = deb::file(&deb[..], |path| path.starts_with("boot/vmlinuz-"))?;
     let modules = modules::select(deb::files(&deb[..], modules::is_module)?)?;
-    let folder = to.with_file_name(MODULES);
+    // Beside its place, so that the finished folder can be moved there.
+    let cache = folder.parent().context("the cache has no folder")?;
+    paths::make_folder(cache)?;
+    let scratch = tempfile::Builder::new().prefix("linux-").tempdir_in(cache)?;
+    let made = scratch.path().join("made");
     for (number, modules::Module { name, elf }) in modules.into_iter().enumerate() {
         // Their names are sorted as they are to be loaded.
-        paths::write(&folder.join(format!("{number:02}-{name}.ko")), &elf)?;
+        paths::write(&made.join(MODULES).join(format!("{number:02}-{name}.ko")), &elf)?;
     }
     let origin = format!("{} {} sha256 {}\n", package.name, package.version, package.sha256);
-    paths::write(&to.with_file_name(ORIGIN), origin.as_bytes())?;
-    // Last: its presence means that all is there.
-    paths::write(to, &image)
+    paths::write(&made.join(ORIGIN), origin.as_bytes())?;
+    paths::write(&made.join(KERNEL), &image)?;
+    match std::fs::rename(&made, folder) {
+        // Somebody else was faster.
+        Err(_) if to.is_file() => Ok(()),
+        renamed => renamed.with_context(|| format!("cannot make {}", folder.display())),
+    }
+}
+
+/// The folder of a guest's kernel and its drivers. Which drivers these are is part of the name.
+pub fn kernel_folder(kernel: Kernel) -> String {
+    format!("linux-{}-{}", kernel.name(), modules::version())
 }
 
 /// Fetches the memory tester to `to`.

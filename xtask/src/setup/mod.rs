@@ -8,9 +8,9 @@
 //! v1/busybox               a static busybox for the demo's initial RAM disk
 //! v1/busybox-i386          the same, of 32 bits
 //! v1/memtest86+            a memory tester
-//! v1/linux-6.12/vmlinuz    kernels of guests, as Debian built them
-//! v1/linux-6.12/origin     the package, its version and checksum
-//! v1/linux-6.12/modules/   its drivers for virtio devices, in the order to load them
+//! v1/linux-6.12-…/vmlinuz  kernels of guests, as Debian built them; the rest of the name changes with the list of drivers
+//! v1/linux-6.12-…/origin   the package, its version and checksum
+//! v1/linux-6.12-…/modules/ its drivers for virtio devices, in the order to load them
 //! v1/rootfs-3/root.ext4    a root file system of Debian's packages
 //! v1/bochs-3.0-2/          Bochs, built from Debian's source with changes of ours
 //! v1/apt/                  apt's private configuration, lists and downloads
@@ -210,7 +210,7 @@ pub fn rootfs_path() -> Result<PathBuf> {
 /// # Errors
 /// When there is no cache folder.
 pub fn kernel_path(kernel: Kernel) -> Result<PathBuf> {
-    Ok(layout()?.join(format!("linux-{}", kernel.name())).join("vmlinuz"))
+    Ok(layout()?.join(fetch::kernel_folder(kernel)).join(fetch::KERNEL))
 }
 
 /// Where the modules of a guest's kernel are, or will be.

@@ -11,6 +11,16 @@ use anyhow::{Context, Result};
 /// Devices' drivers, by the names of their modules. One that a kernel has built in is not in its package.
 const WANTED: [&str; 5] = ["virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtio_rng"];
 
+/// Part of the name of a folder that has the drivers: another one when others are wanted.
+pub fn version() -> String {
+    use sha2::Digest;
+    let sum = sha2::Sha256::digest(WANTED.join(",").as_bytes());
+    sum.iter().take(VERSION_BYTES).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// How much of a checksum tells one list from all that there will be.
+const VERSION_BYTES: usize = 4;
+
 /// A module, not compressed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Module {

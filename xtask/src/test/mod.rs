@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::setup::{self, Need};
+
 /// How many of the slowest scenarios are named.
 const SLOWEST: usize = 10;
 
@@ -53,6 +55,8 @@ pub fn command(options: &Options) -> Result<ExitCode> {
     if options.list {
         return scenarios::list(options);
     }
+    // Tests of images run its programs.
+    setup::ensure(&[Need::Ext4])?;
     let filter = options.filter.as_deref();
     let mut total = host::run("host tests", filter, host::Lane::Ordinary)?;
     if host::has_loom_tests() {

@@ -5,8 +5,7 @@
 #![no_std]
 #![no_main]
 
-use core::fmt::Debug;
-use guests::virtio::{Machine, functions, transport};
+use guests::virtio::{Machine, first, functions, transport};
 use guests::{Checks, guest};
 use virtio_drivers::device::blk::{SECTOR_SIZE, VirtIOBlk};
 use virtio_drivers::device::console::VirtIOConsole;
@@ -25,7 +24,7 @@ type Disk = VirtIOBlk<Machine, PciTransport>;
 
 fn run(checks: &mut Checks) {
     if let Some(device) = first(checks, "disk", DeviceType::Block)
-        && let Some(mut disk) = good(checks, "disk-starts", Disk::new(device))
+        && let Some(mut disk) = checks.good("disk-starts", Disk::new(device))
     {
         read(checks, &mut disk);
         write(checks, &mut disk);
@@ -41,53 +40,28 @@ fn run(checks: &mut Checks) {
     }
 }
 
-/// The transport of the first device of a kind.
-fn first(checks: &mut Checks, name: &str, kind: DeviceType) -> Option<PciTransport> {
-    let function = functions(kind).next();
-    checks.check(name, function.is_some(), format_args!("no such function on bus 0"));
-    let transport = transport(function?);
-    if let Err(error) = &transport {
-        checks.check(name, false, format_args!("its transport: {error:?}"));
-    }
-    transport.ok()
-}
-
-/// What `result` has, if it is one.
-fn good<T>(checks: &mut Checks, name: &str, result: Result<T, impl Debug>) -> Option<T> {
-    match result {
-        Ok(value) => {
-            checks.check(name, true, format_args!(""));
-            Some(value)
-        }
-        Err(error) => {
-            checks.check(name, false, format_args!("{error:?}"));
-            None
-        }
-    }
-}
-
 fn read(checks: &mut Checks, disk: &mut Disk) {
     checks.equal("disk-capacity", disk.capacity(), SECTORS);
     checks.equal("disk-takes-writes", disk.readonly().into(), 0);
     let mut sectors = [0; MANY * SECTOR_SIZE];
-    good(checks, "disk-read", disk.read_blocks(3, &mut sectors));
+    checks.good("disk-read", disk.read_blocks(3, &mut sectors));
     let wrong =
         (3..).zip(sectors.chunks(SECTOR_SIZE)).find(|(n, sector)| sector.iter().any(|byte| byte != n));
     checks.check("disk-contents", wrong.is_none(), format_args!("sector {:?}", wrong.map(|(n, _)| n)));
     let mut id = [0; 20];
-    good(checks, "disk-id", disk.device_id(&mut id));
+    checks.good("disk-id", disk.device_id(&mut id));
     checks.check("disk-has-an-id", id.iter().any(|byte| *byte != 0), format_args!("all of it is zero"));
 }
 
 fn write(checks: &mut Checks, disk: &mut Disk) {
     let written: [u8; MANY * SECTOR_SIZE] = core::array::from_fn(|index| (index * 7 + index / 256) as u8);
-    good(checks, "disk-write", disk.write_blocks(30, &written));
-    good(checks, "disk-flush", disk.flush());
+    checks.good("disk-write", disk.write_blocks(30, &written));
+    checks.good("disk-flush", disk.flush());
     let mut sectors = [0; MANY * SECTOR_SIZE];
-    good(checks, "disk-read-back", disk.read_blocks(30, &mut sectors));
+    checks.good("disk-read-back", disk.read_blocks(30, &mut sectors));
     checks.check("disk-keeps-what-is-written", sectors == written, format_args!("other bytes came back"));
     let mut neighbour = [0; SECTOR_SIZE];
-    good(checks, "disk-read-neighbour", disk.read_blocks(29, &mut neighbour));
+    checks.good("disk-read-neighbour", disk.read_blocks(29, &mut neighbour));
     checks.check("disk-writes-nothing-else", neighbour == [29; SECTOR_SIZE], format_args!("{neighbour:?}"));
 }
 
@@ -97,26 +71,26 @@ fn refuse(checks: &mut Checks, disk: &mut Disk) {
     checks.check("disk-refuses-what-is-past-its-end", past.is_err(), format_args!("it read"));
     let far = disk.write_blocks(usize::MAX / SECTOR_SIZE, &two);
     checks.check("disk-refuses-what-is-far-past-its-end", far.is_err(), format_args!("it wrote"));
-    good(checks, "disk-goes-on-after-that", disk.read_blocks(0, &mut two));
+    checks.good("disk-goes-on-after-that", disk.read_blocks(0, &mut two));
 }
 
 /// The same device after a reset, which the driver's end has done.
 fn start_again(checks: &mut Checks) {
     let Some(function) = functions(DeviceType::Block).next() else { return };
     let Ok(transport) = transport(function) else { return };
-    let Some(mut disk) = good(checks, "disk-starts-again", Disk::new(transport)) else { return };
+    let Some(mut disk) = checks.good("disk-starts-again", Disk::new(transport)) else { return };
     let mut sector = [0; SECTOR_SIZE];
-    good(checks, "disk-reads-again", disk.read_blocks(2, &mut sector));
+    checks.good("disk-reads-again", disk.read_blocks(2, &mut sector));
     checks.check("disk-contents-again", sector == [2; SECTOR_SIZE], format_args!("{sector:?}"));
 }
 
 fn entropy(checks: &mut Checks, device: PciTransport) {
-    let Some(mut source) = good(checks, "entropy-starts", VirtIORng::<Machine, _>::new(device)) else {
+    let Some(mut source) = checks.good("entropy-starts", VirtIORng::<Machine, _>::new(device)) else {
         return;
     };
     let (mut first, mut second) = ([0; 64], [0; 64]);
     for (name, bytes) in [("entropy-first", &mut first), ("entropy-second", &mut second)] {
-        let got = good(checks, name, source.request_entropy(bytes));
+        let got = checks.good(name, source.request_entropy(bytes));
         checks.check("entropy-comes", got.is_some_and(|len| len > 0), format_args!("{got:?} bytes"));
     }
     checks.check(
@@ -127,11 +101,11 @@ fn entropy(checks: &mut Checks, device: PciTransport) {
 }
 
 fn console(checks: &mut Checks, device: PciTransport) {
-    let Some(mut console) = good(checks, "console-starts", VirtIOConsole::<Machine, _>::new(device)) else {
+    let Some(mut console) = checks.good("console-starts", VirtIOConsole::<Machine, _>::new(device)) else {
         return;
     };
     // The scenario looks for this line.
-    good(checks, "console-sends", console.send_bytes(b"guest: this came by the virtio console\r\n"));
+    checks.good("console-sends", console.send_bytes(b"guest: this came by the virtio console\r\n"));
     let key = console.recv(true);
     checks.check("console-has-no-key", matches!(key, Ok(None)), format_args!("{key:?}"));
 }

@@ -41,7 +41,7 @@ impl fmt::Display for LocateError<'_> {
                 one.disk_name,
                 other.partition.number,
                 other.disk_name,
-                Numbered(one),
+                Numbered { disk_name: one.disk_name, number: one.partition.number },
             ),
         }
     }
@@ -49,12 +49,17 @@ impl fmt::Display for LocateError<'_> {
 
 impl core::error::Error for LocateError<'_> {}
 
-/// A partition by disk and number.
-struct Numbered<'a>(&'a Found<'a>);
+/// A partition by disk and number: the name that [`locate`] finds before any other.
+pub struct Numbered<'a> {
+    /// The disk's name.
+    pub disk_name: &'a str,
+    /// The partition's number.
+    pub number: u32,
+}
 
 impl fmt::Display for Numbered<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}{}", self.0.disk_name, separator(self.0.disk_name), self.0.partition.number)
+        write!(f, "{}{}{}", self.disk_name, separator(self.disk_name), self.number)
     }
 }
 

@@ -15,7 +15,7 @@ mod locate;
 #[cfg(test)]
 mod tests;
 
-pub use locate::{Found, LocateError, locate};
+pub use locate::{Found, LocateError, Numbered, locate};
 pub use uguid::Guid;
 
 use alloc::string::String;

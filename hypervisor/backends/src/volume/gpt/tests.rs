@@ -216,6 +216,19 @@ fn a_partition_is_found_by_number_by_uuid_and_by_label() {
 }
 
 #[test]
+fn the_name_by_disk_and_number_that_is_told_is_the_one_that_is_taken() {
+    let (nvme, vda) = (table(&[(2, "root", 0x22)]), table(&[(12, "root", 0x44)]));
+    let disks = [("nvme0n1", &nvme), ("vda", &vda)];
+    for (disk_name, number, told) in [("nvme0n1", 2, "nvme0n1p2"), ("vda", 12, "vda12")] {
+        let name = Numbered { disk_name, number }.to_string();
+        assert_eq!(name, told);
+        let found =
+            locate(&name, disks.iter().copied()).map(|found| (found.disk_name, found.partition.number));
+        assert_eq!(found, Ok((disk_name, number)));
+    }
+}
+
+#[test]
 fn a_name_that_two_have_means_none() {
     let (one, other) = (table(&[(1, "root", 0x11)]), table(&[(4, "root", 0x22)]));
     let disks = [("nvme0n1", &one), ("vda", &other)];
