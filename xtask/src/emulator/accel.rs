@@ -1,5 +1,7 @@
 //! Who executes the emulated computer's instructions.
 
+use std::fmt;
+
 use super::Vendor;
 
 /// The executor. QEMU emulates the rest of the computer for the first two.
@@ -11,6 +13,16 @@ pub enum Accel {
     Kvm,
     /// Bochs' interpreter: everywhere the same, emulates VT-x.
     Bochs,
+}
+
+impl fmt::Display for Accel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcg => "QEMU's translator (tcg)",
+            Self::Kvm => "QEMU, by nested virtualization (kvm)",
+            Self::Bochs => "Bochs' interpreter (bochs)",
+        })
+    }
 }
 
 impl Accel {

@@ -1,7 +1,8 @@
 //! Debian's package tools, with a configuration of our own: the computer's own sources plus backports, and
 //! lists and downloads in our cache. Nothing below `/etc/apt` is changed, and only installing needs root.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -25,7 +26,43 @@ pub struct Apt {
     release: &'static str,
     /// What the packages are built for.
     architecture: Architecture,
+    /// What somebody else has to install.
+    missing: RefCell<Missing>,
 }
+
+/// Packages that are wanted and that only root can install.
+#[derive(Debug, Default)]
+struct Missing {
+    /// Their names, each once.
+    packages: Vec<String>,
+    /// The suite that one of them is from, if it is not the release: all take what they need from there then.
+    suite: Option<String>,
+}
+
+impl Missing {
+    fn add(&mut self, suite: Option<&str>, packages: &[&str]) {
+        for package in packages {
+            if !self.packages.iter().any(|known| known == package) {
+                self.packages.push((*package).to_string());
+            }
+        }
+        self.suite = self.suite.take().or(suite.map(str::to_string));
+    }
+}
+
+/// Why packages were not installed: [`Registry::command_for_root`] installs them.
+#[derive(Debug)]
+pub struct NeedsRoot {
+    packages: String,
+}
+
+impl fmt::Display for NeedsRoot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "missing: {}", self.packages)
+    }
+}
+
+impl std::error::Error for NeedsRoot {}
 
 /// apt, prepared when it is first needed.
 pub struct Registry {
@@ -66,6 +103,15 @@ impl Registry {
         let apt = Apt::prepare(self.dir.clone(), self.architecture, remedy)?;
         Ok(self.apt.get_or_init(|| apt))
     }
+
+    /// What to type to install all that [`NeedsRoot`] was said of.
+    pub fn command_for_root(&self) -> Option<String> {
+        let apt = self.apt.get()?;
+        let missing = apt.missing.borrow();
+        let packages: Vec<&str> = missing.packages.iter().map(String::as_str).collect();
+        let command = apt.install_command(missing.suite.as_deref(), &packages);
+        (!packages.is_empty()).then(|| format!("sudo {}", process::words(&command)))
+    }
 }
 
 /// One version of a package, as the index describes it.
@@ -85,7 +131,7 @@ impl Apt {
     /// Writes the configuration and fetches the lists.
     fn prepare(dir: PathBuf, architecture: Architecture, remedy: &str) -> Result<Self> {
         let release = Distribution::of_this_computer().release(remedy)?;
-        let apt = Self { dir, release, architecture };
+        let apt = Self { dir, release, architecture, missing: RefCell::default() };
         apt.write_configuration()?;
         let update = apt.command("apt-get", &["update"]);
         if let Err(error) = process::quiet("fetching the lists of packages", &mut { update }) {
@@ -117,24 +163,30 @@ impl Apt {
         command
     }
 
-    /// Installs packages; without root, says what to type.
+    /// Installs packages, or fails by [`NeedsRoot`].
     pub fn install(&self, packages: &[&str]) -> Result<()> {
-        self.install_with(&[], packages)
+        self.install_from(None, packages)
     }
 
     /// Installs packages, and what they need, as backports have them.
     pub fn install_backported(&self, packages: &[&str]) -> Result<()> {
-        // Naming the release of the packages alone would leave what they need to the older release.
-        self.install_with(&["--target-release", &backports(self.release)], packages)
+        self.install_from(Some(&backports(self.release)), packages)
     }
 
-    fn install_with(&self, options: &[&str], packages: &[&str]) -> Result<()> {
-        let args = [&["install", "--yes", "--no-install-recommends"], options, packages].concat();
-        let mut command = self.command("apt-get", &args);
+    fn install_from(&self, suite: Option<&str>, packages: &[&str]) -> Result<()> {
         if !rustix::process::geteuid().is_root() {
-            bail!("installing needs root. Type:\n  sudo {}", process::words(&command));
+            self.missing.borrow_mut().add(suite, packages);
+            bail!(NeedsRoot { packages: packages.join(", ") });
         }
+        let mut command = self.install_command(suite, packages);
         process::quiet(&format!("installing {}", packages.join(", ")), &mut command)
+    }
+
+    fn install_command(&self, suite: Option<&str>, packages: &[&str]) -> Command {
+        let mut command = self.command("apt-get", &["install", "--yes", "--no-install-recommends"]);
+        // Naming the suite of a package alone would leave what it needs to the older release.
+        command.args(suite.into_iter().flat_map(|suite| ["--target-release", suite])).args(packages);
+        command
     }
 
     /// Downloads a file of the archive's pool to `to`, if it has this SHA-256. For sources that no list in use names.
@@ -281,6 +333,26 @@ mod tests {
     fn a_stanza_without_a_checksum_is_no_package() {
         assert_eq!(Package::parse("Package: x\nVersion: 1\n"), None);
         assert_eq!(Package::parse(""), None);
+    }
+
+    #[test]
+    fn what_root_has_to_install_is_one_command() {
+        let registry = Registry { dir: "/c".into(), architecture: Architecture::Amd64, apt: OnceCell::new() };
+        assert_eq!(registry.command_for_root(), None);
+        let apt = Apt {
+            dir: "/c".into(),
+            release: "bookworm",
+            architecture: Architecture::Amd64,
+            missing: RefCell::default(),
+        };
+        let apt = registry.apt.get_or_init(|| apt);
+        assert_eq!(registry.command_for_root(), None);
+        apt.missing.borrow_mut().add(Some("bookworm-backports"), &["qemu"]);
+        apt.missing.borrow_mut().add(None, &["ovmf", "make"]);
+        apt.missing.borrow_mut().add(None, &["ovmf"]);
+        let told = registry.command_for_root().unwrap();
+        let end = "install --yes --no-install-recommends --target-release bookworm-backports qemu ovmf make";
+        assert!(told.starts_with("sudo ") && told.ends_with(end), "{told}");
     }
 
     #[test]

@@ -82,16 +82,20 @@ pub fn make(registry: &Registry, folder: &Path) -> Result<()> {
         folder.display()
     );
     let apt = registry.apt(&remedy)?;
+    let is_built = super::bochs_program(folder).is_file();
+    let mut missing: Vec<&str> = TOOLS.into_iter().filter(|tool| paths::program(tool).is_none()).collect();
+    if is_built {
+        missing.clear();
+    }
     if firmware::find_small().is_err() {
-        apt.install(&["ovmf"])?;
+        missing.push("ovmf");
+    }
+    if !missing.is_empty() {
+        apt.install(&missing).context("Bochs is built from source, and needs firmware")?;
         firmware::find_small()?;
     }
-    if super::bochs_program(folder).is_file() {
+    if is_built {
         return Ok(());
-    }
-    let missing: Vec<&str> = TOOLS.into_iter().filter(|tool| paths::program(tool).is_none()).collect();
-    if !missing.is_empty() {
-        apt.install(&missing).context("Bochs is built from source")?;
     }
     // Beside its place, so that the finished folder can be moved there.
     let cache = folder.parent().context("the cache has no folder")?;

@@ -50,8 +50,10 @@ pub fn ext4(registry: &Registry) -> Result<()> {
 pub fn emulator(registry: &Registry) -> Result<()> {
     let remedy = format!("Install {QEMU} {OLDEST_QEMU} or newer and OVMF with its package manager.");
     let apt = registry.apt(&remedy)?;
-    apt.install_backported(&["qemu-system-x86"])?;
-    apt.install(&["ovmf"])?;
+    // Both are tried before either fails: what is missing is told at once.
+    let (qemu, firmware) = (apt.install_backported(&["qemu-system-x86"]), apt.install(&["ovmf"]));
+    qemu?;
+    firmware?;
     if !qemu_is_new_enough() {
         bail!("{}: version {OLDEST_QEMU} or newer is needed", qemu_version()?);
     }

@@ -28,8 +28,8 @@ mod rootfs;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
-use apt::Registries;
+use anyhow::{Result, bail};
+use apt::{NeedsRoot, Registries};
 
 use crate::emulator::{Firmware, firmware};
 use crate::guest::{Architecture, Kernel};
@@ -89,7 +89,7 @@ impl Need {
     fn is_met(self) -> Result<bool> {
         Ok(match self {
             Self::Toolchain => Toolchain::choose().is_ok(),
-            Self::BareLinter => Toolchain::choose()?.has_linter(),
+            Self::BareLinter => Toolchain::choose().is_ok_and(|toolchain| toolchain.has_linter()),
             Self::CxxCompiler => std::env::var_os("CXX").is_some() || paths::program("c++").is_some(),
             Self::Ext4 => ext4::PROGRAMS.iter().all(|name| ext4::program(name).is_some()),
             Self::AcpiCompiler => paths::program("iasl").is_some(),
@@ -100,6 +100,11 @@ impl Need {
             Self::Memtest => memtest_path()?.is_file(),
             Self::RootFs => rootfs_path()?.is_file(),
         })
+    }
+
+    /// Whether it is programs that are installed, or built with such.
+    const fn is_of_programs(self) -> bool {
+        !matches!(self, Self::Busybox(_) | Self::Kernel(_) | Self::Memtest | Self::RootFs)
     }
 
     /// Gets it.
@@ -128,15 +133,25 @@ impl Need {
 /// Sees to it that `needs` are there.
 ///
 /// # Errors
-/// When something is missing and cannot be had by itself: the message has the commands to type.
+/// When something is missing and cannot be had by itself: the message has what to type, one command for all that root has to
+/// install.
 pub fn ensure(needs: &[Need]) -> Result<()> {
     let registries = Registries::new(&layout()?);
+    let mut unmet = Vec::new();
     for need in needs {
-        if !need.is_met()? {
-            need.meet(&registries)?;
+        // Files may be made by the programs that are missing.
+        if need.is_met()? || (!unmet.is_empty() && !need.is_of_programs()) {
+            continue;
+        }
+        match need.meet(&registries) {
+            Err(error) if error.is::<NeedsRoot>() => unmet.push(error.to_string()),
+            met => met?,
         }
     }
-    Ok(())
+    match registries.of(Architecture::Amd64).command_for_root() {
+        Some(command) => bail!("{}\nInstalling needs root. Type:\n  {command}", unmet.join("\n")),
+        None => Ok(()),
+    }
 }
 
 /// `cargo xtask setup`: everything, and a word about each thing.
