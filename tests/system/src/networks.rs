@@ -3,7 +3,7 @@
 use crate::linux::{command, config};
 use crate::{BOOT, STEP, line};
 use anyhow::{Context, Result, ensure};
-use xtask::emulator::{Emulator, Network, Vendor};
+use xtask::emulator::{Cable, Emulator, Network, Vendor};
 use xtask::guest::Kernel;
 use xtask::scenario::{Lab, On, Scenario, Speed};
 
@@ -16,6 +16,11 @@ pub const SCENARIOS: &[Scenario] = &[
         "an_isolated_guest_reaches_the_outside_and_no_other_guest",
         On::Amd("Bochs' NIC leads nowhere"),
         isolated,
+    ),
+    quick(
+        "an_isolated_guest_sees_whether_the_uplink_has_a_cable_and_others_do_not",
+        On::Amd("Bochs' NIC has no cable"),
+        cable,
     ),
     Scenario {
         name: "guests_that_send_to_each_other_at_a_rate_never_stall",
@@ -339,6 +344,29 @@ fn isolated(lab: &Lab) -> Result<()> {
     let told = counters(&mut emulator)?;
     for vm in ["demo", "other"] {
         ensure!(is_counted(&told, vm, "isolation 2"), "the counters say {told}");
+    }
+    Ok(())
+}
+
+/// What a guest has of its NIC while the host's cable is in, out, and in again; nothing is sent meanwhile.
+fn cable(lab: &Lab) -> Result<()> {
+    const CARRIER: &str = "cat /sys/class/net/eth0/carrier";
+    let demo_nic = String::from(NIC) + "isolated = true\n";
+    let mut emulator = start_with(lab, lab.initramfs()?, &demo_nic, NIC, Network::Closed)?;
+    to_prompt(&mut emulator, "demo")?;
+    // Lines short enough to be echoed as one.
+    command(&mut emulator, &format!("look='{CARRIER}'"))?;
+    for (cable, seen) in [(Cable::In, "1"), (Cable::Out, "0"), (Cable::In, "1")] {
+        emulator.set_cable(cable)?;
+        let wait = format!("until [ $($look) = {seen} ]; do sleep 1; done; $look");
+        let carrier = command(&mut emulator, &wait)?;
+        ensure!(carrier.trim() == seen, "{cable:?}: the guest sees {carrier:?}");
+        if cable == Cable::Out {
+            to_prompt(&mut emulator, "other")?;
+            let other = on_other(&mut emulator, CARRIER)?;
+            ensure!(other.trim() == "1", "a guest that is not isolated sees {other:?}");
+            to_prompt(&mut emulator, "demo")?;
+        }
     }
     Ok(())
 }

@@ -38,6 +38,13 @@ pub enum Error {
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// A cable could not be plugged in or out.
+    Cable {
+        /// The program.
+        program: &'static str,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
     /// Typing on the serial line failed.
     Input {
         /// What the operating system said.
@@ -88,6 +95,9 @@ impl std::fmt::Display for Error {
             Self::Process { program, source } => {
                 write!(f, "the state of {program} cannot be read: {source}")
             }
+            Self::Cable { program, source } => {
+                write!(f, "{program} does not move the cable of its computer: {source}")
+            }
             Self::Input { source } => write!(f, "typing on the serial line failed: {source}"),
             Self::TimedOut { waiting_for, timeout, tail } => {
                 let seconds = timeout.as_secs_f32();
@@ -113,6 +123,7 @@ impl std::error::Error for Error {
             Self::Scratch { source, .. }
             | Self::Start { source, .. }
             | Self::Process { source, .. }
+            | Self::Cable { source, .. }
             | Self::Input { source } => Some(source),
             _ => None,
         }

@@ -63,6 +63,15 @@ pub enum Ending {
     },
 }
 
+/// What becomes of the cable of the computer's NIC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cable {
+    /// It is plugged in.
+    In,
+    /// It is pulled out.
+    Out,
+}
+
 /// Where to write what the operator types.
 pub type Input = Arc<Mutex<dyn Write + Send>>;
 
@@ -73,6 +82,11 @@ trait Program {
 
     /// How the computer came to its end, when the process has ended with `status`.
     fn ending(&mut self, status: ExitStatus, transcript: &Transcript) -> Ending;
+
+    /// Plugs the cable of the NIC that [`Machine::network`] gives in or out.
+    fn set_cable(&mut self, _cable: Cable) -> std::io::Result<()> {
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
 
     /// How the computer came to its end, if it has and the process goes on: it is then killed.
     fn ending_of_running(&self, _transcript: &Transcript) -> Option<Ending> {
@@ -149,6 +163,15 @@ impl Emulator {
             .write_all(text.as_bytes())
             .and_then(|()| input.flush())
             .map_err(|source| Error::Input { source })
+    }
+
+    /// Plugs the cable of the NIC that [`Machine::network`] gives in or out.
+    ///
+    /// # Errors
+    /// [`Error::Cable`] when the computer has ended, or its emulator has no cables.
+    pub fn set_cable(&mut self, cable: Cable) -> Result<(), Error> {
+        let program = self.program.name();
+        self.program.set_cable(cable).map_err(|source| Error::Cable { program, source })
     }
 
     /// A second handle to the serial line's input, for a thread that passes on what a person types.

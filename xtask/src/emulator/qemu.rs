@@ -10,12 +10,15 @@ use std::time::Duration;
 
 use super::machine::Start;
 use super::{
-    Accel, Debugger, Disk, Emulator, Ending, Error, Firmware, Machine, Network, OnReset, Program, Time,
-    Transcript, Translations, Vendor, Virtualization, qmp,
+    Accel, Cable, Debugger, Disk, Emulator, Ending, Error, Firmware, Machine, Network, OnReset, Program,
+    Time, Transcript, Translations, Vendor, Virtualization, qmp,
 };
 
 /// The program; found through `PATH`.
 pub const QEMU: &str = "qemu-system-x86_64";
+
+/// The network behind the computer's NIC.
+const OUTSIDE: &str = "outside";
 
 /// The shift of `-icount`: the binary logarithm of the nanoseconds that an instruction takes, where instructions count.
 const fn instruction_shift(time: Time) -> Option<u8> {
@@ -90,6 +93,10 @@ impl Program for Qemu {
         QEMU
     }
 
+    fn set_cable(&mut self, cable: Cable) -> std::io::Result<()> {
+        self.monitor.set_cable(OUTSIDE, cable)
+    }
+
     fn ending(&mut self, status: ExitStatus, transcript: &Transcript) -> Ending {
         match self.monitor.shutdown_reason(Duration::from_secs(2)).as_deref() {
             Some("guest-shutdown") => Ending::PoweredOff,
@@ -140,12 +147,13 @@ fn arguments(machine: &Machine, firmware: &Firmware, vars: &Path, socket: &Path)
     }
     let user_network = match machine.network {
         Network::None => None,
-        Network::Outside => Some("user,id=outside"),
-        Network::Closed => Some("user,id=outside,restrict=on"),
+        Network::Outside => Some(format!("user,id={OUTSIDE}")),
+        Network::Closed => Some(format!("user,id={OUTSIDE},restrict=on")),
     };
     if let Some(user_network) = user_network {
         // Firmware has a driver: no ROM, which would be one more package to install.
-        add(&["-netdev", user_network, "-device", "virtio-net-pci,netdev=outside,romfile="]);
+        let nic = format!("virtio-net-pci,netdev={OUTSIDE},romfile=");
+        add(&["-netdev", &user_network, "-device", &nic]);
     }
     if let Some(shift) = instruction_shift(machine.time) {
         add(&["-icount", &format!("shift={shift},sleep=off")]);
