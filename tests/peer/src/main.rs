@@ -8,6 +8,7 @@
 //!                                tells how often
 //! peer tcp-sink PORT             takes one connection, and tells how many bytes came and their sum
 //! peer tcp-send HOST PORT MIB    sends so much, waits until it has come, and tells the same of it
+//! peer tcp-turn HOST PORT MIB    sends so much to one who sends it back, and tells the same of it when all of it has come
 //! peer tcp-drain PORT            takes one connection after the other, and looks at nothing that comes, for ever
 //! peer tcp-pour HOST PORT MIB    sends so much, and ends when all of it has been taken; looks at nothing either
 //! peer mark NUMBER               asks a hypervisor that counts shares for a snapshot under this number (xtask's `bench io`)
@@ -44,12 +45,13 @@ fn main() -> ExitCode {
         ["udp-ping", host, port, count] => udp_ping(host, port, count),
         ["tcp-sink", port] => tcp_sink(port),
         ["tcp-send", host, port, mib] => tcp_send(host, port, mib),
+        ["tcp-turn", host, port, mib] => tcp_turn(host, port, mib),
         ["tcp-drain", port] => tcp_drain(port),
         ["tcp-pour", host, port, mib] => tcp_pour(host, port, mib),
         ["mark", number] => mark(number),
         _ => Err(io::Error::other(
             "usage: udp-echo PORT | udp-send HOST PORT N | udp-ping HOST PORT N | tcp-sink PORT | tcp-send HOST PORT MIB | \
-             tcp-drain PORT | tcp-pour HOST PORT MIB | mark NUMBER",
+             tcp-turn HOST PORT MIB | tcp-drain PORT | tcp-pour HOST PORT MIB | mark NUMBER",
         )),
     };
     match told {
@@ -153,7 +155,7 @@ fn persist<T>(mut ask: impl FnMut() -> io::Result<T>) -> io::Result<(T, u64)> {
 }
 
 /// Counts bytes, and sums them so that their order matters.
-#[derive(Default)]
+#[derive(Default, PartialEq, Eq)]
 struct Tally {
     bytes: u64,
     sum: u64,
@@ -166,6 +168,19 @@ impl Tally {
             bytes.iter().fold(self.sum, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte)));
     }
 
+    /// Of all that comes until the other side closes.
+    fn of(stream: &mut TcpStream) -> io::Result<Self> {
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut tally = Self::default();
+        let mut piece = vec![0; PIECE_BYTES];
+        loop {
+            match stream.read(&mut piece)? {
+                0 => return Ok(tally),
+                len => tally.add(&piece[..len]),
+            }
+        }
+    }
+
     fn tell(&self) -> String {
         format!("{} bytes, sum {:016x}", self.bytes, self.sum)
     }
@@ -173,22 +188,37 @@ impl Tally {
 
 fn tcp_sink(port: &str) -> io::Result<String> {
     let (mut stream, _) = TcpListener::bind(format!("0.0.0.0:{port}"))?.accept()?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    let mut tally = Tally::default();
-    let mut piece = vec![0; PIECE_BYTES];
-    loop {
-        match stream.read(&mut piece)? {
-            0 => return Ok(tally.tell()),
-            len => tally.add(&piece[..len]),
-        }
-    }
+    Ok(Tally::of(&mut stream)?.tell())
 }
 
 fn tcp_send(host: &str, port: &str, mib: &str) -> io::Result<String> {
     let (mut stream, _) = persist(|| TcpStream::connect(format!("{host}:{port}")))?;
+    let sent = send(&mut stream, number(mib)?)?;
+    // The other side closes when it has got all.
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.read_to_end(&mut Vec::new())?;
+    Ok(sent.tell())
+}
+
+/// What comes back is taken while there is still something to send: nobody on the way has room for all of it.
+fn tcp_turn(host: &str, port: &str, mib: &str) -> io::Result<String> {
+    let mib = number(mib)?;
+    let (mut stream, _) = persist(|| TcpStream::connect(format!("{host}:{port}")))?;
+    let mut sending = stream.try_clone()?;
+    let sender = thread::spawn(move || send(&mut sending, mib));
+    let returned = Tally::of(&mut stream)?;
+    let sent = sender.join().map_err(|_| io::Error::other("the sending thread has panicked"))??;
+    if returned != sent {
+        return Err(io::Error::other(format!("sent {}, and back came {}", sent.tell(), returned.tell())));
+    }
+    Ok(format!("{} came back", sent.tell()))
+}
+
+/// Sends so many MiB, and closes this direction.
+fn send(stream: &mut TcpStream, mib: u64) -> io::Result<Tally> {
     let mut tally = Tally::default();
     let mut state = 1_u32;
-    for _ in 0..number(mib)? * (1 << 20) / PIECE_BYTES as u64 {
+    for _ in 0..mib * (1 << 20) / PIECE_BYTES as u64 {
         // Nothing repeats within a piece: what is lost or doubled shows.
         let piece: Vec<u8> = (0..PIECE_BYTES)
             .map(|_| {
@@ -199,11 +229,8 @@ fn tcp_send(host: &str, port: &str, mib: &str) -> io::Result<String> {
         stream.write_all(&piece)?;
         tally.add(&piece);
     }
-    // The other side closes when it has got all.
     stream.shutdown(Shutdown::Write)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.read_to_end(&mut Vec::new())?;
-    Ok(tally.tell())
+    Ok(tally)
 }
 
 fn tcp_drain(port: &str) -> io::Result<String> {
@@ -269,6 +296,34 @@ mod tests {
         });
         let error = udp_ping("127.0.0.1", &port, "1").unwrap_err();
         assert!(error.to_string().contains("datagram 0 came back as another"), "{error}");
+    }
+
+    /// What `tcp-turn` says where every byte comes back as `change` has made it.
+    fn turned(change: fn(&mut [u8])) -> io::Result<String> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port().to_string();
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut piece = [0; 4096];
+            loop {
+                match stream.read(&mut piece).unwrap() {
+                    0 => return,
+                    len => {
+                        change(&mut piece[..len]);
+                        stream.write_all(&piece[..len]).unwrap();
+                    }
+                }
+            }
+        });
+        tcp_turn("127.0.0.1", &port, "8")
+    }
+
+    #[test]
+    fn a_stream_that_comes_back_is_told_unless_it_was_changed() {
+        let told = turned(|_| ()).unwrap();
+        assert!(told.starts_with("8388608 bytes, sum ") && told.ends_with(" came back"), "{told}");
+        let error = turned(|piece| piece[0] ^= 1).unwrap_err();
+        assert!(error.to_string().contains("and back came"), "{error}");
     }
 
     #[test]

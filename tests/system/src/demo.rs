@@ -36,6 +36,10 @@ fn disk_and_network(lab: &Lab) -> Result<()> {
     if network != Network::None {
         let ping = command(&mut emulator, "ping -c 2 10.0.2.2")?;
         ensure!(ping.contains("2 packets received"), "to the outside: {ping:?}");
+        // No more than there is room for on the way: nc takes nothing back while it cannot send.
+        command(&mut emulator, "head -c 64k /tmp/a >/tmp/b; nc 10.0.2.100 7 </tmp/b >/tmp/back")?;
+        let compared = command(&mut emulator, "cmp /tmp/b /tmp/back && echo equal")?;
+        ensure!(compared.trim() == "equal", "sent to the outside, and come back: {compared:?}");
     }
     line::to_shell(&mut emulator)?;
     emulator.send("vm start other\rvm console other\r")?;

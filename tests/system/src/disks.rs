@@ -1,6 +1,7 @@
 //! Guests' disks: files in memory, partitions of the host's disks, overlays; and what is refused.
 
 use crate::linux::{command, config};
+use crate::networks::{self, OTHER, on_other};
 use crate::reference::{self, VIRTIO};
 use crate::{BOOT, STEP, WORK, line, tiny_guests};
 use anyhow::{Result, ensure};
@@ -57,6 +58,7 @@ fn disk_with_root(lab: &Lab) -> Result<PathBuf> {
     let partitions = [
         Partition { label: "other", contents: b"nothing of interest", size_mib: 4 },
         Partition { label: "web-root", contents: &root, size_mib: 256 },
+        Partition { label: "scratch", contents: &vec![b'x'; 2 << 20], size_mib: 2 },
     ];
     write_disk(&partitions, &out)?;
     Ok(out)
@@ -70,7 +72,8 @@ fn start_with_nvme(lab: &Lab, contents: &Contents, disk: &Path) -> Result<Emulat
 }
 
 fn debian_root(lab: &Lab) -> Result<()> {
-    let disk = "[[vm.disk]]\nsource = \"partition:web-root\"\n";
+    let disk =
+        "[[vm.disk]]\nsource = \"partition:web-root\"\n\n[[vm.disk]]\nsource = \"partition:scratch\"\n";
     let config = config("cmdline = \"console=ttyS0 root=/dev/vda\"") + disk;
     let mut contents = lab.contents(&config)?;
     contents.add("kernel", lab.vmlinux(Kernel::V6_12)?);
@@ -89,6 +92,17 @@ fn debian_root(lab: &Lab) -> Result<()> {
     on_root(&mut emulator, "cp -a /usr/bin /root/copy && sync && echo 3 >/proc/sys/vm/drop_caches")?;
     let differing = on_root(&mut emulator, "diff -r /usr/bin /root/copy | wc -l")?;
     ensure!(differing.trim() == "0", "{} files came back changed", differing.trim());
+    // The device itself writes zeros, to the half in the middle.
+    let most = on_root(&mut emulator, "cat /sys/block/vdb/queue/write_zeroes_max_bytes")?;
+    ensure!(most.trim().parse::<u64>()? >= 1 << 20, "at most {most:?} are zeroed at once");
+    on_root(&mut emulator, "blkdiscard -z -o 512k -l 1M /dev/vdb")?;
+    let kept = on_root(
+        &mut emulator,
+        "for at in 0 3; do dd bs=512k skip=$at count=1 </dev/vdb 2>&- | tr -d '\\0' | wc -c; done",
+    )?;
+    let zeros = on_root(&mut emulator, "tr -d x </dev/vdb | wc -c")?;
+    ensure!(kept.split_whitespace().eq(["524288"; 2]), "{kept:?} bytes are kept of 512 KiB");
+    ensure!(zeros.trim() == "1048576", "{zeros:?} bytes are zeroed of 1 MiB");
     emulator.send("exit\n")?;
     emulator.expect("vm demo: ended: powered off", STEP)?;
     line::await_power_off(&mut emulator)
@@ -117,31 +131,32 @@ fn sector_with_number(number: u32) -> [u8; 512] {
 /// Two guests write to the same sectors, and each finds its own bytes; nobody's reach the file.
 fn overlays(lab: &Lab) -> Result<()> {
     const DISK: &str = "[[vm.disk]]\nsource = \"file:disk.img\"\noverlay = \"1M\"\n";
-    let other = "[[vm]]\nname = \"other\"\nmemory = \"192M\"\nkernel = \"kernel\"\ninitrd = \"initramfs.cpio\"\n\
-                 cmdline = \"console=ttyS0 hostname=other\"\n";
-    let config = config("cmdline = \"console=ttyS0\"") + DISK + other + DISK;
+    let config = config("cmdline = \"console=ttyS0\"") + DISK + OTHER + DISK;
     let mut contents = lab.contents(&config)?;
     contents.add("kernel", lab.vmlinux(Kernel::V6_12)?);
     contents.add("initramfs.cpio", lab.initramfs()?);
     contents.add("disk.img", vec![b'x'; 2 << 20]);
     let mut emulator = lab.start(lab.machine(&lab.image(&contents)?))?;
     emulator.expect("demo:~# ", BOOT)?;
-    let write =
-        |name: &str| format!("echo {name} | dd of=/dev/vda bs=512 seek=100 conv=sync,fsync 2>/dev/null");
-    let read = "dd if=/dev/vda bs=512 skip=99 count=2 iflag=direct 2>/dev/null | tr -d '\\0'";
+    let write = |name: &str| format!("echo {name} | dd of=/dev/vda bs=512 seek=100 conv=sync,fsync 2>&-");
+    // Linux forgets what it has of a disk when nobody has it open any more.
+    const READ: &str = "dd if=/dev/vda of=sector bs=512 skip=100 count=1 2>&-";
+    const SHOW: &str = "tr -d '\\0' <sector";
     command(&mut emulator, &write("demo"))?;
-    line::to_shell(&mut emulator)?;
-    emulator.send("vm console other\r")?;
+    networks::go_to(&mut emulator, "other")?;
     emulator.expect("other:~# ", BOOT)?;
-    emulator.send(&format!("{}; {read}; echo; echo r'e'ad\n", write("other")))?;
-    let of_other = emulator.expect("read\r", STEP)?;
-    ensure!(of_other.contains("xxxother"), "the other VM reads {of_other:?}");
-    line::to_shell(&mut emulator)?;
-    emulator.send("vm console demo\r")?;
-    emulator.expect("console of demo", STEP)?;
-    emulator.send(&format!("{read}; echo; echo r'e'ad\n"))?;
-    let of_demo = emulator.expect("read\r", STEP)?;
-    ensure!(of_demo.contains("xxxdemo"), "the first VM reads {of_demo:?}");
+    // Before it writes there itself.
+    on_other(&mut emulator, READ)?;
+    let of_file = on_other(&mut emulator, "wc -c <sector; tr -d x <sector | wc -c")?;
+    ensure!(of_file.split_whitespace().eq(["512", "0"]), "what one has written is in the file: {of_file:?}");
+    on_other(&mut emulator, &write("other"))?;
+    on_other(&mut emulator, READ)?;
+    let of_other = on_other(&mut emulator, SHOW)?;
+    ensure!(of_other.trim() == "other", "the other VM reads {of_other:?}");
+    networks::to_prompt(&mut emulator, "demo")?;
+    command(&mut emulator, READ)?;
+    let of_demo = command(&mut emulator, SHOW)?;
+    ensure!(of_demo.trim() == "demo", "the first VM reads {of_demo:?}");
     Ok(())
 }
 

@@ -11,6 +11,7 @@ mod broken;
 mod demo;
 mod differences;
 mod disks;
+mod drives;
 mod faults;
 mod kernels;
 mod line;
@@ -24,6 +25,7 @@ mod reference;
 mod several;
 mod tiny_guests;
 mod translations;
+mod uplinks;
 mod virtio_net;
 
 use std::process::ExitCode;
@@ -39,7 +41,7 @@ const STEP: Duration = Duration::from_secs(90);
 
 fn main() -> ExitCode {
     let broken = broken::all();
-    let groups: [&[Scenario]; 18] = [
+    let groups: [&[Scenario]; 20] = [
         acpi::SCENARIOS,
         apics::SCENARIOS,
         linux::SCENARIOS,
@@ -50,9 +52,11 @@ fn main() -> ExitCode {
         several::SCENARIOS,
         demo::SCENARIOS,
         disks::SCENARIOS,
+        drives::SCENARIOS,
         power_cuts::SCENARIOS,
         networks::SCENARIOS,
         virtio_net::SCENARIOS,
+        uplinks::SCENARIOS,
         rebinding::SCENARIOS,
         operator::SCENARIOS,
         &broken,

@@ -67,7 +67,7 @@ pub enum Network {
     None,
     /// It has a virtio NIC on QEMU's user-mode network, 10.0.2.0/24. There 10.0.2.2 answers, and leads on to the outside.
     Outside,
-    /// The same, but 10.0.2.2 leads nowhere.
+    /// The same, but 10.0.2.2 leads nowhere; and 10.0.2.100 sends back what comes to its TCP port 7.
     Closed,
 }
 

@@ -42,7 +42,7 @@ pub use firmware::Firmware;
 pub use machine::{
     Debugger, Disk, Machine, Model, Network, OnReset, Time, Translations, Vendor, Virtualization,
 };
-pub use qemu::QEMU;
+pub use qemu::{ECHO, QEMU};
 use transcript::Transcript;
 
 /// How often a wait looks whether the process has ended.

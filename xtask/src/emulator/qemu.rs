@@ -20,6 +20,10 @@ pub const QEMU: &str = "qemu-system-x86_64";
 /// The network behind the computer's NIC.
 const OUTSIDE: &str = "outside";
 
+/// An option of QEMU's user-mode network: a station, 10.0.2.100, that sends back what comes to its TCP port 7. It needs
+/// nothing outside of this computer.
+pub const ECHO: &str = "guestfwd=tcp:10.0.2.100:7-cmd:cat";
+
 /// The shift of `-icount`: the binary logarithm of the nanoseconds that an instruction takes, where instructions count.
 const fn instruction_shift(time: Time) -> Option<u8> {
     match time {
@@ -148,7 +152,7 @@ fn arguments(machine: &Machine, firmware: &Firmware, vars: &Path, socket: &Path)
     let user_network = match machine.network {
         Network::None => None,
         Network::Outside => Some(format!("user,id={OUTSIDE}")),
-        Network::Closed => Some(format!("user,id={OUTSIDE},restrict=on")),
+        Network::Closed => Some(format!("user,id={OUTSIDE},restrict=on,{ECHO}")),
     };
     if let Some(user_network) = user_network {
         // Firmware has a driver: no ROM, which would be one more package to install.
