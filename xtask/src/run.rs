@@ -92,7 +92,7 @@ pub fn command(options: &Options) -> Result<ExitCode> {
     let request = Request { config, out: out.clone(), table: Table::Gpt, kernels };
     let hypervisor = image::make(&request, build::hypervisor)?;
 
-    eprintln!("The machine is {}; `--accel` chooses another.", options.accel());
+    eprintln!("The machine runs by {}; `--accel` chooses otherwise.", options.accel());
     if options.debug {
         explain_debugger(&hypervisor);
     }
