@@ -118,11 +118,7 @@ impl Networks {
         if let Uplink::Missing(reason) = &network.uplink {
             return Err(format!("network {}: {reason}", network.name));
         }
-        let reach = match nic.reach {
-            Reach::Network => backends::switch::Reach::Network,
-            Reach::Uplink => backends::switch::Reach::Uplink,
-        };
-        let kind = PortKind::Vm(VmPort::new(nic.mac, &nic.ip, nic.vlan, reach));
+        let kind = PortKind::Vm(VmPort::new(nic.mac, &nic.ip, nic.vlan, nic.reach));
         let port = network.bridge.attach(kind, nic.rate);
         let port = port.map_err(|error| format!("network {}: {error}", network.name))?;
         let nic = VmNic { vm, slot, port, reach: nic.reach, wait: None, trust: Trust::GUEST };

@@ -83,10 +83,8 @@ pub fn make(registry: &Registry, folder: &Path) -> Result<()> {
     );
     let apt = registry.apt(&remedy)?;
     let is_built = super::bochs_program(folder).is_file();
-    let mut missing: Vec<&str> = TOOLS.into_iter().filter(|tool| paths::program(tool).is_none()).collect();
-    if is_built {
-        missing.clear();
-    }
+    let is_missing = |tool: &&str| !is_built && paths::program(tool).is_none();
+    let mut missing: Vec<&str> = TOOLS.into_iter().filter(is_missing).collect();
     if firmware::find_small().is_err() {
         missing.push("ovmf");
     }

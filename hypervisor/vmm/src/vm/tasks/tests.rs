@@ -49,6 +49,18 @@ fn vm(script: impl FnOnce(&mut FakeVcpu)) -> TestVm {
     vm
 }
 
+/// The same, whose guest has halted.
+fn halted() -> TestVm {
+    let mut vm = vm(|vcpu| {
+        vcpu.then(|vcpu| {
+            vcpu.state.rflags = INTERRUPTS_ON;
+            Exit::Hlt
+        });
+    });
+    assert_eq!(vm.serve(&mut FakeHost::default()), Served::Halted { wake: None });
+    vm
+}
+
 fn run<T>(
     vm: &mut TestVm,
     step: impl FnOnce(NetStep<'_, FlatMemory>) -> Result<(Progress, T), Broken>,
@@ -64,13 +76,7 @@ fn make_available(vm: &TestVm) {
 
 #[test]
 fn what_a_step_gives_back_interrupts_a_guest_that_halts() {
-    let mut vm = vm(|vcpu| {
-        vcpu.then(|vcpu| {
-            vcpu.state.rflags = INTERRUPTS_ON;
-            Exit::Hlt
-        });
-    });
-    assert_eq!(vm.serve(&mut FakeHost::default()), Served::Halted { wake: None });
+    let mut vm = halted();
     assert!(!vm.wants_cpu(Instant(1)));
     make_available(&vm);
     let taken = run(&mut vm, |step| {
@@ -87,13 +93,7 @@ fn what_a_step_gives_back_interrupts_a_guest_that_halts() {
 
 #[test]
 fn a_driver_is_interrupted_for_a_link_that_changes_and_for_none_that_does_not() {
-    let mut vm = vm(|vcpu| {
-        vcpu.then(|vcpu| {
-            vcpu.state.rflags = INTERRUPTS_ON;
-            Exit::Hlt
-        });
-    });
-    assert_eq!(vm.serve(&mut FakeHost::default()), Served::Halted { wake: None });
+    let mut vm = halted();
     vm.set_link(slot(), Instant(1), Link::Up);
     assert!(!vm.wants_cpu(Instant(1)));
     vm.set_link(slot(), Instant(2), Link::Down);
